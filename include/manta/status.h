@@ -11,7 +11,7 @@
 MANTA_BEGIN_DECLS
 
 // Positive codes below MANTA_ERR_USER are manta's own; MANTA_ERR_USER + n belong to users.
-typedef enum manta_status {
+enum manta_status {
     MANTA_OK = 0,
     // Expected outcomes: nothing failed.
     MANTA_NOT_READY = 1,   // this wait ran out, the ref is still pending
@@ -45,7 +45,10 @@ typedef enum manta_status {
     MANTA_ERR_INTERNAL = 45, // a bug in manta
     // A task may return MANTA_ERR_USER + n, n from 0 to 2^30.
     MANTA_ERR_USER = 1 << 20
-} manta_status_t;
+};
+
+// A plain int, so that MANTA_ERR_USER + 3 is one in C++ too.
+typedef int manta_status_t;
 
 // The largest thing that is lost with a failure; what retry logic reads.
 typedef enum manta_scope_kind {
