@@ -18,11 +18,12 @@ enum manta_status {
     MANTA_WOULD_BLOCK = 2, // a bound is reached and the caller asked not to wait
     // The call was wrong (scope CALL); nothing changed.
     MANTA_ERR_INVALID_ARGUMENT = 10,
-    MANTA_ERR_STALE_REF = 11,        // released, over-released, of a dead runtime, or made up
-    MANTA_ERR_TYPE_MISMATCH = 12,    // element type or size of an argument does not fit
-    MANTA_ERR_INFEASIBLE = 13,       // asks for more than this machine can ever give
-    MANTA_ERR_NOT_SUPPORTED = 14,    // not in this build, or not on this machine
-    MANTA_ERR_NOT_ALLOWED_HERE = 15, // this call is not for this context (say, a wait in a callback)
+    MANTA_ERR_STALE_REF = 11,     // released, over-released, of a dead runtime, or made up
+    MANTA_ERR_TYPE_MISMATCH = 12, // element type or size of an argument does not fit
+    MANTA_ERR_INFEASIBLE = 13,    // asks for more than this machine can ever give
+    MANTA_ERR_NOT_SUPPORTED = 14, // not in this build, or not on this machine
+    MANTA_ERR_NOT_ALLOWED_HERE =
+        15, // this call is not for this context (say, a wait in a callback)
     MANTA_ERR_NOT_FOUND = 16,
     MANTA_ERR_ALREADY_EXISTS = 17,
     MANTA_ERR_OUT_OF_RANGE = 18,

@@ -2,9 +2,9 @@
 #ifndef MANTA_VERSION_H
 #define MANTA_VERSION_H
 
-#define MANTA_VERSION_MAJOR 0
-#define MANTA_VERSION_MINOR 1
-#define MANTA_VERSION_PATCH 0
+#define MANTA_VERSION_MAJOR  0
+#define MANTA_VERSION_MINOR  1
+#define MANTA_VERSION_PATCH  0
 #define MANTA_VERSION_STRING "0.1.0"
 
 // Visible outside the shared library. Everything else is hidden.

@@ -1,0 +1,175 @@
+// Tasks: the plain descriptor API. What users write is in macros.h; any language can bind to this.
+//
+// A task function is described once by a manta_task_def_t: its parameters and its bodies. A call is
+// the definition plus an *argument image*: a struct with one member per parameter, at the offsets
+// that the table names.
+#ifndef MANTA_TASK_H
+#define MANTA_TASK_H
+
+#include <manta/object.h>
+
+MANTA_BEGIN_DECLS
+
+// The running task, as a body sees it. Valid inside the body only.
+typedef struct manta_task manta_task_t;
+
+typedef enum manta_param_kind {
+    MANTA_PARAM_VAL = 1, // image: the value. Copied at submit
+    MANTA_PARAM_IN,      // image: manta_ref_t. The body reads its elements
+    MANTA_PARAM_INOUT, // image: manta_ref_t, taken by the call. The body updates its elements; a result
+    MANTA_PARAM_OUT, // nothing in the image. A result; its size comes from manta_variant_t.sizes
+    MANTA_PARAM_IN_LIST, // image: manta_ref_list_t. Any number of refs (up to 10 000 in all)
+    MANTA_PARAM_LOCAL    // image: a pointer, passed on as it is
+} manta_param_kind_t;
+
+typedef struct manta_ref_list {
+    const manta_ref_t *refs;
+    size_t count;
+} manta_ref_list_t;
+
+// One parameter. A row of a constant table; |offset| is that of its member in the image.
+typedef struct manta_param {
+    const char *name;
+    const char *type_name;
+    manta_param_kind_t kind;
+    manta_dtype_t dtype;
+    uint32_t size_bytes; // of the member's type (VAL, LOCAL) or of one element
+    uint32_t align;      // of that type
+    uint32_t offset;     // into the image; 0 for OUT
+} manta_param_t;
+
+// Memory of one argument as a body sees it. For IN_LIST, |data| points to |size_bytes| /
+// sizeof(manta_buffer_t) buffers, one per ref.
+typedef struct manta_buffer {
+    void *data; // writable for INOUT and OUT only
+    size_t size_bytes;
+} manta_buffer_t;
+
+// One call of a body.
+typedef struct manta_call {
+    manta_task_t *task;
+    const void *args;              // the argument image
+    const manta_buffer_t *buffers; // one per IN, INOUT, OUT and IN_LIST parameter, in their order
+} manta_call_t;
+
+// One implementation of a task function. Lives as long as the definition.
+typedef struct manta_variant {
+    // Runs the body. What it returns is the status of the task.
+    manta_status_t (*invoke)(const manta_call_t *call);
+    // Writes the size in bytes of each OUT parameter, in their order; called before |invoke| with the
+    // buffers of the others filled in. NULL: all OUTs start empty (manta_out_resize_bytes).
+    manta_status_t (*sizes)(const manta_call_t *call, size_t *out_size_bytes);
+} manta_variant_t;
+
+// A task function. Static storage; zero what is not set. Registered by use, never unregistered.
+typedef struct manta_task_def {
+    const char *name;
+    const manta_param_t *params;
+    uint32_t param_count;
+    uint32_t args_bytes;        // size of the argument image
+    const manta_variant_t *cpu; // NULL: no such body
+    const manta_variant_t *cuda;
+    uint64_t plan; // private to the runtime; 0 at start
+} manta_task_def_t;
+
+// Where a task may run.
+typedef int32_t manta_where_t;
+#define MANTA_ANY ((manta_where_t)0)
+#define MANTA_CPU ((manta_where_t)1)
+#define MANTA_GPU ((manta_where_t)2)
+static inline MANTA_UNUSED manta_where_t manta_gpu(int index)
+{
+    return (manta_where_t)(16 + index);
+}
+
+// Resource amounts: 0 is the default of the field, MANTA_NONE really none.
+#define MANTA_NONE (-1.0)
+
+// How to run one call. Zero is the default everywhere; MANTA_OPTIONS(.cpus = 2) makes one.
+typedef struct manta_task_options {
+    size_t struct_size;
+    manta_runtime_t runtime; // {0}: the current one
+    const char *name;        // instead of the definition's, in messages; borrowed until completion
+    manta_where_t where;
+    // CPUs. 0: one, a worker. n > 1: that many close workers, whose cpuset the body gets. Between 0
+    // and 1, or MANTA_NONE: a thread outside the workers, for work that mostly waits.
+    double cpus;
+    double gpus; // a share of a GPU held over the run
+} manta_task_options_t;
+
+typedef struct manta_task_desc {
+    size_t struct_size;
+    manta_task_def_t *task;
+    const void *args; // the image, |args_bytes| long; copied
+    size_t args_bytes;
+    const manta_task_options_t *options; // NULL: defaults; copied
+} manta_task_desc_t;
+
+// Submits one call. Writes one ref per result to |out_results|: results are the INOUT and OUT
+// parameters in order; a task without any has one, the completion ref. |result_count| is the room
+// there; 0 gives the results up at once (fire and forget).
+//
+// Owns:    INOUT refs are taken, only if the call returns OK. Other refs stay the caller's.
+// Threads: any.  Blocks: never.  Calls user code: no.
+// Errors:  STALE_REF, TYPE_MISMATCH (names task and argument) · INFEASIBLE · INVALID_ARGUMENT ·
+//          OUT_OF_MEMORY · SHUTDOWN.
+MANTA_API MANTA_NODISCARD manta_status_t manta_submit(const manta_task_desc_t *desc,
+                                                      manta_ref_t *out_results,
+                                                      size_t result_count);
+
+// The same for generated code: failures come back as error refs in all of |out_results|, and INOUT
+// refs are taken in any case.
+MANTA_API void manta_submit_call(manta_task_def_t *task, const manta_task_options_t *options,
+                                 const void *args, size_t args_bytes, manta_ref_t *out_results,
+                                 size_t result_count);
+
+// Runs the body once for every index in [0, count) with the same arguments; the body asks
+// manta_task_index(). Gives one completion ref; the first error fails it, and skips what has not
+// started. |grain|: indices that run in one go, 0 lets the runtime choose. No INOUT, no OUT.
+// Error refs as for manta_submit_call.
+MANTA_API MANTA_NODISCARD manta_ref_t manta_submit_range(manta_task_def_t *task,
+                                                         const manta_task_options_t *options,
+                                                         const void *args, size_t args_bytes,
+                                                         size_t count, size_t grain);
+// The same over an array of |count| argument images, |args_bytes| each, without refs in them (VAL and
+// LOCAL only); the array is copied.
+MANTA_API MANTA_NODISCARD manta_ref_t manta_submit_array(manta_task_def_t *task,
+                                                         const manta_task_options_t *options,
+                                                         const void *args, size_t args_bytes,
+                                                         size_t count, size_t grain);
+
+// Cancels the task that makes |ref|. Queued: it never runs. Running: manta_cancelled() turns true, and
+// its result is dropped. Its refs fail with MANTA_ERR_CANCELLED at once. Complete: OK, no effect.
+// Errors: STALE_REF · INVALID_ARGUMENT |ref| was not made by a task.
+MANTA_API manta_status_t manta_cancel(manta_ref_t ref);
+
+// ---- inside a body --------------------------------------------------------------------------
+
+// Fails the task with |code| and a message: return manta_fail(task, MANTA_ERR_USER + 3, "row %d", i);
+MANTA_API manta_status_t manta_fail(manta_task_t *task, manta_status_t code, const char *format,
+                                    ...) __attribute__((format(printf, 3, 4)));
+// The task's (first) result becomes |ref|, whenever that is ready: recursion without waiting. |ref|
+// stays the caller's (its scope releases it). Only the last call counts. Only for tasks with one
+// result that is not INOUT.
+MANTA_API manta_status_t manta_forward(manta_task_t *task, manta_ref_t ref);
+// Sets the size of OUT parameter |out_index| (0 is the first OUT) and gives its buffer. Keeps what fits.
+MANTA_API MANTA_NODISCARD manta_status_t manta_out_resize_bytes(manta_task_t *task,
+                                                                uint32_t out_index,
+                                                                size_t size_bytes,
+                                                                manta_buffer_t *out_buffer);
+MANTA_API bool manta_cancelled(const manta_task_t *task);
+MANTA_API size_t manta_task_index(const manta_task_t *task); // in a range or array; else 0
+MANTA_API int manta_attempt(const manta_task_t *task);       // 0 is the first
+MANTA_API const char *manta_task_name(const manta_task_t *task);
+MANTA_API manta_runtime_t manta_task_runtime(const manta_task_t *task);
+// The worker that runs the body, from 0; -1 on a thread that is not a worker.
+MANTA_API int manta_task_worker(const manta_task_t *task);
+// OS numbers of the processors that are the body's; returns how many, writes up to |n|.
+MANTA_API size_t manta_task_cpus(const manta_task_t *task, int *out_pus, size_t n);
+// Tells that this thread will block outside manta until _end: its core goes to another thread.
+MANTA_API void manta_blocking_begin(manta_task_t *task);
+MANTA_API void manta_blocking_end(manta_task_t *task);
+
+MANTA_END_DECLS
+
+#endif
