@@ -67,6 +67,7 @@ set(MANTA_TEST_ENV
 # LABELS   the first folder.
 # LINK     manta_testing, with the internals visible, for unit/ and fault/; else manta, with
 #          nothing but the public headers in sight.
+# DEFINES  besides MANTA_TEST_FIXTURES, the path of tests/fixtures as a string.
 # TIMEOUT  60 s, five times that under a sanitizer. SERIAL: nothing else runs beside it.
 function(manta_test)
     set(args ${ARGN})
@@ -115,7 +116,9 @@ function(manta_test)
         endif()
     endforeach()
     target_compile_options(${target} PRIVATE ${MANTA_WARNINGS})
-    target_compile_definitions(${target} PRIVATE ${arg_DEFINES})
+    target_compile_definitions(${target} PRIVATE
+                               MANTA_TEST_FIXTURES="${PROJECT_SOURCE_DIR}/tests/fixtures"
+                               ${arg_DEFINES})
     target_link_libraries(${target} PRIVATE ${arg_LINK} Threads::Threads ${arg_LIBS})
     if(arg_SOURCES MATCHES "\\.cc")
         target_link_libraries(${target} PRIVATE GTest::gtest)
@@ -149,9 +152,10 @@ function(manta_script_test name)
                          ENVIRONMENT "${arg_ENV}" SKIP_RETURN_CODE 77)
 endfunction()
 
-# manta_sample(<name> SOURCES file ... [LIBS target ...] [ARGS arg ...] [TIMEOUT seconds] [NO_TEST])
+# manta_sample(<name> SOURCES file ... [LIBS target ...] [DEFINES ...] [ARGS arg ...]
+#              [TIMEOUT seconds] [NO_TEST])
 #
-# One sample program, built against nothing but the public headers. It also runs as the test
+# One sample program in bin/, built against nothing but the public headers. It also runs as the test
 # samples/<name> with ARGS and has to exit with 0.
 function(manta_sample name)
     cmake_parse_arguments(arg "NO_TEST" "TIMEOUT" "SOURCES;LIBS;ARGS;DEFINES" ${ARGN})
@@ -160,7 +164,7 @@ function(manta_sample name)
     target_compile_definitions(${name} PRIVATE ${arg_DEFINES})
     target_link_libraries(${name} PRIVATE manta::manta ${arg_LIBS})
     set_target_properties(${name} PROPERTIES
-                          RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/samples)
+                          RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/bin)
     if(arg_NO_TEST)
         return()
     endif()
