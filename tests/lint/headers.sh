@@ -18,8 +18,8 @@ check() { # compiler language standard header
 }
 
 while [ $# -ge 2 ]; do
-    for path in "$include"/manta/*.h; do
-        header=manta/${path##*/}
+    for path in $(find "$include/manta" -name '*.h' | sort); do
+        header=${path#"$include"/}
         # The one header that needs CUDA's own.
         [ "$header" = manta/cuda.h ] && continue
         check "$1" c c17 "$header"

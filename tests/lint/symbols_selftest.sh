@@ -1,26 +1,55 @@
 #!/bin/sh
-# symbols_selftest.sh LINT_DIR NM CC: symbols.sh has to name a symbol that should be hidden, and to
-# notice a library that shows nothing.
+# symbols_selftest.sh LINT_DIR NM CC: symbols.sh has to name a symbol that should be hidden, one that
+# only a header knows and one that no header knows; and to notice a library that shows nothing.
 set -eu
 lint=$1 nm=$2 cc=$3
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
 
-printf 'int manta_version(void) { return 1; }\nint mti_secret(void) { return 2; }\n' >"$dir/bad.c"
-"$cc" -shared -fPIC -o "$dir/bad.so" "$dir/bad.c"
-if out=$(sh "$lint/symbols.sh" "$nm" "$dir/bad.so"); then
-    echo "symbols.sh passed a library that shows mti_secret"
-    exit 1
-fi
-case $out in *mti_secret*) ;; *) echo "symbols.sh did not name mti_secret: $out"; exit 1 ;; esac
+library() # name, code
+{
+    echo "$2" >"$dir/$1.c"
+    "$cc" -shared -fPIC -fvisibility=hidden "-DMANTA_API=__attribute__((visibility(\"default\")))" \
+        -o "$dir/$1.so" "$dir/$1.c"
+}
 
-printf 'static int nothing = 1;\nint *manta_nothing(void) { return &nothing; }\n' >"$dir/empty.c"
-"$cc" -shared -fPIC -fvisibility=hidden -o "$dir/empty.so" "$dir/empty.c"
-if sh "$lint/symbols.sh" "$nm" "$dir/empty.so" >/dev/null; then
-    echo "symbols.sh passed a library that shows nothing"
-    exit 1
-fi
+must_say() # library, words, [include dir]
+{
+    if out=$(sh "$lint/symbols.sh" "$nm" "$dir/$1.so" ${3+"$3"}); then
+        echo "symbols.sh passed $1"
+        exit 1
+    fi
+    case $out in
+    *"$2"*) ;;
+    *) echo "symbols.sh on $1 did not say '$2' but: $out"; exit 1 ;;
+    esac
+}
 
-printf 'int manta_version(void) { return 1; }\n' >"$dir/good.c"
-"$cc" -shared -fPIC -o "$dir/good.so" "$dir/good.c"
+mkdir -p "$dir/include/manta"
+cat >"$dir/include/manta/x.h" <<'END'
+#define MANTA_API __attribute__((whatever)) manta_macro(
+// MANTA_API int manta_comment(void);
+MANTA_API int manta_one(void); // no, MANTA_API int manta_comment(void);
+MANTA_API
+manta_status_t *manta_two(int (*fn)(void *), manta_three_t x(int));
+MANTA_API manta_ref_t(manta_three)(void);
+static inline int manta_inline(void) { return 1; }
+END
+one='MANTA_API int manta_one(void) { return 1; }' two='MANTA_API int manta_two(void) { return 2; }'
+three='MANTA_API int manta_three(void) { return 3; }'
+
+library good "$one $two $three"
 sh "$lint/symbols.sh" "$nm" "$dir/good.so"
+sh "$lint/symbols.sh" "$nm" "$dir/good.so" "$dir/include"
+
+library secret "$one $two $three MANTA_API int mti_secret(void) { return 4; }"
+must_say secret mti_secret
+library empty 'int manta_one(void) { return 1; }'
+must_say empty 'shows nothing'
+library less "$one $three"
+sh "$lint/symbols.sh" "$nm" "$dir/less.so"
+must_say less 'nowhere defined:
+manta_two' "$dir/include"
+library more "$one $two $three MANTA_API int manta_four(void) { return 4; }"
+must_say more 'in no public header:
+manta_four' "$dir/include"
