@@ -9,7 +9,8 @@ failed=0
 count=0
 
 check() { # compiler language standard header
-    if ! printf '#include <%s>\n#include <%s>\n' "$4" "$4" |
+    # The line behind them: a header may hold macros only, a translation unit may not.
+    if ! printf '#include <%s>\n#include <%s>\nextern int not_empty;\n' "$4" "$4" |
         "$1" -x "$2" "-std=$3" -Wall -Wextra -Wpedantic -Werror -I "$include" -c -o /dev/null -; then
         echo "headers.sh: <$4> does not stand alone in $3 ($1)"
         failed=1
