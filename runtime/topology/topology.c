@@ -411,10 +411,11 @@ mti_distance_t mti_topology_distance(const mti_topology_t *topology, int core_a,
     if (a->l2 >= 0 && a->l2 == b->l2) return MTI_DISTANCE_L2;
     bool same_l3 = a->l3 >= 0 && a->l3 == b->l3;
     bool same_node = a->node == b->node;
+    // First the package: with memory interleaved over packages by the BIOS they look like one node.
+    if (a->package != b->package) return MTI_DISTANCE_MACHINE;
     if (same_l3 && same_node) return MTI_DISTANCE_L3;
     if (same_l3 || same_node) return MTI_DISTANCE_NODE;
-    if (a->package == b->package) return MTI_DISTANCE_PACKAGE;
-    return MTI_DISTANCE_MACHINE;
+    return MTI_DISTANCE_PACKAGE;
 }
 
 size_t mti_topology_steal_order(const mti_topology_t *topology, int core, int *out_cores)
