@@ -1,0 +1,150 @@
+// object.h: what needs no more than a look. Put, get and friends stand in core.
+#include "runtime/core/core.h"
+
+#include <string.h>
+
+// Looks |ref| up with a count, entered; NULL with |*out_status|.
+static mti_object_t *look(manta_ref_t ref, mti_thread_t **out_thread, mti_ctx_t **out_ctx,
+                          manta_status_t *out_status)
+{
+    mti_thread_t *thread = mti_thread_self();
+    if (!thread) {
+        *out_status = mti_thread_failure();
+        return NULL;
+    }
+    mti_thread_enter(thread);
+    mti_object_t *object = mti_ref_acquire(ref, MTI_COUNT_INTERNAL);
+    mti_ctx_t *ctx = object ? mti_ctx_for(thread, object) : NULL;
+    if (!ctx) {
+        *out_status = object ? thread->status : mti_stale(ref);
+        mti_thread_leave(thread);
+        return NULL;
+    }
+    *out_thread = thread;
+    *out_ctx = ctx;
+    return object;
+}
+
+static void unlook(mti_thread_t *thread, mti_ctx_t *ctx, mti_object_t *object)
+{
+    mti_object_release(ctx, object, MTI_COUNT_INTERNAL);
+    mti_thread_leave(thread);
+}
+
+manta_status_t manta_ref_status(manta_ref_t ref)
+{
+    if (mti_ref_is_error(ref)) return mti_ref_error_code(ref);
+    mti_thread_t *thread = mti_thread_self();
+    if (!thread) return mti_thread_failure();
+    // The common cases need no count: open, or closed and fine.
+    mti_thread_enter(thread);
+    mti_object_t *object = mti_ref_peek(ref);
+    uint64_t head = 0;
+    bool closed = object && mti_object_is_closed(object, &head);
+    bool same = object && mti_atomic_u32_load_acquire(&object->gen) == mti_ref_gen(ref);
+    mti_thread_leave(thread);
+    if (!same) return mti_stale(ref);
+    if (!closed) return MANTA_NOT_READY;
+    if (!(head & MTI_HEAD_FAILED)) return MANTA_OK;
+    mti_ctx_t *ctx;
+    manta_status_t status;
+    object = look(ref, &thread, &ctx, &status);
+    if (!object) return status;
+    status = mti_object_status(object, head);
+    unlook(thread, ctx, object);
+    return status;
+}
+
+manta_status_t manta_ref_size(manta_ref_t ref, size_t *out_size_bytes)
+{
+    if (!out_size_bytes) return mti_fail(MANTA_ERR_INVALID_ARGUMENT, "ref_size: no room");
+    if (mti_ref_is_error(ref)) return mti_ref_error_code(ref);
+    mti_thread_t *thread;
+    mti_ctx_t *ctx;
+    manta_status_t status;
+    mti_object_t *object = look(ref, &thread, &ctx, &status);
+    if (!object) return status;
+    uint64_t head;
+    bool known = mti_object_is_closed(object, &head) || mti_object_kind(object) == MTI_OBJECT_CREATED;
+    status = known ? mti_object_status(object, head) : MANTA_NOT_READY;
+    if (status == MANTA_NOT_READY && known) status = MANTA_OK; // created, not sealed
+    if (status == MANTA_OK) *out_size_bytes = mti_object_size(object);
+    unlook(thread, ctx, object);
+    return status;
+}
+
+enum { CHAIN_MAX = 64 };
+
+// An error for each link of the chain: this object, the argument it failed through, and so on.
+static manta_error_t *chain_error(mti_object_t *object, uint64_t head)
+{
+    mti_object_t *links[CHAIN_MAX];
+    size_t n = 0;
+    for (mti_object_t *at = object; at && n < CHAIN_MAX;) {
+        uint64_t at_head;
+        (void)mti_object_is_closed(at, &at_head);
+        if (!(at_head & MTI_HEAD_FAILED) || at_head & MTI_HEAD_BARE) break;
+        links[n++] = at;
+        at = at->u.fail.cause;
+    }
+    const manta_error_t *root = mti_object_error(object, head);
+    const manta_error_t *cause = manta_error_retain(root);
+    // The last link is where the root error was made; those before failed through an argument.
+    for (size_t i = n; i-- > 0;) {
+        mti_object_t *at = links[i];
+        if (!at->u.fail.cause) continue;
+        char text[128];
+        snprintf(text, sizeof text, "argument %llu failed", (unsigned long long)mti_object_size(at));
+        bool is_task = at->producer && mti_record_at(at->producer)->def;
+        manta_error_t *error =
+            mti_error_create(manta_error_code(root), MANTA_SCOPE_TASK,
+                             is_task ? mti_record_at(at->producer)->def->name : "promise", "", 0, text,
+                             cause);
+        manta_error_release(cause);
+        cause = error;
+    }
+    return (manta_error_t *)cause;
+}
+
+const manta_error_t *manta_ref_error(manta_ref_t ref)
+{
+    if (mti_ref_is_error(ref)) return mti_error_bare(mti_ref_error_code(ref));
+    mti_thread_t *thread;
+    mti_ctx_t *ctx;
+    manta_status_t status;
+    mti_object_t *object = look(ref, &thread, &ctx, &status);
+    if (!object) return NULL;
+    uint64_t head;
+    bool failed = mti_object_is_closed(object, &head) && head & MTI_HEAD_FAILED;
+    const manta_error_t *error = failed ? chain_error(object, head) : NULL;
+    unlook(thread, ctx, object);
+    return error;
+}
+
+void manta_ref_print_error(manta_ref_t ref, FILE *file)
+{
+    if (!file) return;
+    const manta_error_t *error = manta_ref_error(ref);
+    if (!error) {
+        fprintf(file, "no error: %s\n", manta_status_name(manta_ref_status(ref)));
+        return;
+    }
+    const manta_error_t *root = error;
+    while (manta_error_cause(root)) root = manta_error_cause(root);
+    manta_status_t code = manta_error_code(root);
+    fprintf(file, "%s", manta_status_name(code));
+    if (code >= MANTA_ERR_USER) fprintf(file, " + %d", code - MANTA_ERR_USER);
+    if (*manta_error_task(root)) fprintf(file, " in task %s", manta_error_task(root));
+    if (*manta_error_place(root)) fprintf(file, " (%s)", manta_error_place(root));
+    if (*manta_error_text(root)) fprintf(file, ": %s", manta_error_text(root));
+    fprintf(file, "\n");
+    const manta_error_t *links[CHAIN_MAX + 1];
+    size_t n = 0;
+    for (const manta_error_t *at = error; at != root && n < CHAIN_MAX; at = manta_error_cause(at)) {
+        links[n++] = at;
+    }
+    for (size_t i = n; i-- > 0;) {
+        fprintf(file, "  then task %s: %s\n", manta_error_task(links[i]), manta_error_text(links[i]));
+    }
+    manta_error_release(error);
+}

@@ -1,0 +1,18 @@
+#include "runtime/base/clock.h"
+
+#include <time.h>
+
+int64_t mti_clock_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
+int64_t mti_clock_deadline(int64_t timeout_ns)
+{
+    if (timeout_ns == INT64_MAX) return INT64_MAX;
+    int64_t now = mti_clock_ns();
+    if (timeout_ns < 0) timeout_ns = 0;
+    return timeout_ns > INT64_MAX - now ? INT64_MAX : now + timeout_ns;
+}

@@ -1,0 +1,47 @@
+#define _GNU_SOURCE
+#include "runtime/base/thread.h"
+
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+
+bool (*mti_thread_create_hook)(void);
+
+// Lowest usable address of this thread's stack; 0: not asked yet.
+static __thread uintptr_t stack_low;
+
+bool mti_thread_create(pthread_t *out_thread, void *(*fn)(void *), void *arg, const char *name)
+{
+    if (mti_thread_create_hook && !mti_thread_create_hook()) return false;
+    sigset_t all, before;
+    sigfillset(&all);
+    // The new thread inherits the mask: signals go to the user's threads.
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    int rc = pthread_create(out_thread, NULL, fn, arg);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (rc != 0) return false;
+    char short_name[16]; // the kernel's limit
+    snprintf(short_name, sizeof short_name, "%s", name);
+    (void)pthread_setname_np(*out_thread, short_name);
+    return true;
+}
+
+static uintptr_t stack_find_low(void)
+{
+    pthread_attr_t attr;
+    void *low = NULL;
+    size_t size = 0, guard = 0;
+    if (pthread_getattr_np(pthread_self(), &attr) != 0) return 1;
+    (void)pthread_attr_getstack(&attr, &low, &size);
+    (void)pthread_attr_getguardsize(&attr, &guard);
+    pthread_attr_destroy(&attr);
+    return (uintptr_t)low + guard;
+}
+
+__attribute__((no_sanitize("address"))) size_t mti_thread_stack_left(void)
+{
+    if (stack_low == 0) stack_low = stack_find_low();
+    uintptr_t here = (uintptr_t)__builtin_frame_address(0);
+    if (stack_low == 1) return SIZE_MAX; // bounds unknown
+    return here > stack_low ? here - stack_low : 0;
+}

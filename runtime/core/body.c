@@ -1,0 +1,149 @@
+// What a body can ask of its task.
+#include "runtime/core/core.h"
+
+#include <string.h>
+
+manta_status_t manta_fail(manta_task_t *task, manta_status_t code, const char *format, ...)
+{
+    char text[512] = "";
+    va_list args;
+    va_start(args, format);
+    if (format) vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    if (code == MANTA_OK) code = MANTA_ERR_INVALID_ARGUMENT; // failing with OK is a mistake, not a success
+    if (!task) return mti_fail(code, "%s", text);
+    char place[32];
+    int seat = mti_atomic_i32_load_relaxed(&task->ctx->sched.seat);
+    snprintf(place, sizeof place, seat >= 0 ? "worker %d" : "thread outside the workers", seat);
+    manta_error_t *error = mti_error_create(code, MANTA_SCOPE_TASK, mti_record_name(task->record), place,
+                                            0, text, NULL);
+    if (task->error) manta_error_release(task->error);
+    task->error = error;
+    return code;
+}
+
+manta_status_t manta_forward(manta_task_t *task, manta_ref_t ref)
+{
+    if (!task) return mti_fail(MANTA_ERR_INVALID_ARGUMENT, "forward: no task");
+    const manta_task_def_t *def = task->record->def;
+    for (uint32_t i = 0; i < def->param_count; i++) {
+        if (def->params[i].kind == MANTA_PARAM_INOUT) {
+            return manta_fail(task, MANTA_ERR_INVALID_ARGUMENT,
+                              "forward: argument %s is INOUT, its next version is the result",
+                              def->params[i].name);
+        }
+    }
+    if (task->record->result_count != 1) {
+        return manta_fail(task, MANTA_ERR_INVALID_ARGUMENT, "forward: the task has %u results",
+                          (unsigned)task->record->result_count);
+    }
+    if (mti_ref_is_error(ref)) {
+        return manta_fail(task, mti_ref_error_code(ref), "forward: %s", manta_error_message());
+    }
+    mti_thread_t *thread = mti_thread_tls;
+    mti_thread_enter(thread);
+    mti_object_t *object = mti_ref_acquire(ref, MTI_COUNT_INTERNAL);
+    manta_status_t status = MANTA_OK;
+    if (!object) {
+        status = mti_stale(ref);
+    } else if (object == &task->record->result || object->runtime != task->ctx->rt->index) {
+        status = mti_fail(MANTA_ERR_INVALID_ARGUMENT,
+                          "forward: the ref is the task's own result, or of another runtime");
+        mti_object_release(task->ctx, object, MTI_COUNT_INTERNAL);
+    } else {
+        if (task->forward.id) {
+            mti_object_release(task->ctx,
+                               &mti_table_slot(mti_ref_slot(task->forward))->object,
+                               MTI_COUNT_INTERNAL);
+        }
+        task->forward = ref;
+    }
+    mti_thread_leave(thread);
+    return status == MANTA_OK ? MANTA_OK : manta_fail(task, status, "%s", manta_error_message());
+}
+
+manta_status_t manta_out_resize_bytes(manta_task_t *task, uint32_t out_index, size_t size_bytes,
+                                      manta_buffer_t *out_buffer)
+{
+    if (!task || !out_buffer) return mti_fail(MANTA_ERR_INVALID_ARGUMENT, "out_resize: no task or buffer");
+    const manta_task_def_t *def = task->record->def;
+    uint32_t outs = 0, results = 0, buffers = 0;
+    const manta_param_t *param = NULL;
+    for (uint32_t i = 0; i < def->param_count; i++) {
+        manta_param_kind_t kind = def->params[i].kind;
+        if (kind == MANTA_PARAM_OUT && outs++ == out_index) {
+            param = &def->params[i];
+            break;
+        }
+        results += kind == MANTA_PARAM_OUT || kind == MANTA_PARAM_INOUT;
+        buffers += kind == MANTA_PARAM_OUT || kind == MANTA_PARAM_INOUT || kind == MANTA_PARAM_IN ||
+                   kind == MANTA_PARAM_IN_LIST;
+    }
+    if (!param) {
+        return manta_fail(task, MANTA_ERR_OUT_OF_RANGE, "out_resize: there is no OUT parameter %u",
+                          out_index);
+    }
+    mti_object_t *object = task->results[results];
+    mti_object_t before = *object; // storage is a value here: only this thread looks at it
+    size_t kept = mti_object_size(object) < size_bytes ? mti_object_size(object) : size_bytes;
+    mti_storage_t storage = mti_object_storage(object);
+    bool in_place = storage == MTI_STORAGE_INLINE
+                        ? size_bytes <= MTI_INLINE_BYTES
+                        : storage == MTI_STORAGE_HEAP && size_bytes > MTI_INLINE_BYTES &&
+                              mti_heap_usable(size_bytes) == mti_heap_usable(mti_object_size(object));
+    if (in_place) {
+        mti_object_set(object, mti_object_kind(object), storage, size_bytes);
+    } else {
+        if (!mti_object_storage_alloc(task->ctx, object, size_bytes)) {
+            return manta_fail(task, MANTA_ERR_OUT_OF_MEMORY, "result %s: no memory for %zu bytes",
+                              param->name, size_bytes);
+        }
+        if (kept) memcpy(mti_object_data(object), mti_object_data(&before), kept);
+        if (storage == MTI_STORAGE_HEAP) {
+            mti_heap_free(&task->ctx->heap, before.u.mem.data, mti_object_size(&before));
+        }
+    }
+    *out_buffer = task->buffers[buffers] = (manta_buffer_t){mti_object_data(object), size_bytes};
+    return MANTA_OK;
+}
+
+bool manta_cancelled(const manta_task_t *task)
+{
+    return task && (mti_atomic_u64_load_relaxed(&task->record->claim) & MTI_CLAIM_CANCEL ||
+                    mti_atomic_u32_load_relaxed(&task->ctx->rt->cancelling));
+}
+
+size_t manta_task_index(const manta_task_t *task) { return task ? task->index : 0; }
+
+int manta_attempt(const manta_task_t *task)
+{
+    (void)task;
+    return 0;
+}
+
+const char *manta_task_name(const manta_task_t *task)
+{
+    return task ? mti_record_name(task->record) : "";
+}
+
+manta_runtime_t manta_task_runtime(const manta_task_t *task)
+{
+    return task ? mti_runtime_handle(task->ctx->rt) : (manta_runtime_t){0};
+}
+
+int manta_task_worker(const manta_task_t *task)
+{
+    return task ? mti_atomic_i32_load_relaxed(&task->ctx->sched.seat) : -1;
+}
+
+size_t manta_task_cpus(const manta_task_t *task, int *out_pus, size_t n)
+{
+    if (!task) return 0;
+    const int *seats;
+    int count = mti_sched_seats(&task->ctx->sched, &seats);
+    for (int i = 0; i < count && (size_t)i < n && out_pus; i++) {
+        int core = mti_sched_seat_core(task->ctx->rt->sched, seats[i]);
+        out_pus[i] = mti_topology_core(task->ctx->rt->topology, core)->pu;
+    }
+    return (size_t)count;
+}

@@ -1,0 +1,479 @@
+// Core: the one place that knows tasks, objects and threads together.
+//
+// Contract for api and for the siblings in this folder. The protocol of a task's life is told in
+// runtime/core/README.md.
+#ifndef MTI_CORE_CORE_H
+#define MTI_CORE_CORE_H
+
+#include "runtime/base/clock.h"
+#include "runtime/base/mutex.h"
+#include "runtime/base/notify.h"
+#include "runtime/base/status.h"
+#include "runtime/sched/sched.h"
+#include "runtime/store/heap.h"
+#include "runtime/store/table.h"
+
+#include <manta/task.h>
+
+typedef struct mti_runtime mti_runtime_t;
+typedef struct mti_ctx mti_ctx_t;
+typedef struct mti_thread mti_thread_t;
+typedef struct mti_record mti_record_t;
+
+// ---- the task record ------------------------------------------------------------------------
+
+// State of a record, in the low byte of |claim|; the CAS away from QUEUED is what decides between
+// deques, waiters, cancel and failing arguments.
+typedef enum mti_task_state {
+    MTI_TASK_NONE = 0,    // no task: an object of another kind, or a free slot
+    MTI_TASK_QUEUED,      // waits for arguments (deps > 0) or is in a queue (deps == 0)
+    MTI_TASK_RUNNING,     // claimed by the thread that |claim| names
+    MTI_TASK_CANCELLING,  // will never run; somebody is failing its results
+    MTI_TASK_CANCELLED,   // results failed; links into arguments may be left
+    MTI_TASK_FORWARDED,   // the body is done, the result waits for another ref
+    MTI_TASK_DONE,
+} mti_task_state_t;
+
+// claim = generation << 32 | context index << 16 | flags << 8 | state
+#define MTI_CLAIM_CANCEL ((uint64_t)1 << 8) // the running body should stop; its result is dropped
+static inline uint64_t mti_claim_make(uint32_t gen, uint32_t ctx, mti_task_state_t state)
+{
+    return (uint64_t)gen << 32 | (uint64_t)ctx << 16 | (uint64_t)state;
+}
+static inline mti_task_state_t mti_claim_state(uint64_t claim)
+{
+    return (mti_task_state_t)(claim & 0xff);
+}
+static inline uint32_t mti_claim_ctx(uint64_t claim) { return (uint32_t)(claim >> 16) & 0xffff; }
+static inline uint32_t mti_claim_gen(uint64_t claim) { return (uint32_t)(claim >> 32); }
+
+enum {
+    MTI_RECORD_INLINE = 64, // bytes for the argument image and the links
+    MTI_MAX_REFS = 10000,
+    MTI_MAX_RESULTS = 3000,
+};
+
+enum { // mti_record_t.flags
+    MTI_RECORD_OVERFLOW = 1 << 0, // |args| is a block of its own
+    MTI_RECORD_WIDE = 1 << 1,     // more than one CPU
+    MTI_RECORD_ELASTIC = 1 << 2,  // less than one CPU
+    MTI_RECORD_RANGE = 1 << 3,    // a piece of a range or array, see bulk.c
+};
+
+// Of a range or array; for an array the images follow.
+typedef struct mti_bulk_info {
+    size_t count, grain, total_bytes;
+    bool is_array;
+    _Alignas(16) unsigned char images[];
+} mti_bulk_info_t;
+
+typedef struct mti_bulk_request {
+    const void *array;
+    size_t count, grain;
+} mti_bulk_request_t;
+
+// What only tasks with options need.
+typedef struct mti_cold {
+    const char *name;
+    int cores;
+    uint32_t milli;
+    mti_bulk_info_t *bulk;
+} mti_cold_t;
+
+// Three cache lines. The first belongs to the first result; it may outlive the task.
+struct mti_record {
+    mti_object_t result;
+
+    mti_atomic_u64_t claim;
+    manta_task_def_t *def;
+    mti_record_t *next; // free list of the table; work list while results are closed
+    mti_atomic_u32_t deps;
+    uint16_t link_count;   // refs among the arguments
+    uint16_t result_count; // objects that it closes; at least 1
+    uint64_t parent;       // id of the task that submitted it, 0: none
+    mti_cold_t *cold;
+    unsigned char *args; // the argument image: |inline_args|, or an overflow block's
+    uint16_t args_bytes;
+    uint8_t priority; // room for the bands
+    uint8_t flags;
+    uint32_t cancel_epoch; // room for recursive cancel
+
+    unsigned char inline_args[MTI_RECORD_INLINE];
+};
+static_assert(sizeof(mti_record_t) == MTI_SLOT_BYTES, "a record is a slot");
+static_assert(offsetof(mti_record_t, claim) == offsetof(mti_slot_t, claim), "claim survives");
+static_assert(offsetof(mti_record_t, next) == offsetof(mti_slot_t, next), "one free list");
+static_assert(offsetof(mti_record_t, inline_args) == 128, "links are found by their line");
+
+static inline mti_record_t *mti_record_at(uint32_t slot)
+{
+    return (mti_record_t *)(void *)mti_table_slot(slot);
+}
+static inline mti_record_t *mti_record_of(mti_object_t *object)
+{
+    return (mti_record_t *)(void *)object;
+}
+
+// A link stands in the list of the object that an argument waits for. Its word in the list is
+// address | kind << MTI_LINK_SHIFT.
+typedef enum mti_link_kind {
+    MTI_LINK_INLINE = 0, // a uint64_t in a record's |inline_args|; the record is found by its line
+    MTI_LINK_FAR,        // an mti_far_link_t in an overflow block
+    MTI_LINK_FORWARD,    // like INLINE: the slot's object, of a task or a promise, becomes the object
+} mti_link_kind_t;
+
+typedef struct mti_far_link {
+    uint64_t next;
+    mti_record_t *record;
+} mti_far_link_t;
+
+typedef struct mti_overflow { // header of an overflow block; 16 bytes, the image follows
+    uint64_t size_bytes;
+    uint32_t links_offset;   // from the header; mti_far_link_t[link_count]
+    uint32_t results_offset; // uint32_t[result_count - 1], slots of the further results
+} mti_overflow_t;
+
+static inline mti_overflow_t *mti_record_overflow(const mti_record_t *t)
+{
+    return (mti_overflow_t *)(void *)(t->args - sizeof(mti_overflow_t));
+}
+
+// ---- contexts and threads ----------------------------------------------------------------------
+
+// A thread's presence in one runtime.
+struct mti_ctx {
+    mti_sched_ctx_t sched; // first: the scheduler knows it by this
+    mti_runtime_t *rt;
+    mti_thread_t *thread; // NULL: retired, may be used again
+    mti_table_cache_t table;
+    mti_heap_cache_t heap;
+    // Written by this thread only, summed by drain and stats.
+    _Alignas(MTI_LINE_BYTES) mti_atomic_u64_t submitted;
+    mti_atomic_u64_t completed;
+    mti_atomic_u64_t failed;
+    mti_atomic_u64_t busy_ns;
+    // Id of the object that this thread sleeps for without a timeout, 0: none. Read by who looks for
+    // deadlocks.
+    mti_atomic_u64_t waiting_on;
+    mti_atomic_u32_t wait_word; // this thread sleeps on it in a wait; set to 1 to make it look again
+    mti_ctx_t *next_all; // guarded by the runtime's lock
+    bool is_free;        // guarded by the runtime's lock; its thread ended
+};
+
+typedef struct mti_scope_entry {
+    uint64_t id; // 0: taken out
+    bool is_view;
+} mti_scope_entry_t;
+
+// A thread that called manta, or that manta started. Found through thread-local storage.
+struct mti_thread {
+    // 1 while inside a short call that touches runtimes; shutdown waits for 0 (mti_thread_quiesce).
+    mti_atomic_u32_t in_api;
+    mti_ctx_t *ctx;          // where calls without a runtime go; valid while |epoch| is current
+    uint32_t epoch;          // of the default runtime that |ctx| belongs to; 0: a runtime's own thread
+    struct manta_task *task; // innermost running body
+    bool in_callback;
+    manta_status_t status; // why mti_ctx_slow gave NULL
+    // The scope stack. |scope_base|: bottom of the innermost body's part.
+    mti_scope_entry_t *scopes;
+    size_t scope_count, scope_capacity, scope_base;
+    size_t scope_mark; // 1 + bottom of the innermost scope; 0: no scope, refs are the user's alone
+    struct { // contexts of this thread, by runtime
+        mti_ctx_t *ctx;
+        uint64_t runtime_id;
+    } ctxs[8];
+    mti_thread_t *next, **link; // registry, guarded by its lock
+};
+
+// A running body, on the stack of its thread; what the user sees as manta_task_t.
+struct manta_task {
+    mti_record_t *record;
+    mti_ctx_t *ctx;
+    struct manta_task *outer;
+    manta_buffer_t *buffers;
+    mti_object_t **results;
+    manta_error_t *error; // from manta_fail
+    manta_ref_t forward;  // from manta_forward, held internally
+    size_t index;
+    size_t outer_scope_base, outer_scope_mark;
+    mti_ctx_t *outer_ctx;
+    bool blocking;
+    bool in_body; // the body was entered: a failure is its own
+};
+
+extern __thread mti_thread_t *mti_thread_tls __attribute__((tls_model("initial-exec")));
+mti_thread_t *mti_thread_slow(void);
+// Why mti_thread_self gave NULL.
+manta_status_t mti_thread_failure(void);
+
+// This thread's record, made on first use. NULL: no memory, or this process is a fork (the message
+// says which).
+static inline mti_thread_t *mti_thread_self(void)
+{
+    mti_thread_t *thread = mti_thread_tls;
+    return MTI_LIKELY(thread != NULL) ? thread : mti_thread_slow();
+}
+
+// Brackets the part of a call that looks at slots and contexts, so that shutdown does not free them
+// meanwhile. Not nested, and not around anything that sleeps or runs user code.
+static inline void mti_thread_enter(mti_thread_t *thread)
+{
+    mti_atomic_u32_store_relaxed(&thread->in_api, 1);
+    mti_fence_light(); // pairs with the heavy fence in mti_thread_quiesce
+}
+static inline void mti_thread_leave(mti_thread_t *thread)
+{
+    mti_atomic_u32_store_release(&thread->in_api, 0);
+}
+// Returns when every thread that was inside such a bracket has left it.
+void mti_thread_quiesce(void);
+
+// ---- the runtime -------------------------------------------------------------------------------
+
+typedef enum mti_runtime_state {
+    MTI_RUNTIME_FREE = 0,
+    MTI_RUNTIME_STARTING,
+    MTI_RUNTIME_RUNNING,
+    MTI_RUNTIME_CLOSED,   // no new work from outside
+    MTI_RUNTIME_STOPPING, // no new work at all, waits give SHUTDOWN
+    MTI_RUNTIME_DEAD,
+} mti_runtime_state_t;
+
+struct mti_runtime {
+    mti_atomic_u32_t state;
+    mti_atomic_u32_t cancelling; // queued tasks are cancelled when they come up
+    uint16_t index;
+    uint32_t gen;
+    bool is_serial;
+    bool measure_busy;
+    bool report_leaks;
+    char name[32];
+    manta_allocator_t allocator;
+    manta_log_fn_t log;
+    void *log_user;
+    mti_topology_t *topology;
+    mti_sched_t *sched;
+    mti_heap_t *heap;
+
+    mti_mutex_t lock;
+    mti_ctx_t *ctxs; // guarded by lock; all that were ever made
+    // Work that is open but has no task: promises, created objects. Drain does not wait for it.
+    _Alignas(MTI_LINE_BYTES) mti_atomic_u32_t drainers; // threads in a drain
+    mti_atomic_u32_t drain_word;                        // they sleep on it; bumped when all is complete
+    mti_atomic_u32_t waiters;                           // threads of the user's inside a wait
+    mti_mutex_t shutdown_lock; // held by whoever shuts down
+};
+
+// The runtime with that index, whatever its state. Memory of runtimes is never freed.
+mti_runtime_t *mti_runtime_at(uint32_t index);
+static inline manta_runtime_t mti_runtime_handle(const mti_runtime_t *rt)
+{
+    return (manta_runtime_t){(uint64_t)rt->gen << 32 | rt->index};
+}
+// The live runtime of |handle|, NULL (with a message) if there is none.
+mti_runtime_t *mti_runtime_find(manta_runtime_t handle);
+
+manta_status_t mti_runtime_create(const manta_runtime_options_t *options, mti_runtime_t **out_rt);
+manta_status_t mti_runtime_shutdown(manta_runtime_t handle, manta_shutdown_mode_t mode,
+                                    int64_t timeout_ns);
+void mti_runtime_log(const mti_runtime_t *rt, manta_status_t code, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+manta_status_t mti_runtime_drain(mti_runtime_t *rt, int64_t timeout_ns);
+// The thread has nothing to do: if a drain waits for that, tells it.
+void mti_drain_check(mti_ctx_t *ctx);
+size_t mti_runtime_print_refs(mti_runtime_t *rt, FILE *file, bool as_log);
+
+// The default runtime, started if need be; NULL with a message if it can't be.
+mti_runtime_t *mti_runtime_default(void);
+mti_runtime_t *mti_runtime_default_peek(void); // NULL if it doesn't run
+void mti_runtime_default_forget(mti_runtime_t *rt);
+manta_status_t mti_runtime_default_init(const manta_runtime_options_t *options);
+extern mti_atomic_u32_t mti_default_epoch; // changes when the default runtime starts or ends
+
+// The context of this thread for |handle| ({0}: the current runtime), made on first use. NULL with a
+// message if there is none.
+mti_ctx_t *mti_ctx_slow(mti_thread_t *thread, manta_runtime_t handle);
+static inline mti_ctx_t *mti_ctx_current(mti_thread_t *thread)
+{
+    mti_ctx_t *ctx = thread->ctx;
+    if (MTI_LIKELY(ctx != NULL) &&
+        (thread->epoch == 0 ||
+         MTI_LIKELY(thread->epoch == mti_atomic_u32_load_acquire(&mti_default_epoch)))) {
+        return ctx;
+    }
+    return mti_ctx_slow(thread, (manta_runtime_t){0});
+}
+// This thread's context in the runtime of |object|; NULL only without memory.
+static inline mti_ctx_t *mti_ctx_for(mti_thread_t *thread, const mti_object_t *object)
+{
+    mti_ctx_t *ctx = thread->ctx;
+    if (MTI_LIKELY(ctx != NULL) && MTI_LIKELY(thread->epoch == 0 || thread->epoch ==
+            mti_atomic_u32_load_relaxed(&mti_default_epoch)) &&
+        MTI_LIKELY(ctx->rt->index == object->runtime)) {
+        return ctx;
+    }
+    return mti_ctx_slow(thread, mti_runtime_handle(mti_runtime_at(object->runtime)));
+}
+mti_ctx_t *mti_ctx_create(mti_runtime_t *rt);
+void mti_ctx_retire(mti_ctx_t *ctx);
+void mti_ctx_bind_thread(mti_ctx_t *ctx); // makes |ctx| the calling thread's own
+void mti_thread_end(void);                // the calling thread is about to end
+
+// ---- counts (ref.c) ---------------------------------------------------------------------------
+
+// The object of |ref| if that is live: |add| is added to its counts while it has a user count, and the
+// generation matches. NULL: stale. Threads: any, entered.
+mti_object_t *mti_ref_acquire(manta_ref_t ref, uint64_t add);
+// The same without a count taken: good for looking only, the caller rechecks the generation.
+mti_object_t *mti_ref_peek(manta_ref_t ref);
+// Like acquire, but any count will do, not only a user's.
+mti_object_t *mti_ref_acquire_weak(uint64_t id, uint64_t add);
+// Gives |sub| back; frees the object when nothing is left.
+void mti_object_release(mti_ctx_t *ctx, mti_object_t *object, uint64_t sub);
+void mti_object_free(mti_ctx_t *ctx, mti_object_t *object);
+manta_status_t mti_stale(manta_ref_t ref);
+
+// ---- scopes (ref.c) ---------------------------------------------------------------------------
+
+bool mti_scope_grow(mti_thread_t *thread, size_t more);
+static inline bool mti_scope_reserve(mti_thread_t *thread, size_t more)
+{
+    if (!thread->scope_mark) return true;
+    return MTI_LIKELY(thread->scope_capacity - thread->scope_count >= more) ||
+           mti_scope_grow(thread, more);
+}
+// Puts a ref just handed out into the innermost scope; room was reserved.
+static inline void mti_scope_add(mti_thread_t *thread, mti_object_t *object, manta_ref_t ref)
+{
+    if (!thread->scope_mark) return;
+    size_t at = thread->scope_count++;
+    thread->scopes[at] = (mti_scope_entry_t){ref.id, false};
+    // relaxed: a hint, checked by who uses it
+    mti_atomic_u32_store_relaxed(&object->scope_hint, (uint32_t)at + 1);
+}
+// The entry of |ref| in this context's scopes, NULL if it is in none.
+mti_scope_entry_t *mti_scope_find(mti_thread_t *thread, const mti_object_t *object, manta_ref_t ref);
+// Releases everything above |mark|.
+void mti_scope_unwind(mti_thread_t *thread, size_t mark);
+
+// ---- closing (depend.c) -----------------------------------------------------------------------
+
+// Closes |object| with its value, which the caller has stored: everyone who waits is told. False: it was
+// closed before. The object must not be touched afterwards unless the caller holds a count. Tasks that
+// became ready are queued; one of them is given back instead if |out_next| is not NULL.
+bool mti_object_close(mti_ctx_t *ctx, mti_object_t *object, uint64_t bits, uint64_t *out_next);
+// The same with an error: |error| (taken) and the argument |cause| (one internal count, taken; may be
+// NULL) are stored. Only for the one who may write the object's value.
+bool mti_object_close_failed(mti_ctx_t *ctx, mti_object_t *object, manta_error_t *error,
+                             mti_object_t *cause, uint32_t argument, uint64_t *out_next);
+// Closes as failed without touching the value: the code is in the head.
+#define MTI_HEAD_BARE ((uint64_t)1 << 2)
+static inline uint64_t mti_head_bare(manta_status_t code)
+{
+    return MTI_HEAD_CLOSED | MTI_HEAD_FAILED | MTI_HEAD_BARE | (uint64_t)(uint32_t)code << 32;
+}
+// The root error of a failed object, borrowed while the caller holds a count.
+const manta_error_t *mti_object_error(const mti_object_t *object, uint64_t head);
+static inline manta_status_t mti_object_status(const mti_object_t *object, uint64_t head)
+{
+    if (!(head & MTI_HEAD_CLOSED)) return MANTA_NOT_READY;
+    return head & MTI_HEAD_FAILED ? manta_error_code(mti_object_error(object, head)) : MANTA_OK;
+}
+// Puts |cell| into the list of |object|. False: it is closed, nothing was put.
+bool mti_object_link(mti_object_t *object, uint64_t *cell, mti_link_kind_t kind);
+// A dependency of |t| is gone.
+void mti_record_dep_done(mti_ctx_t *ctx, mti_record_t *t, uint64_t *out_next);
+// |t| is ready: queues it where its request says.
+void mti_record_ready(mti_ctx_t *ctx, mti_record_t *t);
+// Makes |object| an alias of |target| (one internal count, taken), which is closed, and closes it.
+void mti_object_become(mti_ctx_t *ctx, mti_object_t *object, mti_object_t *target);
+
+// The FORWARDED record |t| takes the value of |result.u.mem.parent|, which is closed.
+void mti_forward_finish(mti_ctx_t *ctx, mti_record_t *t);
+
+// ---- tasks (task.c) ---------------------------------------------------------------------------
+
+manta_status_t mti_task_submit(manta_task_def_t *def, const manta_task_options_t *options,
+                               const void *args, size_t args_bytes, manta_ref_t *out_results,
+                               size_t result_count, bool always_take);
+void mti_task_run_entry(mti_sched_ctx_t *ctx, uint64_t entry); // sched's op
+// Runs a task that the caller has claimed, and the chain of first successors if |chain|.
+void mti_task_run_claimed(mti_ctx_t *ctx, mti_record_t *t, bool chain);
+// Tries to claim; |gen| is the record's.
+static inline bool mti_task_claim(mti_ctx_t *ctx, mti_record_t *t, uint32_t gen)
+{
+    uint64_t queued = mti_claim_make(gen, 0, MTI_TASK_QUEUED);
+    // acquire: the submitter's stores; release: nothing
+    return mti_atomic_u64_load_relaxed(&t->claim) == queued &&
+           mti_atomic_u64_cas_acq_rel(&t->claim, &queued,
+                                      mti_claim_make(gen, (uint32_t)ctx->sched.index,
+                                                     MTI_TASK_RUNNING));
+}
+// Fails a queued task that the caller moved to CANCELLING: closes its results with |error| (taken).
+void mti_task_fail_queued(mti_ctx_t *ctx, mti_record_t *t, manta_error_t *error,
+                          mti_object_t *cause, uint32_t argument, uint64_t *out_next);
+// Releases arguments and what else a finished task holds.
+void mti_task_finish_cancelled(mti_ctx_t *ctx, mti_record_t *t);
+manta_status_t mti_task_cancel(mti_ctx_t *ctx, mti_object_t *object);
+static inline const char *mti_record_name(const mti_record_t *t)
+{
+    return t->cold && t->cold->name ? t->cold->name : t->def->name;
+}
+// Calls |fn| for each ref among the arguments, in order.
+typedef struct mti_arg_iter {
+    const mti_record_t *t;
+    uint32_t param, item;
+} mti_arg_iter_t;
+bool mti_arg_next(mti_arg_iter_t *iter, manta_ref_t *out_ref);
+
+// Completes the task of |run| (its body has returned |status|), on whatever thread this is.
+void mti_task_complete(manta_task_t *run, manta_status_t status);
+manta_status_t mti_task_submit_bulk(manta_task_def_t *def, const manta_task_options_t *options,
+                                    const void *args, size_t args_bytes,
+                                    const mti_bulk_request_t *request, manta_ref_t *out_ref);
+
+// ---- ranges (bulk.c) ------------------------------------------------------------------------------
+
+// Starts the range of |run|, which completes by itself. False: no memory (with a message).
+bool mti_bulk_run(manta_task_t *run, size_t buffer_count);
+size_t mti_bulk_grain(size_t count, size_t grain, int workers);
+manta_ref_t mti_bulk_submit(manta_task_def_t *def, const manta_task_options_t *options,
+                            const void *args, size_t args_bytes, size_t count, size_t grain,
+                            bool is_array);
+
+// ---- objects without tasks (value.c) ------------------------------------------------------------
+
+mti_object_t *mti_object_alloc(mti_ctx_t *ctx, mti_object_kind_t kind, manta_dtype_t dtype);
+// Gives |object| memory for |size_bytes|; NULL without memory, or if the size is 0.
+bool mti_object_storage_alloc(mti_ctx_t *ctx, mti_object_t *object, size_t size_bytes);
+void mti_object_storage_free(mti_ctx_t *ctx, mti_object_t *object);
+
+// ---- waiting (wait.c) and being told (watch.c) ----------------------------------------------------
+
+// Waits until |object|, of which the caller holds a count, is closed.
+manta_status_t mti_wait_object(mti_thread_t *thread, mti_ctx_t *ctx, mti_object_t *object,
+                               int64_t timeout_ns, uint64_t *out_head);
+manta_status_t mti_wait_many(mti_thread_t *thread, mti_ctx_t *ctx, mti_object_t **objects, size_t n,
+                             size_t k, int64_t timeout_ns);
+
+typedef struct mti_watcher mti_watcher_t;
+struct mti_watcher {
+    mti_watcher_t *next, **link; // bucket list, guarded by its lock
+    mti_object_t *object;
+    // Called once, with the bucket locked (|locked|, must be short) or after it was taken off the list.
+    void (*fire)(mti_ctx_t *ctx, mti_watcher_t *watcher, uint64_t head);
+    bool locked;
+};
+// Adds |watcher|; false: the object is closed, nothing was added.
+bool mti_watch_add(mti_watcher_t *watcher, mti_object_t *object);
+// Takes it off; false: it has fired or is about to.
+bool mti_watch_remove(mti_watcher_t *watcher);
+void mti_watch_fire(mti_ctx_t *ctx, mti_object_t *object, uint64_t head);
+// Makes every thread that waits in |rt| look at its state again.
+void mti_wait_interrupt(mti_runtime_t *rt);
+// The same for the thread of one context.
+void mti_wait_wake(mti_runtime_t *rt, uint32_t ctx_index);
+// Completion queues of |rt| are woken, too.
+void mti_cq_interrupt(mti_runtime_t *rt);
+
+#endif

@@ -1,0 +1,310 @@
+// Readiness: links into open objects, closing, and what becomes of those who waited.
+//
+// Closing is one CAS on |head|. It takes the list of links with it, so a link is handled exactly once:
+// either mti_object_link refused it because the object was closed, or it is in the list that the closer
+// took. Failures spread through a work list, never by recursion: a failing root with a million
+// dependents needs no stack and no memory.
+#include "runtime/core/core.h"
+
+// Records whose results have to be closed, linked by |next|: FORWARDED ones with the target in
+// |result.u.mem.parent|, CANCELLING ones with the error in |result.u.fail|.
+typedef struct work {
+    mti_record_t *first, *last;
+} work_t;
+
+static void work_add(work_t *work, mti_record_t *t)
+{
+    t->next = NULL;
+    if (work->last) {
+        work->last->next = t;
+    } else {
+        work->first = t;
+    }
+    work->last = t;
+}
+
+static uint64_t *link_cell(uint64_t word) { return (uint64_t *)(uintptr_t)(word & MTI_LINK_ADDR); }
+static mti_link_kind_t link_kind(uint64_t word) { return (mti_link_kind_t)(word >> MTI_LINK_SHIFT); }
+
+static mti_record_t *link_record(uint64_t word)
+{
+    uint64_t *cell = link_cell(word);
+    if (link_kind(word) == MTI_LINK_FAR) return ((mti_far_link_t *)(void *)cell)->record;
+    uintptr_t line = (uintptr_t)cell & ~(uintptr_t)(MTI_RECORD_INLINE - 1);
+    return (mti_record_t *)(line - offsetof(mti_record_t, inline_args));
+}
+
+// Which argument the link is for.
+static uint32_t link_argument(const mti_record_t *t, uint64_t word)
+{
+    if (link_kind(word) == MTI_LINK_FAR) {
+        mti_overflow_t *block = mti_record_overflow(t);
+        mti_far_link_t *links = (mti_far_link_t *)(void *)((char *)block + block->links_offset);
+        return (uint32_t)((mti_far_link_t *)(void *)link_cell(word) - links);
+    }
+    return (uint32_t)((uint64_t *)(void *)(t->inline_args + MTI_RECORD_INLINE) - 1 - link_cell(word));
+}
+
+bool mti_object_link(mti_object_t *object, uint64_t *cell, mti_link_kind_t kind)
+{
+    uint64_t head = mti_atomic_u64_load_acquire(&object->head);
+    uint64_t word = (uint64_t)(uintptr_t)cell | (uint64_t)kind << MTI_LINK_SHIFT;
+    do {
+        if (head & MTI_HEAD_CLOSED) return false;
+        *cell = head & ~(MTI_HEAD_WATCHED | MTI_HEAD_ORPHAN);
+        // release: publishes the cell and the record; pairs with the acquire in close_one
+    } while (!mti_atomic_u64_cas_acq_rel(&object->head, &head,
+                                         word | (head & (MTI_HEAD_WATCHED | MTI_HEAD_ORPHAN))));
+    return true;
+}
+
+const manta_error_t *mti_object_error(const mti_object_t *object, uint64_t head)
+{
+    if (head & MTI_HEAD_BARE) return mti_error_bare((manta_status_t)(uint32_t)(head >> 32));
+    return object->u.fail.error;
+}
+
+void mti_record_ready(mti_ctx_t *ctx, mti_record_t *t)
+{
+    uint64_t id = mti_ref_of(&t->result).id;
+    bool ok;
+    if (MTI_LIKELY(!(t->flags & (MTI_RECORD_WIDE | MTI_RECORD_ELASTIC)))) {
+        ok = mti_sched_push(&ctx->sched, id);
+    } else if (t->flags & MTI_RECORD_WIDE) {
+        ok = mti_sched_push_wide(ctx->rt->sched, id, t->cold->cores);
+    } else {
+        ok = mti_sched_push_elastic(&ctx->sched, id, t->cold->milli);
+    }
+    // Without memory to queue it the task runs here and now: nothing is lost.
+    if (MTI_UNLIKELY(!ok) && mti_task_claim(ctx, t, (uint32_t)(id >> 32))) {
+        mti_task_run_claimed(ctx, t, true);
+    }
+}
+
+// deps has come to 0 through the caller. The record may be gone already (a waiter ran it): |gen| tells.
+static void record_deps_gone(mti_ctx_t *ctx, mti_record_t *t, uint32_t gen, uint64_t *out_next)
+{
+    uint64_t claim = mti_atomic_u64_load_acquire(&t->claim);
+    if (mti_claim_gen(claim) != gen) return;
+    if (MTI_LIKELY(mti_claim_state(claim) == MTI_TASK_QUEUED)) {
+        if (out_next && *out_next == 0 && !(t->flags & (MTI_RECORD_WIDE | MTI_RECORD_ELASTIC))) {
+            *out_next = mti_ref_make(t->result.slot, gen).id;
+        } else {
+            mti_record_ready(ctx, t);
+        }
+    } else if (mti_claim_state(claim) == MTI_TASK_CANCELLED) {
+        mti_task_finish_cancelled(ctx, t);
+    }
+}
+
+void mti_record_dep_done(mti_ctx_t *ctx, mti_record_t *t, uint64_t *out_next)
+{
+    uint32_t gen = mti_atomic_u32_load_relaxed(&t->result.gen);
+    // release: what made this argument ready; acquire: the last one sees what made the others ready
+    if (mti_atomic_u32_fetch_sub_acq_rel(&t->deps, 1) == 1) record_deps_gone(ctx, t, gen, out_next);
+}
+
+static bool record_start_cancelling(mti_record_t *t)
+{
+    uint32_t gen = mti_atomic_u32_load_relaxed(&t->result.gen);
+    uint64_t queued = mti_claim_make(gen, 0, MTI_TASK_QUEUED);
+    return mti_atomic_u64_cas_acq_rel(&t->claim, &queued,
+                                      mti_claim_make(gen, 0, MTI_TASK_CANCELLING));
+}
+
+// Handles one link of |object|, which closed with |bits|.
+static void link_fire(mti_ctx_t *ctx, mti_object_t *object, uint64_t bits, uint64_t word,
+                      work_t *work, uint64_t *out_next)
+{
+    mti_record_t *t = link_record(word);
+    if (link_kind(word) == MTI_LINK_FORWARD) {
+        t->result.u.mem.parent = object; // the count that the forward holds goes along
+        work_add(work, t);
+        return;
+    }
+    if (MTI_LIKELY(!(bits & MTI_HEAD_FAILED))) {
+        mti_record_dep_done(ctx, t, out_next);
+        return;
+    }
+    if (record_start_cancelling(t)) {
+        // The dependent holds a count on |object| until it is finished; it gets one more for the chain.
+        (void)mti_atomic_u64_fetch_add_relaxed(&object->counts, MTI_COUNT_INTERNAL);
+        t->result.u.fail.error =
+            (manta_error_t *)manta_error_retain(mti_object_error(object, bits));
+        t->result.u.fail.cause = object;
+        mti_object_set(&t->result, MTI_OBJECT_TASK, MTI_STORAGE_NONE, link_argument(t, word));
+        (void)mti_atomic_u32_fetch_sub_acq_rel(&t->deps, 1);
+        work_add(work, t);
+        return;
+    }
+    mti_record_dep_done(ctx, t, NULL);
+}
+
+// The closing CAS and everyone in the list. New work goes to |work|.
+static bool close_one(mti_ctx_t *ctx, mti_object_t *object, uint64_t bits, work_t *work,
+                      uint64_t *out_next)
+{
+    uint64_t head = mti_atomic_u64_load_relaxed(&object->head);
+    do {
+        if (MTI_UNLIKELY(head & MTI_HEAD_CLOSED)) return false;
+        // release: publishes the value; acquire: the links and their records
+    } while (!mti_atomic_u64_cas_acq_rel(&object->head, &head, bits));
+    if (MTI_LIKELY(head == 0)) return true;
+    if (head & MTI_HEAD_ORPHAN) {
+        // No counts, so no links or watchers either. A canceller may hold a count of its own.
+        if (mti_atomic_u64_load_acquire(&object->counts) == 0) mti_object_free(ctx, object);
+        return true;
+    }
+    // The list is newest first; those who came first go first.
+    uint64_t word = head & ~(MTI_HEAD_WATCHED | MTI_HEAD_ORPHAN), reversed = 0;
+    while (word) {
+        uint64_t next = *link_cell(word);
+        *link_cell(word) = reversed;
+        reversed = word;
+        word = next;
+    }
+    while (reversed) {
+        uint64_t next = *link_cell(reversed); // the record may be gone afterwards
+        link_fire(ctx, object, bits, reversed, work, out_next);
+        reversed = next;
+    }
+    if (head & MTI_HEAD_WATCHED) mti_watch_fire(ctx, object, bits);
+    return true;
+}
+
+// The further results of |t|.
+static mti_object_t *record_result(const mti_record_t *t, uint32_t index)
+{
+    if (index == 0) return (mti_object_t *)&t->result;
+    mti_overflow_t *block = mti_record_overflow(t);
+    uint32_t *slots = (uint32_t *)(void *)((char *)block + block->results_offset);
+    return &mti_record_at(slots[index - 1])->result;
+}
+
+// Closes the results of a CANCELLING record as failed, with what |result.u.fail| says.
+static void fail_results(mti_ctx_t *ctx, mti_record_t *t, work_t *work)
+{
+    uint64_t bits = MTI_HEAD_CLOSED | MTI_HEAD_FAILED;
+    // Keeps the slot while links into other objects may be left.
+    (void)mti_atomic_u64_fetch_add_relaxed(&t->result.counts, MTI_COUNT_INTERNAL);
+    for (uint32_t i = 1; i < t->result_count; i++) {
+        mti_object_t *object = record_result(t, i);
+        object->u.fail.error = (manta_error_t *)manta_error_retain(t->result.u.fail.error);
+        object->u.fail.cause = t->result.u.fail.cause;
+        if (object->u.fail.cause) {
+            (void)mti_atomic_u64_fetch_add_relaxed(&object->u.fail.cause->counts, MTI_COUNT_INTERNAL);
+        }
+        mti_object_set(object, MTI_OBJECT_RESULT, MTI_STORAGE_NONE, mti_object_size(&t->result));
+        (void)close_one(ctx, object, bits, work, NULL);
+    }
+    (void)close_one(ctx, &t->result, bits, work, NULL);
+    uint32_t gen = mti_atomic_u32_load_relaxed(&t->result.gen);
+    // release: the results are closed; pairs with the acquire of who finishes
+    mti_atomic_u64_store_seq_cst(&t->claim, mti_claim_make(gen, 0, MTI_TASK_CANCELLED));
+    if (mti_atomic_u32_load_seq_cst(&t->deps) == 0) mti_task_finish_cancelled(ctx, t);
+}
+
+// |object| becomes |target| (one count, taken), which is closed.
+// False: it was closed before (cancelled).
+static bool become(mti_ctx_t *ctx, mti_object_t *object, mti_object_t *target, work_t *work)
+{
+    uint64_t head;
+    (void)mti_object_is_closed(target, &head);
+    uint64_t bits = MTI_HEAD_CLOSED;
+    if (head & MTI_HEAD_FAILED) {
+        bits |= MTI_HEAD_FAILED;
+        object->u.fail.error = (manta_error_t *)manta_error_retain(mti_object_error(target, head));
+        object->u.fail.cause = target;
+        mti_object_set(object, mti_object_kind(object), MTI_STORAGE_NONE, 0);
+    } else {
+        object->u.mem.data = mti_object_data(target);
+        object->u.mem.parent = target;
+        object->dtype = target->dtype;
+        mti_object_set(object, mti_object_kind(object), MTI_STORAGE_PARENT, mti_object_size(target));
+    }
+    if (close_one(ctx, object, bits, work, NULL)) return true;
+    // Its head is bare, so what we stored is nobody's.
+    if (bits & MTI_HEAD_FAILED) manta_error_release(object->u.fail.error);
+    mti_object_set(object, mti_object_kind(object), MTI_STORAGE_NONE, 0);
+    mti_object_release(ctx, target, MTI_COUNT_INTERNAL);
+    return false;
+}
+
+// A body forwarded its result, and the target is closed now.
+static void finish_forward(mti_ctx_t *ctx, mti_record_t *t, work_t *work)
+{
+    mti_object_t *object = &t->result;
+    bool is_task = mti_object_kind(object) == MTI_OBJECT_TASK;
+    // The slot must last until its state is settled. Whoever cancelled it holds a count, too, which is
+    // ours to release if the cancel closed it.
+    (void)mti_atomic_u64_fetch_add_relaxed(&object->counts, MTI_COUNT_INTERNAL);
+    uint64_t holds = MTI_COUNT_INTERNAL;
+    if (!become(ctx, object, object->u.mem.parent, work) && is_task) holds += MTI_COUNT_INTERNAL;
+    if (is_task) {
+        uint32_t gen = mti_atomic_u32_load_relaxed(&object->gen);
+        mti_atomic_u64_store_release(&t->claim, mti_claim_make(gen, 0, MTI_TASK_DONE));
+        mti_atomic_u64_owner_add(&ctx->completed, 1);
+    }
+    mti_object_release(ctx, object, holds);
+}
+
+static void work_drain(mti_ctx_t *ctx, work_t *work)
+{
+    while (work->first) {
+        mti_record_t *t = work->first;
+        work->first = t->next;
+        if (!work->first) work->last = NULL;
+        if (mti_object_kind(&t->result) == MTI_OBJECT_TASK &&
+            mti_claim_state(mti_atomic_u64_load_relaxed(&t->claim)) == MTI_TASK_CANCELLING) {
+            fail_results(ctx, t, work);
+        } else {
+            finish_forward(ctx, t, work);
+        }
+    }
+}
+
+bool mti_object_close(mti_ctx_t *ctx, mti_object_t *object, uint64_t bits, uint64_t *out_next)
+{
+    work_t work = {NULL, NULL};
+    bool closed = close_one(ctx, object, bits, &work, out_next);
+    if (MTI_UNLIKELY(work.first != NULL)) work_drain(ctx, &work);
+    return closed;
+}
+
+bool mti_object_close_failed(mti_ctx_t *ctx, mti_object_t *object, manta_error_t *error,
+                             mti_object_t *cause, uint32_t argument, uint64_t *out_next)
+{
+    object->u.fail.error = error;
+    object->u.fail.cause = cause;
+    mti_object_set(object, mti_object_kind(object), MTI_STORAGE_NONE, argument);
+    if (mti_object_close(ctx, object, MTI_HEAD_CLOSED | MTI_HEAD_FAILED, out_next)) return true;
+    manta_error_release(error);
+    if (cause) mti_object_release(ctx, cause, MTI_COUNT_INTERNAL);
+    return false;
+}
+
+void mti_object_become(mti_ctx_t *ctx, mti_object_t *object, mti_object_t *target)
+{
+    work_t work = {NULL, NULL};
+    (void)become(ctx, object, target, &work);
+    work_drain(ctx, &work);
+}
+
+void mti_forward_finish(mti_ctx_t *ctx, mti_record_t *t)
+{
+    work_t work = {NULL, NULL};
+    work_add(&work, t);
+    work_drain(ctx, &work);
+}
+
+void mti_task_fail_queued(mti_ctx_t *ctx, mti_record_t *t, manta_error_t *error,
+                          mti_object_t *cause, uint32_t argument, uint64_t *out_next)
+{
+    (void)out_next;
+    t->result.u.fail.error = error;
+    t->result.u.fail.cause = cause;
+    mti_object_set(&t->result, MTI_OBJECT_TASK, MTI_STORAGE_NONE, argument);
+    work_t work = {NULL, NULL};
+    work_add(&work, t);
+    work_drain(ctx, &work);
+}

@@ -1,0 +1,274 @@
+// Refs: lookups, counts, scopes.
+#include "runtime/core/core.h"
+
+#include <string.h>
+
+manta_status_t mti_stale(manta_ref_t ref)
+{
+    return mti_fail(MANTA_ERR_STALE_REF, "stale ref %llu.%u: released, of a runtime that ended, or made up",
+                    (unsigned long long)mti_ref_gen(ref), (unsigned)mti_ref_slot(ref));
+}
+
+mti_object_t *mti_ref_peek(manta_ref_t ref)
+{
+    if (mti_ref_is_error(ref)) return NULL;
+    mti_slot_t *slot = mti_table_slot(mti_ref_slot(ref));
+    if (MTI_UNLIKELY(!slot)) return NULL;
+    mti_object_t *object = &slot->object;
+    // acquire: pairs with the release in mti_table_free
+    if (mti_atomic_u32_load_acquire(&object->gen) != mti_ref_gen(ref)) return NULL;
+    if (mti_count_user(mti_atomic_u64_load_acquire(&object->counts)) == 0) return NULL;
+    return object;
+}
+
+// Adds |add| if the counts pass |mask|; checks the generation before and after, because the slot may
+// have been freed and taken again in between. Then the count went to a stranger: it is given back.
+static mti_object_t *ref_acquire(manta_ref_t ref, uint64_t add, uint64_t mask)
+{
+    if (mti_ref_is_error(ref)) return NULL;
+    mti_slot_t *slot = mti_table_slot(mti_ref_slot(ref));
+    if (MTI_UNLIKELY(!slot)) return NULL;
+    mti_object_t *object = &slot->object;
+    uint32_t gen = mti_ref_gen(ref);
+    if (MTI_UNLIKELY(mti_atomic_u32_load_acquire(&object->gen) != gen)) return NULL;
+    uint64_t counts = mti_atomic_u64_load_relaxed(&object->counts);
+    do {
+        if (MTI_UNLIKELY((counts & mask) == 0)) return NULL;
+        // acq_rel: the generation below must be read after the count is ours
+    } while (!mti_atomic_u64_cas_acq_rel(&object->counts, &counts, counts + add));
+    if (MTI_LIKELY(mti_atomic_u32_load_acquire(&object->gen) == gen)) return object;
+    mti_thread_t *thread = mti_thread_tls;
+    mti_ctx_t *ctx = thread ? mti_ctx_for(thread, object) : NULL;
+    if (ctx) mti_object_release(ctx, object, add);
+    return NULL;
+}
+
+mti_object_t *mti_ref_acquire(manta_ref_t ref, uint64_t add)
+{
+    return ref_acquire(ref, add, UINT32_MAX);
+}
+
+mti_object_t *mti_ref_acquire_weak(uint64_t id, uint64_t add)
+{
+    return ref_acquire((manta_ref_t){id}, add, UINT64_MAX);
+}
+
+// Gives a count back and tells whether the caller has to free the object now.
+static bool object_drop(mti_object_t *object, uint64_t sub)
+{
+    // release: what this holder did with the object comes before; acquire: the last one sees all of it
+    uint64_t left = mti_atomic_u64_fetch_sub_acq_rel(&object->counts, sub) - sub;
+    if (MTI_LIKELY(left != 0)) return false;
+    uint64_t head = mti_atomic_u64_load_acquire(&object->head);
+    if (MTI_LIKELY(head & MTI_HEAD_CLOSED)) return true;
+    // Open and without counts: whoever closes it frees it, unless that happened just now.
+    head = mti_atomic_u64_fetch_or_acq_rel(&object->head, MTI_HEAD_ORPHAN);
+    return (head & MTI_HEAD_CLOSED) != 0;
+}
+
+void mti_object_release(mti_ctx_t *ctx, mti_object_t *object, uint64_t sub)
+{
+    if (MTI_UNLIKELY(object_drop(object, sub))) mti_object_free(ctx, object);
+}
+
+void mti_object_free(mti_ctx_t *ctx, mti_object_t *object)
+{
+    // A loop: parents and causes form chains as long as the program likes.
+    while (object) {
+        mti_object_t *next = NULL;
+        uint64_t head = mti_atomic_u64_load_relaxed(&object->head);
+        if ((head & (MTI_HEAD_FAILED | MTI_HEAD_BARE)) == MTI_HEAD_FAILED) {
+            manta_error_release(object->u.fail.error);
+            next = object->u.fail.cause;
+        } else if (mti_object_storage(object) == MTI_STORAGE_PARENT) {
+            next = object->u.mem.parent;
+        } else if (mti_object_storage(object) > MTI_STORAGE_INLINE) {
+            mti_object_storage_free(ctx, object);
+        }
+        mti_table_free(&ctx->table, (mti_slot_t *)(void *)object);
+        object = next && object_drop(next, MTI_COUNT_INTERNAL) ? next : NULL;
+    }
+}
+
+// ---- scopes -----------------------------------------------------------------------------------
+
+bool mti_scope_grow(mti_thread_t *thread, size_t more)
+{
+    size_t capacity = thread->scope_capacity ? thread->scope_capacity : 64;
+    while (capacity - thread->scope_count < more) {
+        if (!mti_size_mul(capacity, 2, &capacity)) return false;
+    }
+    size_t bytes = capacity * sizeof *thread->scopes;
+    mti_scope_entry_t *bigger = mti_alloc(NULL, bytes, 16);
+    if (!bigger) {
+        (void)mti_fail(MANTA_ERR_OUT_OF_MEMORY, "no memory for a scope of %zu refs", capacity);
+        return false;
+    }
+    if (thread->scope_count) {
+        memcpy(bigger, thread->scopes, thread->scope_count * sizeof *bigger);
+    }
+    mti_free(NULL, thread->scopes, thread->scope_capacity * sizeof *bigger);
+    thread->scopes = bigger;
+    thread->scope_capacity = capacity;
+    return true;
+}
+
+mti_scope_entry_t *mti_scope_find(mti_thread_t *thread, const mti_object_t *object, manta_ref_t ref)
+{
+    if (thread->scope_count == thread->scope_base) return NULL;
+    uint32_t hint = mti_atomic_u32_load_relaxed(&object->scope_hint);
+    if (hint == 0) return NULL; // it never was in a scope
+    if (hint - 1 >= thread->scope_base && hint - 1 < thread->scope_count) {
+        mti_scope_entry_t *entry = &thread->scopes[hint - 1];
+        if (entry->id == ref.id && !entry->is_view) return entry;
+    }
+    // Another holder's entry overwrote the hint.
+    for (size_t i = thread->scope_count; i > thread->scope_base; i--) {
+        mti_scope_entry_t *entry = &thread->scopes[i - 1];
+        if (entry->id == ref.id && !entry->is_view) return entry;
+    }
+    return NULL;
+}
+
+// Takes |entry| out; holes at the top go at once, so that a loop in one scope does not grow it.
+static void scope_take_out(mti_thread_t *thread, mti_scope_entry_t *entry)
+{
+    entry->id = 0;
+    size_t bottom = thread->scope_mark ? thread->scope_mark - 1 : thread->scope_base;
+    while (thread->scope_count > bottom && thread->scopes[thread->scope_count - 1].id == 0) {
+        thread->scope_count--;
+    }
+}
+
+// Releases one user count, as manta_release, without looking at scopes.
+static manta_status_t ref_release_user(mti_thread_t *thread, manta_ref_t ref)
+{
+    // A promise or buffer that nobody can finish any more fails. Both go the slow way with a count.
+    mti_object_t *object = mti_ref_peek(ref);
+    if (MTI_UNLIKELY(!object)) return mti_stale(ref);
+    mti_ctx_t *ctx = mti_ctx_for(thread, object);
+    if (MTI_UNLIKELY(!ctx)) return MANTA_ERR_OUT_OF_MEMORY;
+    mti_object_kind_t kind = mti_object_kind(object);
+    if (MTI_UNLIKELY(kind == MTI_OBJECT_PROMISE || kind == MTI_OBJECT_CREATED)) {
+        object = mti_ref_acquire(ref, MTI_COUNT_INTERNAL - MTI_COUNT_USER);
+        if (!object) return mti_stale(ref);
+        if (mti_count_user(mti_atomic_u64_load_acquire(&object->counts)) == 0 &&
+            mti_atomic_u64_load_relaxed(&mti_record_of(object)->claim) == 0) {
+            (void)mti_object_close(ctx, object, mti_head_bare(MANTA_ERR_ABANDONED), NULL);
+        }
+        mti_object_release(ctx, object, MTI_COUNT_INTERNAL);
+        return MANTA_OK;
+    }
+    uint64_t counts = mti_atomic_u64_load_relaxed(&object->counts);
+    do {
+        if (MTI_UNLIKELY(mti_count_user(counts) == 0)) return mti_stale(ref);
+        if (counts == MTI_COUNT_USER) break; // the last one: mti_object_release decides
+    } while (!mti_atomic_u64_cas_acq_rel(&object->counts, &counts, counts - MTI_COUNT_USER));
+    if (counts != MTI_COUNT_USER) {
+        if (MTI_LIKELY(mti_atomic_u32_load_acquire(&object->gen) == mti_ref_gen(ref))) {
+            return MANTA_OK;
+        }
+        // The slot changed hands between the look and the CAS: that count was a stranger's.
+        (void)mti_atomic_u64_fetch_add_acq_rel(&object->counts, MTI_COUNT_USER);
+        return mti_stale(ref);
+    }
+    uint64_t one = MTI_COUNT_USER;
+    if (!mti_atomic_u64_cas_acq_rel(&object->counts, &one, 0)) return ref_release_user(thread, ref);
+    if (MTI_UNLIKELY(mti_atomic_u32_load_acquire(&object->gen) != mti_ref_gen(ref))) {
+        (void)mti_atomic_u64_fetch_add_acq_rel(&object->counts, MTI_COUNT_USER);
+        return mti_stale(ref);
+    }
+    uint64_t head = mti_atomic_u64_load_acquire(&object->head);
+    if (!(head & MTI_HEAD_CLOSED)) {
+        head = mti_atomic_u64_fetch_or_acq_rel(&object->head, MTI_HEAD_ORPHAN);
+        if (!(head & MTI_HEAD_CLOSED)) return MANTA_OK;
+    }
+    mti_object_free(ctx, object);
+    return MANTA_OK;
+}
+
+void mti_scope_unwind(mti_thread_t *thread, size_t mark)
+{
+    while (thread->scope_count > mark) {
+        mti_scope_entry_t entry = thread->scopes[--thread->scope_count];
+        if (entry.id == 0) continue;
+        mti_thread_enter(thread);
+        if (entry.is_view) {
+            mti_object_t *object = mti_ref_acquire_weak(entry.id, 0);
+            mti_ctx_t *ctx = object ? mti_ctx_for(thread, object) : NULL;
+            if (ctx) mti_object_release(ctx, object, MTI_COUNT_INTERNAL);
+        } else {
+            (void)ref_release_user(thread, (manta_ref_t){entry.id});
+        }
+        mti_thread_leave(thread);
+    }
+}
+
+void manta_scope_enter(manta_scope_t *out_scope)
+{
+    mti_thread_t *thread = mti_thread_self();
+    *out_scope = (manta_scope_t){0};
+    if (!thread) return;
+    *out_scope = (manta_scope_t){.mark = thread->scope_count + 1, .outer = thread->scope_mark};
+    thread->scope_mark = thread->scope_count + 1;
+}
+
+void manta_scope_leave(manta_scope_t *scope)
+{
+    mti_thread_t *thread = mti_thread_self();
+    if (!thread || scope->mark == 0) return;
+    mti_scope_unwind(thread, scope->mark - 1);
+    thread->scope_mark = scope->outer;
+    scope->mark = 0;
+}
+
+// ---- public -----------------------------------------------------------------------------------
+
+manta_ref_t manta_retain(manta_ref_t ref)
+{
+    if (ref.id == 0 || mti_ref_is_error(ref)) return ref;
+    mti_thread_t *thread = mti_thread_self();
+    if (!thread) return mti_ref_error(mti_thread_failure());
+    if (!mti_scope_reserve(thread, 1)) return mti_ref_error(MANTA_ERR_OUT_OF_MEMORY);
+    mti_thread_enter(thread);
+    mti_object_t *object = mti_ref_acquire(ref, MTI_COUNT_USER);
+    if (object) mti_scope_add(thread, object, ref);
+    mti_thread_leave(thread);
+    if (object) return ref;
+    (void)mti_stale(ref);
+    return mti_ref_error(MANTA_ERR_STALE_REF);
+}
+
+manta_status_t manta_release(manta_ref_t ref)
+{
+    if (ref.id == 0 || mti_ref_is_error(ref)) return MANTA_OK;
+    mti_thread_t *thread = mti_thread_self();
+    if (!thread) return mti_thread_failure();
+    mti_thread_enter(thread);
+    manta_status_t status = MANTA_OK;
+    mti_object_t *object = mti_ref_peek(ref);
+    if (MTI_LIKELY(object != NULL)) {
+        mti_scope_entry_t *entry = mti_scope_find(thread, object, ref);
+        if (entry) scope_take_out(thread, entry);
+        status = ref_release_user(thread, ref);
+    } else {
+        status = mti_stale(ref);
+    }
+    mti_thread_leave(thread);
+    return status;
+}
+
+manta_ref_t manta_keep(manta_ref_t ref)
+{
+    if (ref.id == 0 || mti_ref_is_error(ref)) return ref;
+    mti_thread_t *thread = mti_thread_self();
+    if (!thread) return ref;
+    mti_thread_enter(thread);
+    mti_object_t *object = mti_ref_peek(ref);
+    mti_scope_entry_t *entry = object ? mti_scope_find(thread, object, ref) : NULL;
+    if (entry) scope_take_out(thread, entry);
+    mti_thread_leave(thread);
+    if (object) return ref;
+    (void)mti_stale(ref);
+    return mti_ref_error(MANTA_ERR_STALE_REF);
+}

@@ -1,0 +1,854 @@
+// Runtimes, the threads that use them, and the contexts of both: start, drain, shutdown.
+#include "runtime/core/core.h"
+
+#include "runtime/sched/tuning.h"
+
+#include <pthread.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { MAX_RUNTIMES = 256, RETAIN_BYTES = 1 << 30 };
+
+// ---- process-wide ---------------------------------------------------------------------------------
+
+static struct {
+    mti_mutex_t lock;
+    mti_thread_t *threads;                // guarded by lock
+    mti_atomic_ptr_t runtimes[MAX_RUNTIMES]; // memory is never freed, slots are used again
+    pthread_key_t key;                    // ends the record of a user's thread
+} process = {.lock = MTI_MUTEX_INIT(MTI_RANK_REGISTRY)};
+
+static struct {
+    mti_mutex_t lock;   // held while it starts
+    mti_atomic_ptr_t rt; // mti_runtime_t *, NULL: none
+} the_default = {.lock = MTI_MUTEX_INIT(MTI_RANK_DEFAULT_RUNTIME)};
+
+static __thread manta_status_t default_status; // why it did not start, for this thread
+
+mti_atomic_u32_t mti_default_epoch = {1};
+static mti_atomic_u32_t process_is_fork;
+static pthread_once_t process_once = PTHREAD_ONCE_INIT;
+
+__thread mti_thread_t *mti_thread_tls __attribute__((tls_model("initial-exec")));
+
+static void thread_key_end(void *arg)
+{
+    mti_thread_tls = arg;
+    mti_thread_end();
+}
+
+// The child has one thread, and locks in any state: it gets errors, not hangs.
+static void process_forked(void)
+{
+    mti_atomic_u32_store_relaxed(&process_is_fork, 1);
+    mti_thread_tls = NULL;
+}
+
+static void process_init(void)
+{
+    (void)pthread_key_create(&process.key, thread_key_end);
+    (void)pthread_atfork(NULL, NULL, process_forked);
+    mti_fence_init();
+}
+
+// ---- threads --------------------------------------------------------------------------------------
+
+manta_status_t mti_thread_failure(void)
+{
+    if (mti_atomic_u32_load_relaxed(&process_is_fork)) {
+        return mti_fail(MANTA_ERR_FORKED, "this process is a fork of one that used manta");
+    }
+    return mti_fail(MANTA_ERR_OUT_OF_MEMORY, "no memory for a thread's record");
+}
+
+mti_thread_t *mti_thread_slow(void)
+{
+    if (mti_atomic_u32_load_relaxed(&process_is_fork)) return NULL;
+    pthread_once(&process_once, process_init);
+    mti_thread_t *thread = mti_alloc_zeroed(NULL, sizeof *thread, 64);
+    if (!thread) return NULL;
+    if (pthread_setspecific(process.key, thread) != 0) {
+        mti_free(NULL, thread, sizeof *thread);
+        return NULL;
+    }
+    mti_mutex_lock(&process.lock);
+    thread->next = process.threads;
+    thread->link = &process.threads;
+    if (thread->next) thread->next->link = &thread->next;
+    process.threads = thread;
+    mti_mutex_unlock(&process.lock);
+    mti_thread_tls = thread;
+    return thread;
+}
+
+void mti_thread_end(void)
+{
+    mti_thread_t *thread = mti_thread_tls;
+    if (!thread) return;
+    thread->scope_base = 0;
+    mti_scope_unwind(thread, 0);
+    mti_thread_enter(thread);
+    for (size_t i = 0; i < sizeof thread->ctxs / sizeof thread->ctxs[0]; i++) {
+        if (!thread->ctxs[i].ctx) continue;
+        mti_runtime_t *rt = mti_runtime_at((uint32_t)thread->ctxs[i].runtime_id);
+        bool live = mti_runtime_handle(rt).id == thread->ctxs[i].runtime_id &&
+                    mti_atomic_u32_load_acquire(&rt->state) < MTI_RUNTIME_DEAD;
+        if (live) mti_ctx_retire(thread->ctxs[i].ctx);
+    }
+    mti_thread_leave(thread);
+    mti_mutex_lock(&process.lock);
+    *thread->link = thread->next;
+    if (thread->next) thread->next->link = thread->link;
+    mti_mutex_unlock(&process.lock);
+    mti_thread_tls = NULL;
+    (void)pthread_setspecific(process.key, NULL);
+    mti_free(NULL, thread->scopes, thread->scope_capacity * sizeof *thread->scopes);
+    mti_free(NULL, thread, sizeof *thread);
+}
+
+void mti_thread_quiesce(void)
+{
+    // Pairs with the light fence in mti_thread_enter: a thread that we don't see inside sees what we
+    // stored before (that the runtime is dead).
+    mti_fence_heavy();
+    mti_mutex_lock(&process.lock);
+    for (mti_thread_t *thread = process.threads; thread; thread = thread->next) {
+        if (thread == mti_thread_tls) continue;
+        // acquire: pairs with the release in mti_thread_leave
+        for (unsigned n = 0; mti_atomic_u32_load_acquire(&thread->in_api); n++) {
+            mti_cpu_pause();
+            if (n % 64 == 63) sched_yield();
+        }
+    }
+    mti_mutex_unlock(&process.lock);
+}
+
+// ---- contexts -------------------------------------------------------------------------------------
+
+mti_ctx_t *mti_ctx_create(mti_runtime_t *rt)
+{
+    mti_mutex_lock(&rt->lock);
+    for (mti_ctx_t *ctx = rt->ctxs; ctx; ctx = ctx->next_all) {
+        if (!ctx->is_free) continue;
+        ctx->is_free = false;
+        mti_mutex_unlock(&rt->lock);
+        return ctx;
+    }
+    mti_mutex_unlock(&rt->lock);
+    mti_ctx_t *ctx = mti_alloc_zeroed(&rt->allocator, sizeof *ctx, MTI_LINE_BYTES);
+    if (!ctx) {
+        (void)mti_fail(MANTA_ERR_OUT_OF_MEMORY, "no memory for a thread's context");
+        return NULL;
+    }
+    ctx->rt = rt;
+    if (!mti_table_cache_init(&ctx->table)) {
+        (void)mti_fail(MANTA_ERR_RESOURCE_EXHAUSTED, "too many threads use manta");
+        goto no_table;
+    }
+    mti_heap_cache_init(&ctx->heap, rt->heap);
+    if (mti_sched_ctx_init(rt->sched, &ctx->sched) != MANTA_OK) goto no_sched;
+    mti_mutex_lock(&rt->lock);
+    ctx->next_all = rt->ctxs;
+    rt->ctxs = ctx;
+    mti_mutex_unlock(&rt->lock);
+    return ctx;
+
+no_sched:
+    mti_heap_cache_deinit(&ctx->heap);
+    mti_table_cache_deinit(&ctx->table);
+no_table:
+    mti_free(&rt->allocator, ctx, sizeof *ctx);
+    return NULL;
+}
+
+void mti_ctx_retire(mti_ctx_t *ctx)
+{
+    mti_table_flush(&ctx->table);
+    mti_mutex_lock(&ctx->rt->lock);
+    ctx->thread = NULL;
+    ctx->sched.thread = NULL;
+    ctx->is_free = true;
+    mti_mutex_unlock(&ctx->rt->lock);
+}
+
+static mti_ctx_t *ctx_of_thread(mti_thread_t *thread, mti_runtime_t *rt)
+{
+    uint64_t id = mti_runtime_handle(rt).id;
+    size_t n = sizeof thread->ctxs / sizeof thread->ctxs[0], room = n;
+    for (size_t i = 0; i < n; i++) {
+        if (thread->ctxs[i].ctx && thread->ctxs[i].runtime_id == id) return thread->ctxs[i].ctx;
+        mti_runtime_t *other = mti_runtime_at((uint32_t)thread->ctxs[i].runtime_id);
+        bool stale = !thread->ctxs[i].ctx || mti_runtime_handle(other).id != thread->ctxs[i].runtime_id ||
+                     mti_atomic_u32_load_acquire(&other->state) >= MTI_RUNTIME_DEAD;
+        if (stale) room = i;
+    }
+    if (room == n) {
+        thread->status = mti_fail(MANTA_ERR_RESOURCE_EXHAUSTED,
+                                  "one thread uses more than %zu runtimes at once", n);
+        return NULL;
+    }
+    mti_ctx_t *ctx = mti_ctx_create(rt);
+    if (!ctx) {
+        thread->status = MANTA_ERR_OUT_OF_MEMORY;
+        return NULL;
+    }
+    ctx->thread = thread;
+    thread->ctxs[room].ctx = ctx;
+    thread->ctxs[room].runtime_id = id;
+    return ctx;
+}
+
+mti_ctx_t *mti_ctx_slow(mti_thread_t *thread, manta_runtime_t handle)
+{
+    bool is_default = handle.id == 0;
+    mti_runtime_t *rt;
+    uint32_t epoch = mti_atomic_u32_load_acquire(&mti_default_epoch);
+    // Starting the default runtime takes a while: not inside the bracket.
+    bool entered = mti_atomic_u32_load_relaxed(&thread->in_api) != 0;
+    if (is_default) {
+        if (entered) mti_thread_leave(thread);
+        rt = mti_runtime_default();
+        if (entered) mti_thread_enter(thread);
+        epoch = mti_atomic_u32_load_acquire(&mti_default_epoch);
+        if (rt && mti_runtime_default_peek() != rt) rt = NULL; // gone again
+    } else {
+        rt = mti_runtime_find(handle);
+    }
+    if (!rt) {
+        thread->status = is_default ? MANTA_ERR_SHUTDOWN : MANTA_ERR_STALE_REF;
+        if (is_default && default_status != MANTA_OK) thread->status = default_status;
+        return NULL;
+    }
+    // A thread of that runtime, or one that runs a body of it, has its context already.
+    if (thread->task && thread->task->ctx->rt == rt) return thread->task->ctx;
+    if (thread->ctx && thread->epoch == 0 && thread->ctx->rt == rt) return thread->ctx;
+    mti_ctx_t *ctx = ctx_of_thread(thread, rt);
+    if (ctx && is_default && !thread->task) {
+        thread->ctx = ctx;
+        thread->epoch = epoch;
+    }
+    return ctx;
+}
+
+// ---- the scheduler's callbacks --------------------------------------------------------------------
+
+static mti_sched_ctx_t *on_ctx_create(void *user)
+{
+    mti_ctx_t *ctx = mti_ctx_create(user);
+    return ctx ? &ctx->sched : NULL;
+}
+
+static void on_ctx_retire(mti_sched_ctx_t *ctx) { mti_ctx_retire((mti_ctx_t *)(void *)ctx); }
+
+static void on_thread_enter(mti_sched_ctx_t *sched_ctx)
+{
+    mti_ctx_t *ctx = (mti_ctx_t *)(void *)sched_ctx;
+    mti_thread_t *thread = mti_thread_self();
+    // Without memory for the record no body can run here; the thread's creator has checked once, so this
+    // is the last few hundred bytes of the machine: try until there are some.
+    while (!thread) {
+        sched_yield();
+        thread = mti_thread_self();
+    }
+    thread->ctx = ctx;
+    thread->epoch = 0;
+    thread->ctxs[0].ctx = ctx;
+    thread->ctxs[0].runtime_id = mti_runtime_handle(ctx->rt).id;
+    ctx->thread = thread;
+}
+
+static void on_thread_exit(mti_sched_ctx_t *sched_ctx)
+{
+    (void)sched_ctx;
+    mti_thread_tls->ctxs[0].ctx = NULL; // the context goes with the runtime
+    mti_thread_tls->ctx = NULL;
+    mti_thread_end();
+}
+
+static void on_idle(mti_sched_ctx_t *sched_ctx)
+{
+    mti_ctx_t *ctx = (mti_ctx_t *)(void *)sched_ctx;
+    mti_table_flush(&ctx->table);
+    mti_drain_check(ctx);
+}
+
+static void on_nudge(mti_sched_ctx_t *sched_ctx)
+{
+    mti_ctx_t *ctx = (mti_ctx_t *)(void *)sched_ctx;
+    mti_atomic_u32_store_release(&ctx->wait_word, 1);
+    mti_notify_wake(&ctx->wait_word, 1);
+}
+
+static const mti_sched_ops_t sched_ops = {
+    .run = mti_task_run_entry,
+    .ctx_create = on_ctx_create,
+    .ctx_retire = on_ctx_retire,
+    .thread_enter = on_thread_enter,
+    .thread_exit = on_thread_exit,
+    .nudge = on_nudge,
+    .idle = on_idle,
+};
+
+// ---- create ---------------------------------------------------------------------------------------
+
+mti_runtime_t *mti_runtime_at(uint32_t index)
+{
+    static mti_runtime_t nobody; // gen 0: no handle fits
+    mti_runtime_t *rt =
+        index < MAX_RUNTIMES ? mti_atomic_ptr_load_acquire(&process.runtimes[index]) : NULL;
+    return rt ? rt : &nobody;
+}
+
+mti_runtime_t *mti_runtime_find(manta_runtime_t handle)
+{
+    mti_runtime_t *rt = mti_runtime_at((uint32_t)handle.id);
+    uint32_t state = mti_atomic_u32_load_acquire(&rt->state);
+    if (handle.id && mti_runtime_handle(rt).id == handle.id && state >= MTI_RUNTIME_RUNNING &&
+        state < MTI_RUNTIME_DEAD) {
+        return rt;
+    }
+    (void)mti_fail(MANTA_ERR_STALE_REF, "no such runtime: it was shut down, or never was");
+    return NULL;
+}
+
+static void log_to_stderr(void *user, manta_status_t code, const char *message)
+{
+    (void)user;
+    fprintf(stderr, "manta: %s: %s\n", manta_status_name(code), message);
+}
+
+static void log_nowhere(void *user, manta_status_t code, const char *message)
+{
+    (void)user;
+    (void)code;
+    (void)message;
+}
+
+void mti_runtime_log(const mti_runtime_t *rt, manta_status_t code, const char *format, ...)
+{
+    char text[512];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    rt->log(rt->log_user, code, text);
+}
+
+void manta_runtime_options_init(manta_runtime_options_t *options)
+{
+    *options = (manta_runtime_options_t){.struct_size = sizeof *options,
+                                         .workers = MANTA_AUTO,
+                                         .bind = MANTA_AUTO,
+                                         .spin_ns = -1};
+}
+
+// A free place in the registry, taken: its state is STARTING.
+static mti_runtime_t *runtime_claim_slot(void)
+{
+    mti_runtime_t *rt = NULL;
+    mti_mutex_lock(&process.lock);
+    for (uint32_t i = 0; i < MAX_RUNTIMES && !rt; i++) {
+        rt = mti_atomic_ptr_load_relaxed(&process.runtimes[i]);
+        if (!rt) {
+            rt = mti_alloc_zeroed(NULL, sizeof *rt, MTI_LINE_BYTES);
+            if (!rt) break;
+            rt->index = (uint16_t)i;
+            mti_mutex_init(&rt->shutdown_lock, MTI_RANK_SHUTDOWN);
+            mti_mutex_init(&rt->lock, MTI_RANK_RUNTIME);
+            mti_atomic_ptr_store_release(&process.runtimes[i], rt);
+        } else if (mti_atomic_u32_load_acquire(&rt->state) != MTI_RUNTIME_FREE) {
+            rt = NULL;
+        }
+    }
+    if (rt) {
+        mti_atomic_u32_store_relaxed(&rt->state, MTI_RUNTIME_STARTING);
+        rt->gen++;
+    }
+    mti_mutex_unlock(&process.lock);
+    return rt;
+}
+
+// How many workers: the option, the environment, or what the machine has.
+static manta_status_t runtime_workers(const manta_runtime_options_t *options,
+                                      const mti_topology_t *topology, int *out_workers)
+{
+    int workers = options->workers;
+    const char *text = getenv("MANTA_WORKERS");
+    if (workers == MANTA_AUTO && text && *text) {
+        char *end;
+        long value = strtol(text, &end, 10);
+        if (*end || value < 0 || value > 4096) {
+            return mti_fail(MANTA_ERR_INVALID_ARGUMENT,
+                            "MANTA_WORKERS is '%s', not a number from 0 to 4096", text);
+        }
+        workers = (int)value;
+    }
+    if (workers == MANTA_AUTO) workers = mti_topology_cpu_limit(topology);
+    if (workers < 0 || workers > 4096) {
+        return mti_fail(MANTA_ERR_INVALID_ARGUMENT, "workers is %d, not MANTA_AUTO or 0 to 4096",
+                        options->workers);
+    }
+    *out_workers = workers;
+    return MANTA_OK;
+}
+
+static void runtime_setup(mti_runtime_t *rt, const manta_runtime_options_t *options)
+{
+    const char *log_off = getenv("MANTA_LOG");
+    snprintf(rt->name, sizeof rt->name, "%s", options->name ? options->name : "manta");
+    rt->allocator = options->allocator;
+    rt->measure_busy = options->measure_busy;
+    rt->report_leaks = options->report_leaks;
+    rt->log = options->log                                  ? options->log
+              : log_off && strcmp(log_off, "off") == 0 ? log_nowhere
+                                                       : log_to_stderr;
+    rt->log_user = options->log_user;
+    rt->ctxs = NULL;
+    mti_atomic_u32_store_relaxed(&rt->cancelling, 0);
+    mti_atomic_u32_store_relaxed(&rt->drainers, 0);
+    mti_atomic_u32_store_relaxed(&rt->waiters, 0);
+}
+
+static void runtime_free_ctxs(mti_runtime_t *rt)
+{
+    while (rt->ctxs) {
+        mti_ctx_t *ctx = rt->ctxs;
+        rt->ctxs = ctx->next_all;
+        mti_sched_ctx_deinit(&ctx->sched);
+        mti_heap_cache_deinit(&ctx->heap);
+        mti_table_cache_deinit(&ctx->table);
+        mti_free(&rt->allocator, ctx, sizeof *ctx);
+    }
+}
+
+manta_status_t mti_runtime_create(const manta_runtime_options_t *options, mti_runtime_t **out_rt)
+{
+    if (mti_atomic_u32_load_relaxed(&process_is_fork)) return mti_thread_failure();
+    pthread_once(&process_once, process_init);
+    manta_runtime_options_t full;
+    manta_runtime_options_init(&full);
+    if (options) {
+        if (options->struct_size < sizeof(size_t) || options->struct_size > 4096) {
+            return mti_fail(MANTA_ERR_INVALID_ARGUMENT,
+                            "runtime options with struct_size %zu: use manta_runtime_options_init()",
+                            options->struct_size);
+        }
+        size_t known = options->struct_size < sizeof full ? options->struct_size : sizeof full;
+        memcpy(&full, options, known);
+    }
+    mti_runtime_t *rt = runtime_claim_slot();
+    if (!rt) return mti_fail(MANTA_ERR_RESOURCE_EXHAUSTED, "more than %d runtimes", MAX_RUNTIMES);
+    runtime_setup(rt, &full);
+    mti_topology_options_t machine = {.xml_path = full.topology_xml,
+                                      .synthetic = full.topology_synthetic,
+                                      .cpuset = full.cpuset,
+                                      .allocator = full.allocator};
+    int workers = 0;
+    manta_status_t status = mti_topology_create(&machine, &rt->topology);
+    if (status != MANTA_OK) goto no_topology;
+    status = runtime_workers(&full, rt->topology, &workers);
+    if (status != MANTA_OK) goto no_heap;
+    rt->is_serial = workers == 0;
+    rt->heap = mti_heap_create(&rt->allocator, RETAIN_BYTES);
+    if (!rt->heap) {
+        status = mti_fail(MANTA_ERR_OUT_OF_MEMORY, "no memory for a heap");
+        goto no_heap;
+    }
+    bool bind = full.bind == MANTA_AUTO
+                    ? mti_topology_is_this_machine(rt->topology) &&
+                          !(mti_topology_is_quota_limited(rt->topology) && !full.cpuset) &&
+                          workers <= mti_topology_core_count(rt->topology)
+                    : full.bind != 0;
+    mti_sched_options_t sched = {.workers = workers,
+                                 .topology = rt->topology,
+                                 .bind = bind,
+                                 .spin_ns = full.spin_ns,
+                                 .max_threads = full.max_threads,
+                                 .name = rt->name,
+                                 .allocator = &rt->allocator,
+                                 .ops = &sched_ops,
+                                 .user = rt};
+    status = mti_sched_create(&sched, &rt->sched);
+    if (status != MANTA_OK) goto no_sched;
+    mti_atomic_u32_store_release(&rt->state, MTI_RUNTIME_RUNNING);
+    status = mti_sched_start(rt->sched);
+    if (status != MANTA_OK) goto no_start;
+    *out_rt = rt;
+    return MANTA_OK;
+
+no_start:
+    mti_atomic_u32_store_release(&rt->state, MTI_RUNTIME_STARTING);
+    runtime_free_ctxs(rt);
+    mti_sched_destroy(rt->sched);
+no_sched:
+    mti_heap_destroy(rt->heap);
+no_heap:
+    mti_topology_destroy(rt->topology);
+no_topology:
+    rt->sched = NULL;
+    rt->heap = NULL;
+    rt->topology = NULL;
+    mti_atomic_u32_store_release(&rt->state, MTI_RUNTIME_FREE);
+    return status;
+}
+
+// ---- drain ----------------------------------------------------------------------------------------
+
+// Whether everything submitted is complete. Completions are summed before submissions, and both only
+// grow: equal sums mean that there was an instant between with nothing open.
+static bool all_complete(mti_runtime_t *rt)
+{
+    uint64_t completed = 0, submitted = 0;
+    mti_mutex_lock(&rt->lock);
+    for (mti_ctx_t *ctx = rt->ctxs; ctx; ctx = ctx->next_all) {
+        completed += mti_atomic_u64_load_acquire(&ctx->completed);
+    }
+    for (mti_ctx_t *ctx = rt->ctxs; ctx; ctx = ctx->next_all) {
+        submitted += mti_atomic_u64_load_acquire(&ctx->submitted);
+    }
+    mti_mutex_unlock(&rt->lock);
+    return completed == submitted;
+}
+
+void mti_drain_check(mti_ctx_t *ctx)
+{
+    mti_runtime_t *rt = ctx->rt;
+    mti_fence_light(); // between our last completion and this load; pairs with the heavy one in drain
+    if (MTI_LIKELY(mti_atomic_u32_load_relaxed(&rt->drainers) == 0)) return;
+    if (!all_complete(rt)) return;
+    (void)mti_atomic_u32_fetch_add_acq_rel(&rt->drain_word, 1);
+    mti_notify_wake(&rt->drain_word, INT32_MAX);
+}
+
+static manta_status_t drain(mti_thread_t *thread, mti_ctx_t *ctx, int64_t deadline_ns)
+{
+    mti_runtime_t *rt = ctx->rt;
+    bool helps = deadline_ns == INT64_MAX || rt->is_serial;
+    for (;;) {
+        while (helps && mti_sched_step(&ctx->sched)) {
+            if (deadline_ns != INT64_MAX && mti_clock_ns() >= deadline_ns) break;
+        }
+        mti_table_flush(&ctx->table);
+        uint32_t word = mti_atomic_u32_load_acquire(&rt->drain_word);
+        mti_fence_heavy();
+        if (all_complete(rt)) return MANTA_OK;
+        if (mti_atomic_u32_load_acquire(&rt->state) >= MTI_RUNTIME_STOPPING) {
+            return mti_fail(MANTA_ERR_SHUTDOWN, "runtime '%s' is shutting down", rt->name);
+        }
+        bool alone = rt->is_serial && mti_atomic_u32_load_acquire(&rt->waiters) == 1;
+        if (alone && deadline_ns == INT64_MAX) {
+            return mti_fail(MANTA_ERR_DEADLOCK,
+                            "tasks wait for promises, and nothing can run in serial runtime '%s'",
+                            rt->name);
+        }
+        // A little patience before sleeping: the last tasks may be about to finish.
+        bool found = false;
+        for (int i = 0; i < 2000 && !found; i++) {
+            mti_cpu_pause();
+            found = mti_atomic_u32_load_relaxed(&rt->drain_word) != word ||
+                    (i % 64 == 0 && helps && mti_sched_step(&ctx->sched));
+        }
+        if (found) continue;
+        if (!mti_notify_wait(&rt->drain_word, word, deadline_ns)) {
+            if (all_complete(rt)) return MANTA_OK;
+            return mti_fail(MANTA_NOT_READY, "the drain's timeout passed");
+        }
+    }
+    (void)thread;
+}
+
+manta_status_t mti_runtime_drain(mti_runtime_t *rt, int64_t timeout_ns)
+{
+    mti_thread_t *thread = mti_thread_self();
+    if (!thread) return mti_thread_failure();
+    if ((thread->task && thread->task->ctx->rt == rt) || thread->in_callback) {
+        return mti_fail(MANTA_ERR_NOT_ALLOWED_HERE, "no drain inside a task or a callback");
+    }
+    mti_thread_enter(thread);
+    mti_ctx_t *ctx = mti_ctx_slow(thread, mti_runtime_handle(rt));
+    if (ctx) {
+        (void)mti_atomic_u32_fetch_add_acq_rel(&rt->waiters, 1);
+        (void)mti_atomic_u32_fetch_add_seq_cst(&rt->drainers, 1);
+    }
+    mti_thread_leave(thread);
+    if (!ctx) return thread->status;
+    manta_status_t status = drain(thread, ctx, mti_clock_deadline(timeout_ns));
+    (void)mti_atomic_u32_fetch_sub_acq_rel(&rt->drainers, 1);
+    (void)mti_atomic_u32_fetch_sub_acq_rel(&rt->waiters, 1);
+    return status;
+}
+
+// ---- what lives -----------------------------------------------------------------------------------
+
+typedef struct census {
+    mti_runtime_t *rt;
+    FILE *file;
+    bool as_log;
+    size_t count;
+} census_t;
+
+static void census_count(mti_slot_t *slot, void *user)
+{
+    census_t *census = user;
+    mti_object_t *object = &slot->object;
+    uint64_t counts = mti_atomic_u64_load_acquire(&object->counts);
+    if (mti_count_user(counts) == 0 || object->runtime != census->rt->index) return;
+    census->count++;
+    uint64_t head;
+    bool closed = mti_object_is_closed(object, &head);
+    mti_record_t *t = object->producer ? mti_record_at(object->producer) : NULL;
+    const char *maker = t && t->def ? t->def->name
+                        : mti_object_kind(object) == MTI_OBJECT_PROMISE ? "promise"
+                                                                        : "put";
+    char line[256];
+    snprintf(line, sizeof line, "ref %u.%u: %s, %llu bytes, of %s, %u user and %u internal counts",
+             mti_atomic_u32_load_relaxed(&object->gen), object->slot,
+             !closed                   ? "pending"
+             : head & MTI_HEAD_FAILED ? "failed"
+                                      : "ready",
+             (unsigned long long)mti_object_size(object), maker, mti_count_user(counts),
+             mti_count_internal(counts));
+    if (census->file) fprintf(census->file, "%s\n", line);
+    if (census->as_log) mti_runtime_log(census->rt, MANTA_OK, "leaked %s", line);
+}
+
+size_t mti_runtime_print_refs(mti_runtime_t *rt, FILE *file, bool as_log)
+{
+    census_t census = {rt, file, as_log, 0};
+    mti_mutex_lock(&rt->lock);
+    for (mti_ctx_t *ctx = rt->ctxs; ctx; ctx = ctx->next_all) {
+        mti_table_cache_each(&ctx->table, census_count, &census);
+    }
+    mti_mutex_unlock(&rt->lock);
+    return census.count;
+}
+
+// ---- shutdown -------------------------------------------------------------------------------------
+
+typedef struct sweep {
+    mti_ctx_t *ctx;
+    bool cancel_tasks;
+} sweep_t;
+
+// Fails what will never be finished: promises, unsealed buffers, and in cancel mode the tasks.
+static void sweep_slot(mti_slot_t *slot, void *user)
+{
+    sweep_t *sweep = user;
+    mti_object_t *object = &slot->object;
+    if (object->runtime != sweep->ctx->rt->index) return;
+    uint32_t gen = mti_atomic_u32_load_acquire(&object->gen);
+    uint64_t id = mti_ref_make(object->slot, gen).id;
+    mti_object_t *held = mti_ref_acquire_weak(id, MTI_COUNT_INTERNAL);
+    mti_object_kind_t kind = mti_object_kind(object);
+    uint64_t head;
+    if (held && !mti_object_is_closed(object, &head)) {
+        if (kind == MTI_OBJECT_PROMISE || kind == MTI_OBJECT_CREATED) {
+            uint64_t unfinished = 0;
+            if (mti_atomic_u64_cas_acq_rel(&mti_record_of(object)->claim, &unfinished,
+                                           mti_claim_make(gen, 0, MTI_TASK_DONE))) {
+                (void)mti_object_close(sweep->ctx, object, mti_head_bare(MANTA_ERR_SHUTDOWN), NULL);
+            }
+        } else if (sweep->cancel_tasks && kind == MTI_OBJECT_TASK) {
+            (void)mti_task_cancel(sweep->ctx, object);
+        }
+    }
+    if (held) mti_object_release(sweep->ctx, object, MTI_COUNT_INTERNAL);
+}
+
+static void sweep(mti_ctx_t *mine, bool cancel_tasks)
+{
+    mti_runtime_t *rt = mine->rt;
+    sweep_t args = {mine, cancel_tasks};
+    // Contexts are only ever added, at the front; the list from here on stays as it is.
+    mti_mutex_lock(&rt->lock);
+    mti_ctx_t *first = rt->ctxs;
+    mti_mutex_unlock(&rt->lock);
+    for (mti_ctx_t *ctx = first; ctx; ctx = ctx->next_all) {
+        mti_table_cache_each(&ctx->table, sweep_slot, &args);
+    }
+}
+
+// Names of up to a few tasks that still run, for the message of a shutdown that ran out of time.
+typedef struct running {
+    mti_runtime_t *rt;
+    char text[256];
+    size_t length, count;
+} running_t;
+
+static void list_running(mti_slot_t *slot, void *user)
+{
+    running_t *running = user;
+    mti_record_t *t = mti_record_of(&slot->object);
+    if (slot->object.runtime != running->rt->index) return;
+    uint64_t claim = mti_atomic_u64_load_acquire(&t->claim);
+    mti_task_state_t state = mti_claim_state(claim);
+    if (state != MTI_TASK_RUNNING && state != MTI_TASK_QUEUED && state != MTI_TASK_FORWARDED) return;
+    if (mti_claim_gen(claim) != mti_atomic_u32_load_relaxed(&slot->object.gen)) return;
+    if (running->count++ < 8 && running->length < sizeof running->text - 48) {
+        running->length += (size_t)snprintf(running->text + running->length,
+                                            sizeof running->text - running->length, "%s%.24s (%s)",
+                                            running->length ? ", " : "", t->def->name,
+                                            state == MTI_TASK_RUNNING ? "running" : "waiting");
+    }
+}
+
+static manta_status_t fail_shutdown_timeout(mti_runtime_t *rt)
+{
+    running_t running = {.rt = rt};
+    mti_mutex_lock(&rt->lock);
+    for (mti_ctx_t *ctx = rt->ctxs; ctx; ctx = ctx->next_all) {
+        mti_table_cache_each(&ctx->table, list_running, &running);
+    }
+    mti_mutex_unlock(&rt->lock);
+    return mti_fail(MANTA_ERR_TIMEOUT, "runtime '%s' still has %zu tasks: %s%s", rt->name,
+                    running.count, running.text, running.count > 8 ? ", …" : "");
+}
+
+static void free_leftover(mti_slot_t *slot, void *user)
+{
+    mti_ctx_t *ctx = user;
+    mti_object_t *object = &slot->object;
+    if (mti_atomic_u64_load_relaxed(&object->counts) == 0 ||
+        object->runtime != ctx->rt->index || mti_object_kind(object) == MTI_OBJECT_FREE) {
+        return;
+    }
+    uint64_t head = mti_atomic_u64_load_relaxed(&object->head);
+    if ((head & (MTI_HEAD_FAILED | MTI_HEAD_BARE)) == MTI_HEAD_FAILED) {
+        manta_error_release(object->u.fail.error);
+    } else if (mti_object_storage(object) == MTI_STORAGE_HEAP ||
+               mti_object_storage(object) == MTI_STORAGE_WRAPPED) {
+        mti_object_storage_free(ctx, object); // deleters are queued and run below
+    }
+    mti_atomic_u64_store_relaxed(&object->head, MTI_HEAD_CLOSED);
+    mti_atomic_u64_store_relaxed(&object->counts, 0);
+    // Not to a free list: the run goes back to the process as a whole. Stale from here on.
+    uint32_t gen = mti_atomic_u32_load_relaxed(&object->gen);
+    object->size_bits = 0;
+    mti_atomic_u32_store_release(&object->gen, gen + 1);
+}
+
+// Everything is complete and nobody is inside: frees what is left.
+static void runtime_free(mti_runtime_t *rt, mti_ctx_t *mine)
+{
+    for (mti_ctx_t *ctx = rt->ctxs; ctx; ctx = ctx->next_all) {
+        mti_table_cache_each(&ctx->table, free_leftover, mine);
+    }
+    while (mti_sched_step(&mine->sched)) { // deleters and callbacks, exactly once
+    }
+    for (mti_ctx_t *ctx = rt->ctxs; ctx; ctx = ctx->next_all) mti_table_flush(&ctx->table);
+    runtime_free_ctxs(rt);
+    mti_sched_destroy(rt->sched);
+    mti_heap_destroy(rt->heap);
+    mti_topology_destroy(rt->topology);
+    rt->sched = NULL;
+    rt->heap = NULL;
+    rt->topology = NULL;
+    mti_atomic_u32_store_release(&rt->state, MTI_RUNTIME_FREE);
+}
+
+static manta_status_t shutdown_locked(mti_thread_t *thread, mti_runtime_t *rt,
+                                      manta_shutdown_mode_t mode, int64_t deadline_ns)
+{
+    mti_ctx_t *mine = mti_ctx_slow(thread, mti_runtime_handle(rt));
+    if (!mine) return thread->status;
+    if (mode == MANTA_SHUTDOWN_CANCEL) {
+        mti_atomic_u32_store_release(&rt->cancelling, 1);
+        sweep(mine, true);
+    }
+    (void)mti_atomic_u32_fetch_add_acq_rel(&rt->waiters, 1);
+    (void)mti_atomic_u32_fetch_add_seq_cst(&rt->drainers, 1);
+    manta_status_t status = drain(thread, mine, deadline_ns);
+    (void)mti_atomic_u32_fetch_sub_acq_rel(&rt->drainers, 1);
+    (void)mti_atomic_u32_fetch_sub_acq_rel(&rt->waiters, 1);
+    if (status != MANTA_OK) {
+        return status == MANTA_NOT_READY ? fail_shutdown_timeout(rt) : status;
+    }
+    // No task is left. What is still open is promises and buffers: their waiters and callbacks are told.
+    if (rt->report_leaks) (void)mti_runtime_print_refs(rt, NULL, true);
+    sweep(mine, false);
+    mti_atomic_u32_store_release(&rt->state, MTI_RUNTIME_STOPPING);
+    mti_wait_interrupt(rt);
+    mti_cq_interrupt(rt);
+    while (mti_atomic_u32_load_acquire(&rt->waiters)) { // each is on its way out
+        mti_wait_interrupt(rt);
+        sched_yield();
+    }
+    mti_sched_stop(rt->sched);
+    // The last callbacks run here, while the runtime still takes part in everything.
+    while (mti_sched_step(&mine->sched)) {
+    }
+    mti_atomic_u32_store_release(&rt->state, MTI_RUNTIME_DEAD);
+    mti_thread_quiesce();
+    runtime_free(rt, mine);
+    return MANTA_OK;
+}
+
+manta_status_t mti_runtime_shutdown(manta_runtime_t handle, manta_shutdown_mode_t mode,
+                                    int64_t timeout_ns)
+{
+    mti_thread_t *thread = mti_thread_self();
+    if (!thread) return mti_thread_failure();
+    mti_runtime_t *rt = mti_runtime_find(handle);
+    if (!rt) return MANTA_ERR_STALE_REF;
+    if (thread->in_callback || thread->task || (thread->ctx && thread->epoch == 0)) {
+        return mti_fail(MANTA_ERR_NOT_ALLOWED_HERE, "no shutdown inside a task or a callback");
+    }
+    uint32_t running = MTI_RUNTIME_RUNNING;
+    (void)mti_atomic_u32_cas_acq_rel(&rt->state, &running, MTI_RUNTIME_CLOSED);
+    if (mti_runtime_default_peek() == rt) mti_runtime_default_forget(rt);
+    int64_t deadline = mti_clock_deadline(timeout_ns);
+    manta_status_t status = MANTA_OK;
+    mti_mutex_lock(&rt->shutdown_lock);
+    // Another caller may have done it while this one stood at the lock.
+    if (mti_runtime_handle(rt).id == handle.id &&
+        mti_atomic_u32_load_acquire(&rt->state) == MTI_RUNTIME_CLOSED) {
+        status = shutdown_locked(thread, rt, mode, deadline);
+    }
+    mti_mutex_unlock(&rt->shutdown_lock);
+    return status;
+}
+
+// ---- the default runtime --------------------------------------------------------------------------
+
+mti_runtime_t *mti_runtime_default_peek(void) { return mti_atomic_ptr_load_acquire(&the_default.rt); }
+
+void mti_runtime_default_forget(mti_runtime_t *rt)
+{
+    void *expected = rt;
+    if (!mti_atomic_ptr_cas_acq_rel(&the_default.rt, &expected, NULL)) return;
+    // Cached contexts of other threads are out of date.
+    (void)mti_atomic_u32_fetch_add_acq_rel(&mti_default_epoch, 1);
+}
+
+static manta_status_t default_start(const manta_runtime_options_t *options, bool must_be_new)
+{
+    mti_mutex_lock(&the_default.lock);
+    manta_status_t status = MANTA_OK;
+    if (!mti_runtime_default_peek()) {
+        mti_runtime_t *rt = NULL;
+        status = mti_runtime_create(options, &rt);
+        if (status == MANTA_OK) {
+            mti_atomic_ptr_store_release(&the_default.rt, rt);
+            uint32_t epoch = mti_atomic_u32_fetch_add_acq_rel(&mti_default_epoch, 1) + 1;
+            if (epoch == 0) (void)mti_atomic_u32_fetch_add_acq_rel(&mti_default_epoch, 1);
+        }
+    } else if (must_be_new) {
+        status = mti_fail(MANTA_ERR_ALREADY_EXISTS, "the default runtime runs already");
+    }
+    mti_mutex_unlock(&the_default.lock);
+    default_status = status;
+    return status;
+}
+
+mti_runtime_t *mti_runtime_default(void)
+{
+    mti_runtime_t *rt = mti_runtime_default_peek();
+    if (MTI_LIKELY(rt != NULL)) return rt;
+    return default_start(NULL, false) == MANTA_OK ? mti_runtime_default_peek() : NULL;
+}
+
+manta_status_t mti_runtime_default_init(const manta_runtime_options_t *options)
+{
+    return default_start(options, true);
+}

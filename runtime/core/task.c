@@ -1,0 +1,1148 @@
+// Tasks: submit, run, complete, cancel.
+#include "runtime/core/core.h"
+
+#include <errno.h>
+#include <math.h>
+#include <string.h>
+
+// ---- the plan of a definition -------------------------------------------------------------------
+
+// What submit wants to know about a definition, worked out on first use and kept in |def->plan|.
+enum {
+    PLAN_VALID = 1u << 0,
+    PLAN_LISTS = 1u << 1,
+    PLAN_INOUTS = 1u << 2,
+    PLAN_LOCAL = 1u << 3,
+    PLAN_REFS_SHIFT = 8,     // 16 bits: IN and INOUT parameters
+    PLAN_BUFFERS_SHIFT = 24, // 16 bits: parameters with a buffer
+    PLAN_RESULTS_SHIFT = 40, // 16 bits: OUT and INOUT parameters
+};
+static uint32_t plan_refs(uint64_t plan) { return (uint32_t)(plan >> PLAN_REFS_SHIFT) & 0xffff; }
+static uint32_t plan_buffers(uint64_t plan) { return (uint32_t)(plan >> PLAN_BUFFERS_SHIFT) & 0xffff; }
+static uint32_t plan_results(uint64_t plan) { return (uint32_t)(plan >> PLAN_RESULTS_SHIFT) & 0xffff; }
+// Objects that a call closes: the results, or the completion.
+static uint32_t plan_objects(uint64_t plan)
+{
+    uint32_t results = plan_results(plan);
+    return results ? results : 1;
+}
+
+static uint32_t param_image_bytes(const manta_param_t *param)
+{
+    switch (param->kind) {
+    case MANTA_PARAM_VAL:
+    case MANTA_PARAM_LOCAL: return param->size_bytes;
+    case MANTA_PARAM_IN:
+    case MANTA_PARAM_INOUT: return sizeof(manta_ref_t);
+    case MANTA_PARAM_IN_LIST: return sizeof(manta_ref_list_t);
+    default: return 0;
+    }
+}
+
+static manta_status_t plan_make(manta_task_def_t *def, uint64_t *out_plan)
+{
+    uint64_t plan = PLAN_VALID;
+    if (!def->name) return mti_fail(MANTA_ERR_INVALID_ARGUMENT, "task definition without a name");
+    if (def->args_bytes > UINT16_MAX || def->param_count > MTI_MAX_RESULTS ||
+        (def->param_count && !def->params)) {
+        return mti_fail(MANTA_ERR_INVALID_ARGUMENT,
+                        "task %s: %u parameters, an argument image of %u bytes (at most %u)",
+                        def->name, def->param_count, def->args_bytes, UINT16_MAX);
+    }
+    if (!def->cpu && !def->cuda) {
+        return mti_fail(MANTA_ERR_INVALID_ARGUMENT,
+                        "task %s has no body: declared, but its file is not linked in", def->name);
+    }
+    for (uint32_t i = 0; i < def->param_count; i++) {
+        const manta_param_t *param = &def->params[i];
+        uint32_t bytes = param_image_bytes(param);
+        bool in_range = param->offset <= def->args_bytes && bytes <= def->args_bytes - param->offset;
+        if (param->kind < MANTA_PARAM_VAL || param->kind > MANTA_PARAM_LOCAL || !in_range ||
+            (bytes && param->kind != MANTA_PARAM_VAL && param->kind != MANTA_PARAM_LOCAL &&
+             param->offset % 8)) {
+            return mti_fail(MANTA_ERR_INVALID_ARGUMENT,
+                            "task %s, parameter %u (%s): bad kind %d or offset %u", def->name, i,
+                            param->name ? param->name : "", (int)param->kind, param->offset);
+        }
+        bool is_ref = param->kind == MANTA_PARAM_IN || param->kind == MANTA_PARAM_INOUT;
+        bool is_result = param->kind == MANTA_PARAM_OUT || param->kind == MANTA_PARAM_INOUT;
+        if (is_ref) plan += (uint64_t)1 << PLAN_REFS_SHIFT;
+        if (is_result) plan += (uint64_t)1 << PLAN_RESULTS_SHIFT;
+        if (is_ref || is_result || param->kind == MANTA_PARAM_IN_LIST) {
+            plan += (uint64_t)1 << PLAN_BUFFERS_SHIFT;
+        }
+        if (param->kind == MANTA_PARAM_INOUT) plan |= PLAN_INOUTS;
+        if (param->kind == MANTA_PARAM_IN_LIST) plan |= PLAN_LISTS;
+        if (param->kind == MANTA_PARAM_LOCAL) plan |= PLAN_LOCAL;
+    }
+    // relaxed: every thread works out the same value
+    __atomic_store_n(&def->plan, plan, __ATOMIC_RELAXED);
+    *out_plan = plan;
+    return MANTA_OK;
+}
+
+// ---- arguments -----------------------------------------------------------------------------------
+
+bool mti_arg_next(mti_arg_iter_t *iter, manta_ref_t *out_ref)
+{
+    const manta_task_def_t *def = iter->t->def;
+    for (; iter->param < def->param_count; iter->param++, iter->item = 0) {
+        const manta_param_t *param = &def->params[iter->param];
+        const unsigned char *at = iter->t->args + param->offset;
+        if (param->kind == MANTA_PARAM_IN || param->kind == MANTA_PARAM_INOUT) {
+            memcpy(out_ref, at, sizeof *out_ref);
+            iter->param++;
+            iter->item = 0;
+            return true;
+        }
+        if (param->kind == MANTA_PARAM_IN_LIST) {
+            const manta_ref_list_t *list = (const manta_ref_list_t *)(const void *)at;
+            if (iter->item < list->count) {
+                *out_ref = list->refs[iter->item++];
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
+static bool dtype_fits(manta_dtype_t object, manta_dtype_t param)
+{
+    uint32_t a = MANTA_DTYPE_CODE(object), b = MANTA_DTYPE_CODE(param);
+    if (a == MANTA_UNTYPED || b == MANTA_UNTYPED) return true; // the size decides
+    if (a == MANTA_OPAQUE || b == MANTA_OPAQUE) {
+        return MANTA_DTYPE_SIZE(object) == MANTA_DTYPE_SIZE(param);
+    }
+    return object == param;
+}
+
+static const char *dtype_name(manta_dtype_t dtype)
+{
+    static const char *const names[] = {"untyped", "opaque", "bool", "i8",  "u8",   "i16",
+                                        "u16",     "i32",    "u32",  "i64", "u64",  "f16",
+                                        "bf16",    "f32",    "f64",  "c64", "c128"};
+    uint32_t code = MANTA_DTYPE_CODE(dtype);
+    return code < sizeof names / sizeof names[0] ? names[code] : "unknown";
+}
+
+static manta_status_t fail_type(const char *task, const manta_param_t *param,
+                                const mti_object_t *object)
+{
+    return mti_fail(MANTA_ERR_TYPE_MISMATCH,
+                    "task %s, argument %s: wants elements of %s (%s, %u bytes), got %s of %u bytes",
+                    task, param->name, param->type_name ? param->type_name : "its type",
+                    dtype_name(param->dtype), param->size_bytes, dtype_name(object->dtype),
+                    (unsigned)MANTA_DTYPE_SIZE(object->dtype));
+}
+
+// Size and alignment of a closed object's bytes against what the parameter wants.
+static manta_status_t check_bytes(const char *task, const manta_param_t *param, const void *data,
+                                  uint64_t size)
+{
+    uint32_t each = param->size_bytes;
+    bool power_of_two = (each & (each - 1)) == 0; // spares the division
+    if (each > 1 && (power_of_two ? (size & (each - 1)) != 0 : size % each != 0)) {
+        return mti_fail(MANTA_ERR_TYPE_MISMATCH,
+                        "task %s, argument %s: %llu bytes are no whole number of %s (%u bytes each)",
+                        task, param->name, (unsigned long long)size,
+                        param->type_name ? param->type_name : "elements", param->size_bytes);
+    }
+    if (param->align > 1 && ((uintptr_t)data & (param->align - 1)) != 0) {
+        return mti_fail(MANTA_ERR_TYPE_MISMATCH,
+                        "task %s, argument %s: address %p is not aligned to %u bytes", task,
+                        param->name, data, param->align);
+    }
+    return MANTA_OK;
+}
+
+// ---- submit ----------------------------------------------------------------------------------------
+
+typedef struct submit {
+    mti_thread_t *thread;
+    mti_ctx_t *ctx;
+    manta_task_def_t *def;
+    uint64_t plan;
+    const manta_task_options_t *options;
+    bool always_take;
+    mti_record_t *t;
+    uint32_t acquired; // arguments that were acquired so far
+    manta_status_t error_arg; // code of an error ref among the arguments
+    const mti_bulk_request_t *bulk; // NULL: one call
+} submit_t;
+
+// The room that arguments take that do not fit into the record.
+static manta_status_t submit_make_room(submit_t *s, const void *args, size_t args_bytes)
+{
+    mti_record_t *t = s->t;
+    uint32_t refs = plan_refs(s->plan), objects = plan_objects(s->plan);
+    size_t list_refs = 0;
+    if (s->plan & PLAN_LISTS) {
+        for (uint32_t i = 0; i < s->def->param_count; i++) {
+            const manta_param_t *param = &s->def->params[i];
+            if (param->kind != MANTA_PARAM_IN_LIST) continue;
+            const manta_ref_list_t *list =
+                (const manta_ref_list_t *)(const void *)((const char *)args + param->offset);
+            if (list->count > MTI_MAX_REFS || (list->count && !list->refs)) {
+                return mti_fail(MANTA_ERR_INVALID_ARGUMENT,
+                                "task %s, argument %s: a list of %zu refs%s (at most %d)",
+                                s->def->name, param->name, list->count,
+                                list->refs ? "" : " at NULL", MTI_MAX_REFS);
+            }
+            list_refs += list->count;
+        }
+    }
+    if (refs + list_refs > MTI_MAX_REFS) {
+        return mti_fail(MANTA_ERR_INVALID_ARGUMENT, "task %s: %zu refs as arguments (at most %d)",
+                        s->def->name, refs + list_refs, MTI_MAX_REFS);
+    }
+    t->link_count = (uint16_t)(refs + list_refs);
+    t->args_bytes = (uint16_t)args_bytes;
+    bool fits = mti_size_align(args_bytes, 8) + 8 * (size_t)t->link_count <= MTI_RECORD_INLINE;
+    if (MTI_LIKELY(fits && objects == 1 && list_refs == 0)) {
+        t->args = t->inline_args;
+        return MANTA_OK;
+    }
+    size_t image = sizeof(mti_overflow_t) + mti_size_align(args_bytes, 16);
+    size_t links = image + list_refs * sizeof(manta_ref_t);
+    links = mti_size_align(links, 16);
+    size_t results = links + t->link_count * sizeof(mti_far_link_t);
+    size_t total = results + objects * sizeof(uint32_t);
+    mti_overflow_t *block = mti_heap_alloc(&s->ctx->heap, total);
+    if (!block) {
+        return mti_fail(MANTA_ERR_OUT_OF_MEMORY, "task %s: no memory for %zu bytes of arguments",
+                        s->def->name, total);
+    }
+    *block = (mti_overflow_t){total, (uint32_t)links, (uint32_t)results};
+    t->args = (unsigned char *)(block + 1);
+    t->flags |= MTI_RECORD_OVERFLOW;
+    return MANTA_OK;
+}
+
+// What a range or array carries along.
+static manta_status_t submit_bulk(submit_t *s, size_t args_bytes)
+{
+    mti_record_t *t = s->t;
+    mti_heap_cache_t *heap = &s->ctx->heap;
+    size_t images = 0, total;
+    if ((s->bulk->array && !mti_size_mul(s->bulk->count, args_bytes, &images)) ||
+        !mti_size_add(images, sizeof(mti_bulk_info_t), &total)) {
+        return mti_fail(MANTA_ERR_INVALID_ARGUMENT, "task %s: an array of %zu calls", s->def->name,
+                        s->bulk->count);
+    }
+    if (!t->cold) {
+        t->cold = mti_heap_alloc(heap, sizeof *t->cold);
+        if (t->cold) *t->cold = (mti_cold_t){0};
+    }
+    mti_bulk_info_t *info = t->cold ? mti_heap_alloc(heap, total) : NULL;
+    if (!info) {
+        return mti_fail(MANTA_ERR_OUT_OF_MEMORY, "task %s: no memory for %zu calls", s->def->name,
+                        s->bulk->count);
+    }
+    info->count = s->bulk->count;
+    info->grain = mti_bulk_grain(info->count, s->bulk->grain,
+                                 mti_sched_worker_count(s->ctx->rt->sched));
+    info->total_bytes = total;
+    info->is_array = s->bulk->array != NULL;
+    if (images) memcpy(info->images, s->bulk->array, images);
+    t->cold->bulk = info;
+    t->flags |= MTI_RECORD_RANGE;
+    return MANTA_OK;
+}
+
+static void record_free_room(mti_ctx_t *ctx, mti_record_t *t)
+{
+    if (t->flags & MTI_RECORD_OVERFLOW) {
+        mti_overflow_t *block = mti_record_overflow(t);
+        mti_heap_free(&ctx->heap, block, block->size_bytes);
+    }
+    if (!t->cold) return;
+    if (t->cold->bulk) mti_heap_free(&ctx->heap, t->cold->bulk, t->cold->bulk->total_bytes);
+    mti_heap_free(&ctx->heap, t->cold, sizeof *t->cold);
+}
+
+// Copies the image; the refs of lists follow it in the overflow block.
+static void submit_copy_args(submit_t *s, const void *args, size_t args_bytes)
+{
+    mti_record_t *t = s->t;
+    if (args_bytes) memcpy(t->args, args, args_bytes);
+    if (!(s->plan & PLAN_LISTS)) return;
+    manta_ref_t *room = (manta_ref_t *)(void *)(t->args + mti_size_align(args_bytes, 16));
+    for (uint32_t i = 0; i < s->def->param_count; i++) {
+        const manta_param_t *param = &s->def->params[i];
+        if (param->kind != MANTA_PARAM_IN_LIST) continue;
+        manta_ref_list_t *list = (manta_ref_list_t *)(void *)(t->args + param->offset);
+        if (list->count) memcpy(room, list->refs, list->count * sizeof *room);
+        list->refs = room;
+        room += list->count;
+    }
+}
+
+// Gives the first |count| arguments back, as if they had never been taken.
+static void submit_release_args(submit_t *s, uint32_t count)
+{
+    mti_record_t *t = s->t;
+    uint32_t done = 0;
+    for (uint32_t i = 0; i < s->def->param_count && done < count; i++) {
+        const manta_param_t *param = &s->def->params[i];
+        const unsigned char *at = t->args + param->offset;
+        const manta_ref_t *refs = (const manta_ref_t *)(const void *)at;
+        size_t n = param->kind == MANTA_PARAM_IN || param->kind == MANTA_PARAM_INOUT;
+        if (param->kind == MANTA_PARAM_IN_LIST) {
+            const manta_ref_list_t *list = (const manta_ref_list_t *)(const void *)at;
+            refs = list->refs;
+            n = list->count;
+        }
+        for (size_t k = 0; k < n && done < count; k++, done++) {
+            if (mti_ref_is_error(refs[k])) continue;
+            mti_object_t *object = &mti_table_slot(mti_ref_slot(refs[k]))->object;
+            uint64_t taken = MTI_COUNT_INTERNAL;
+            if (param->kind == MANTA_PARAM_INOUT) taken -= MTI_COUNT_USER;
+            mti_object_release(s->ctx, object, taken);
+        }
+    }
+}
+
+static manta_status_t submit_acquire_one(submit_t *s, const manta_param_t *param, manta_ref_t ref)
+{
+    if (MTI_UNLIKELY(mti_ref_is_error(ref))) {
+        if (s->error_arg == MANTA_OK) s->error_arg = mti_ref_error_code(ref);
+        s->acquired++;
+        return MANTA_OK;
+    }
+    uint64_t add = MTI_COUNT_INTERNAL;
+    if (param->kind == MANTA_PARAM_INOUT) add -= MTI_COUNT_USER;
+    mti_object_t *object = mti_ref_acquire(ref, add);
+    if (MTI_UNLIKELY(!object)) {
+        return mti_fail(MANTA_ERR_STALE_REF,
+                        ref.id ? "task %s, argument %s: stale ref (released, or made up)"
+                               : "task %s, argument %s: null ref",
+                        s->def->name, param->name);
+    }
+    s->acquired++;
+    if (MTI_UNLIKELY(object->runtime != s->ctx->rt->index)) {
+        return mti_fail(MANTA_ERR_INVALID_ARGUMENT,
+                        "task %s, argument %s: the ref belongs to runtime '%s', the task to '%s'",
+                        s->def->name, param->name, mti_runtime_at(object->runtime)->name,
+                        s->ctx->rt->name);
+    }
+    if (MTI_UNLIKELY(!dtype_fits(object->dtype, param->dtype))) {
+        return fail_type(s->def->name, param, object);
+    }
+    uint64_t head;
+    if (mti_object_is_closed(object, &head) && !(head & MTI_HEAD_FAILED)) {
+        return check_bytes(s->def->name, param, mti_object_data(object), mti_object_size(object));
+    }
+    return MANTA_OK;
+}
+
+static manta_status_t submit_acquire_args(submit_t *s)
+{
+    for (uint32_t i = 0; i < s->def->param_count; i++) {
+        const manta_param_t *param = &s->def->params[i];
+        const unsigned char *at = s->t->args + param->offset;
+        manta_status_t status = MANTA_OK;
+        if (param->kind == MANTA_PARAM_IN || param->kind == MANTA_PARAM_INOUT) {
+            manta_ref_t ref;
+            memcpy(&ref, at, sizeof ref);
+            status = submit_acquire_one(s, param, ref);
+        } else if (param->kind == MANTA_PARAM_IN_LIST) {
+            const manta_ref_list_t *list = (const manta_ref_list_t *)(const void *)at;
+            for (size_t k = 0; k < list->count && status == MANTA_OK; k++) {
+                status = submit_acquire_one(s, param, list->refs[k]);
+            }
+        }
+        if (MTI_UNLIKELY(status != MANTA_OK)) return status;
+    }
+    return MANTA_OK;
+}
+
+// What the options ask for, checked against what there is.
+static manta_status_t submit_options(submit_t *s)
+{
+    const manta_task_options_t *o = s->options;
+    mti_record_t *t = s->t;
+    const char *name = o->name ? o->name : s->def->name;
+    int workers = mti_sched_worker_count(s->ctx->rt->sched);
+    if (workers == 0) workers = 1;
+    if (o->where < 0 || o->gpus < 0.0 || isnan(o->gpus) || isnan(o->cpus)) {
+        if (o->gpus != MANTA_NONE) {
+            return mti_fail(MANTA_ERR_INVALID_ARGUMENT, "task %s: where %d, cpus %g, gpus %g", name,
+                            (int)o->where, o->cpus, o->gpus);
+        }
+    }
+    if (o->where >= MANTA_GPU || o->gpus > 0.0) {
+        return mti_fail(MANTA_ERR_INFEASIBLE, "task %s asks for a GPU; this machine offers 0", name);
+    }
+    if (!s->def->cpu) {
+        return mti_fail(MANTA_ERR_INFEASIBLE, "task %s has no CPU body, and there is no GPU", name);
+    }
+    if (o->cpus < 0.0 && o->cpus != MANTA_NONE) {
+        return mti_fail(MANTA_ERR_INVALID_ARGUMENT, "task %s: cpus %g", name, o->cpus);
+    }
+    if (o->cpus > workers) {
+        return mti_fail(MANTA_ERR_INFEASIBLE, "task %s asks for %g CPUs; runtime '%s' has %d", name,
+                        o->cpus, s->ctx->rt->name, workers);
+    }
+    bool wide = o->cpus > 1.0, elastic = o->cpus == MANTA_NONE || (o->cpus > 0.0 && o->cpus < 1.0);
+    if (!wide && !elastic && !o->name) return MANTA_OK;
+    t->cold = mti_heap_alloc(&s->ctx->heap, sizeof *t->cold);
+    if (!t->cold) return mti_fail(MANTA_ERR_OUT_OF_MEMORY, "task %s: no memory for options", name);
+    *t->cold = (mti_cold_t){.name = o->name};
+    if (wide && !s->ctx->rt->is_serial) {
+        t->flags |= MTI_RECORD_WIDE;
+        t->cold->cores = (int)ceil(o->cpus);
+    } else if (elastic && !s->ctx->rt->is_serial) {
+        t->flags |= MTI_RECORD_ELASTIC;
+        t->cold->milli = o->cpus == MANTA_NONE ? 0 : (uint32_t)ceil(o->cpus * 1000.0);
+    }
+    return MANTA_OK;
+}
+
+// Element types of the results, in their order.
+static manta_dtype_t result_dtype(const manta_task_def_t *def, uint32_t index)
+{
+    for (uint32_t i = 0, k = 0; i < def->param_count; i++) {
+        const manta_param_t *param = &def->params[i];
+        if (param->kind != MANTA_PARAM_OUT && param->kind != MANTA_PARAM_INOUT) continue;
+        if (k++ == index) return param->dtype;
+    }
+    return MANTA_UNTYPED; // the completion
+}
+
+static void record_init(mti_ctx_t *ctx, mti_record_t *t, manta_task_def_t *def, uint32_t objects,
+                        bool held)
+{
+    mti_object_t *object = &t->result;
+    uint32_t gen = mti_atomic_u32_load_relaxed(&object->gen);
+    mti_object_set(object, MTI_OBJECT_TASK, MTI_STORAGE_NONE, 0);
+    object->runtime = ctx->rt->index;
+    object->dtype = MTI_LIKELY(def->param_count) ? result_dtype(def, 0) : (manta_dtype_t)MANTA_UNTYPED;
+    object->producer = object->slot;
+    mti_atomic_u32_store_relaxed(&object->scope_hint, 0);
+    mti_atomic_u64_store_relaxed(&object->head, held ? 0 : MTI_HEAD_ORPHAN);
+    t->def = def;
+    t->result_count = (uint16_t)objects;
+    t->parent = 0;
+    t->cold = NULL;
+    t->priority = 0;
+    t->flags = 0;
+    t->cancel_epoch = 0;
+    mti_atomic_u64_store_relaxed(&t->claim, mti_claim_make(gen, 0, MTI_TASK_NONE));
+    // release: a stale lookup that gets a count from here sees a whole object
+    mti_atomic_u64_store_release(&object->counts, held ? MTI_COUNT_USER : 0);
+}
+
+static void record_discard(mti_ctx_t *ctx, mti_record_t *t)
+{
+    record_free_room(ctx, t);
+    mti_atomic_u64_store_relaxed(&t->result.head, MTI_HEAD_CLOSED);
+    mti_atomic_u64_store_relaxed(&t->result.counts, 0);
+    mti_table_free(&ctx->table, (mti_slot_t *)(void *)t);
+}
+
+// The further results of a task with several.
+static manta_status_t submit_make_results(submit_t *s, bool held)
+{
+    mti_record_t *t = s->t;
+    if (MTI_LIKELY(t->result_count == 1)) return MANTA_OK;
+    mti_overflow_t *block = mti_record_overflow(t);
+    uint32_t *slots = (uint32_t *)(void *)((char *)block + block->results_offset);
+    for (uint32_t i = 1; i < t->result_count; i++) {
+        mti_object_t *object = mti_object_alloc(s->ctx, MTI_OBJECT_RESULT, result_dtype(s->def, i));
+        if (!object) {
+            for (uint32_t k = 1; k < i; k++) {
+                mti_slot_t *slot = mti_table_slot(slots[k - 1]);
+                mti_atomic_u64_store_relaxed(&slot->object.counts, 0);
+                mti_table_free(&s->ctx->table, slot);
+            }
+            return mti_fail(MANTA_ERR_OUT_OF_MEMORY, "task %s: no memory for %u results",
+                            s->def->name, (unsigned)t->result_count);
+        }
+        object->producer = t->result.slot;
+        if (!held) {
+            mti_atomic_u64_store_relaxed(&object->counts, 0);
+            mti_atomic_u64_store_relaxed(&object->head, MTI_HEAD_ORPHAN);
+        }
+        slots[i - 1] = object->slot;
+    }
+    return MANTA_OK;
+}
+
+// Hands the refs out. An INOUT result takes over the scope slot of the ref that it replaces.
+static void submit_give_refs(submit_t *s, manta_ref_t *out_results)
+{
+    mti_record_t *t = s->t;
+    mti_thread_t *thread = s->thread;
+    uint32_t *slots = NULL;
+    if (t->result_count > 1) {
+        mti_overflow_t *block = mti_record_overflow(t);
+        slots = (uint32_t *)(void *)((char *)block + block->results_offset);
+    }
+    if (!(s->plan & PLAN_INOUTS)) {
+        out_results[0] = mti_ref_of(&t->result);
+        mti_scope_add(thread, &t->result, out_results[0]);
+        for (uint32_t i = 1; i < t->result_count; i++) {
+            mti_object_t *object = &mti_table_slot(slots[i - 1])->object;
+            out_results[i] = mti_ref_of(object);
+            mti_scope_add(thread, object, out_results[i]);
+        }
+        return;
+    }
+    for (uint32_t i = 0, k = 0; i < s->def->param_count; i++) {
+        const manta_param_t *param = &s->def->params[i];
+        if (param->kind != MANTA_PARAM_OUT && param->kind != MANTA_PARAM_INOUT) continue;
+        mti_object_t *object = k == 0 ? &t->result : &mti_table_slot(slots[k - 1])->object;
+        manta_ref_t ref = out_results[k] = mti_ref_of(object);
+        k++;
+        mti_scope_entry_t *entry = NULL;
+        if (param->kind == MANTA_PARAM_INOUT) {
+            manta_ref_t old;
+            memcpy(&old, t->args + param->offset, sizeof old);
+            mti_object_t *was = mti_ref_is_error(old) ? NULL : &mti_table_slot(mti_ref_slot(old))->object;
+            entry = was ? mti_scope_find(thread, was, old) : NULL;
+            if (was && !entry) continue; // the caller's own before, the caller's own after
+        }
+        if (entry) {
+            entry->id = ref.id;
+            mti_atomic_u32_store_relaxed(&object->scope_hint,
+                                         (uint32_t)(entry - thread->scopes) + 1);
+        } else {
+            mti_scope_add(thread, object, ref);
+        }
+    }
+}
+
+// Takes the user's counts of INOUT arguments after all: the call failed, but x_remote always takes.
+static void take_anyway(const manta_task_def_t *def, const void *args)
+{
+    for (uint32_t i = 0; i < def->param_count; i++) {
+        if (def->params[i].kind != MANTA_PARAM_INOUT) continue;
+        manta_ref_t ref;
+        memcpy(&ref, (const char *)args + def->params[i].offset, sizeof ref);
+        (void)manta_release(ref);
+    }
+}
+
+// Links the record to every argument that is open. Returns how many were closed already, and the first
+// that has failed.
+static uint32_t submit_link(submit_t *s, mti_object_t **out_failed, uint32_t *out_argument)
+{
+    mti_record_t *t = s->t;
+    uint32_t closed = 0, k = 0;
+    mti_far_link_t *far = NULL;
+    if (t->flags & MTI_RECORD_OVERFLOW) {
+        mti_overflow_t *block = mti_record_overflow(t);
+        far = (mti_far_link_t *)(void *)((char *)block + block->links_offset);
+    }
+    uint64_t *near = (uint64_t *)(void *)(t->inline_args + MTI_RECORD_INLINE) - 1;
+    mti_arg_iter_t iter = {.t = t};
+    for (manta_ref_t ref; mti_arg_next(&iter, &ref); k++) {
+        mti_object_t *object = &mti_table_slot(mti_ref_slot(ref))->object;
+        uint64_t head;
+        if (!mti_object_is_closed(object, &head)) {
+            bool linked;
+            if (far) {
+                far[k].record = t;
+                linked = mti_object_link(object, &far[k].next, MTI_LINK_FAR);
+            } else {
+                linked = mti_object_link(object, near - k, MTI_LINK_INLINE);
+            }
+            if (linked) continue;
+            (void)mti_object_is_closed(object, &head);
+        }
+        closed++;
+        if (MTI_UNLIKELY(head & MTI_HEAD_FAILED) && !*out_failed) {
+            *out_failed = object;
+            *out_argument = k;
+        }
+    }
+    return closed;
+}
+
+// From here on the task can't fail to be: it is queued, or its arguments will queue it.
+static void submit_publish(submit_t *s)
+{
+    mti_record_t *t = s->t;
+    mti_ctx_t *ctx = s->ctx;
+    uint32_t gen = mti_atomic_u32_load_relaxed(&t->result.gen);
+    mti_atomic_u64_owner_add(&ctx->submitted, 1);
+    if (MTI_LIKELY(t->link_count == 0)) {
+        mti_atomic_u32_store_relaxed(&t->deps, 0);
+        mti_atomic_u64_store_relaxed(&t->claim, mti_claim_make(gen, 0, MTI_TASK_QUEUED));
+        mti_record_ready(ctx, t);
+        return;
+    }
+    uint32_t guard = (uint32_t)t->link_count + 1;
+    mti_atomic_u32_store_relaxed(&t->deps, guard);
+    mti_atomic_u64_store_relaxed(&t->claim, mti_claim_make(gen, 0, MTI_TASK_QUEUED));
+    mti_object_t *failed = NULL;
+    uint32_t argument = 0;
+    uint32_t closed = submit_link(s, &failed, &argument);
+    if (MTI_UNLIKELY(failed != NULL)) {
+        uint64_t queued = mti_claim_make(gen, 0, MTI_TASK_QUEUED);
+        if (mti_atomic_u64_cas_acq_rel(&t->claim, &queued,
+                                       mti_claim_make(gen, 0, MTI_TASK_CANCELLING))) {
+            uint64_t head;
+            (void)mti_object_is_closed(failed, &head);
+            (void)mti_atomic_u64_fetch_add_relaxed(&failed->counts, MTI_COUNT_INTERNAL);
+            manta_error_t *error =
+                (manta_error_t *)manta_error_retain(mti_object_error(failed, head));
+            mti_task_fail_queued(ctx, t, error, failed, argument, NULL);
+        }
+    }
+    if (closed + 1 == guard) {
+        // Nobody else knows the record: no locked operation.
+        mti_atomic_u32_store_relaxed(&t->deps, 0);
+    } else if (mti_atomic_u32_fetch_sub_acq_rel(&t->deps, closed + 1) != closed + 1) {
+        return;
+    }
+    uint64_t claim = mti_atomic_u64_load_acquire(&t->claim);
+    if (claim == mti_claim_make(gen, 0, MTI_TASK_QUEUED)) {
+        mti_record_ready(ctx, t);
+    } else if (claim == mti_claim_make(gen, 0, MTI_TASK_CANCELLED)) {
+        mti_task_finish_cancelled(ctx, t);
+    }
+}
+
+static manta_status_t submit_context(submit_t *s)
+{
+    s->thread = mti_thread_self();
+    if (MTI_UNLIKELY(!s->thread)) return mti_thread_failure();
+    if (MTI_UNLIKELY(s->options && s->options->runtime.id)) {
+        s->ctx = mti_ctx_slow(s->thread, s->options->runtime);
+    } else {
+        s->ctx = mti_ctx_current(s->thread);
+    }
+    if (MTI_UNLIKELY(!s->ctx)) return s->thread->status;
+    uint32_t state = mti_atomic_u32_load_acquire(&s->ctx->rt->state);
+    if (MTI_LIKELY(state == MTI_RUNTIME_RUNNING)) return MANTA_OK;
+    bool inside = s->ctx->sched.thread || (s->thread->task && s->thread->task->ctx->rt == s->ctx->rt);
+    if (state == MTI_RUNTIME_CLOSED && inside) return MANTA_OK;
+    return mti_fail(MANTA_ERR_SHUTDOWN, "task %s: runtime '%s' is closed", s->def->name,
+                    s->ctx->rt->name);
+}
+
+static manta_status_t submit_check(submit_t *s, const void *args, size_t args_bytes,
+                                   size_t result_count)
+{
+    s->plan = __atomic_load_n(&s->def->plan, __ATOMIC_RELAXED);
+    if (MTI_UNLIKELY(!(s->plan & PLAN_VALID))) {
+        manta_status_t status = plan_make(s->def, &s->plan);
+        if (status != MANTA_OK) return status;
+    }
+    uint32_t objects = plan_objects(s->plan);
+    if (MTI_UNLIKELY(args_bytes != s->def->args_bytes || (args_bytes && !args) ||
+                     (result_count != 0 && result_count != objects))) {
+        return mti_fail(MANTA_ERR_INVALID_ARGUMENT,
+                        "task %s: called with %zu bytes of arguments and room for %zu results, "
+                        "defined with %u and %u",
+                        s->def->name, args_bytes, result_count, s->def->args_bytes, objects);
+    }
+    if (MTI_UNLIKELY(!s->def->cpu && !s->options)) {
+        return mti_fail(MANTA_ERR_INFEASIBLE, "task %s has no CPU body, and there is no GPU",
+                        s->def->name);
+    }
+    return MANTA_OK;
+}
+
+static manta_status_t submit(submit_t *s, const void *args, size_t args_bytes,
+                             manta_ref_t *out_results, size_t result_count)
+{
+    manta_status_t status = submit_check(s, args, args_bytes, result_count);
+    if (MTI_UNLIKELY(status != MANTA_OK)) return status;
+    status = submit_context(s);
+    if (MTI_UNLIKELY(status != MANTA_OK)) return status;
+    if (MTI_UNLIKELY(!mti_scope_reserve(s->thread, result_count))) return MANTA_ERR_OUT_OF_MEMORY;
+    mti_ctx_t *ctx = s->ctx;
+    mti_record_t *t = s->t = (mti_record_t *)(void *)mti_table_alloc(&ctx->table);
+    if (MTI_UNLIKELY(!t)) {
+        return mti_fail(MANTA_ERR_OUT_OF_MEMORY, "task %s: no memory for a task", s->def->name);
+    }
+    record_init(ctx, t, s->def, plan_objects(s->plan), result_count != 0);
+    if (s->thread->task) t->parent = mti_ref_of(&s->thread->task->record->result).id;
+    if (MTI_UNLIKELY(s->options != NULL) && (status = submit_options(s)) != MANTA_OK) goto discard;
+    if (MTI_UNLIKELY(s->bulk != NULL) && (status = submit_bulk(s, args_bytes)) != MANTA_OK) goto discard;
+    status = submit_make_room(s, args, args_bytes);
+    if (MTI_UNLIKELY(status != MANTA_OK)) goto discard;
+    submit_copy_args(s, args, args_bytes);
+    if (t->link_count) {
+        status = submit_acquire_args(s);
+        if (MTI_UNLIKELY(status != MANTA_OK || s->error_arg != MANTA_OK)) goto release;
+    }
+    status = submit_make_results(s, result_count != 0);
+    if (MTI_UNLIKELY(status != MANTA_OK)) goto release;
+    if (result_count) submit_give_refs(s, out_results);
+    submit_publish(s);
+    return MANTA_OK;
+
+release:
+    submit_release_args(s, s->acquired);
+discard:
+    record_discard(ctx, t);
+    return status;
+}
+
+manta_status_t mti_task_submit_bulk(manta_task_def_t *def, const manta_task_options_t *options,
+                                    const void *args, size_t args_bytes,
+                                    const mti_bulk_request_t *request, manta_ref_t *out_ref)
+{
+    submit_t s = {.def = def, .options = options, .bulk = request};
+    mti_thread_t *thread = mti_thread_self();
+    if (!thread) return mti_thread_failure();
+    mti_thread_enter(thread);
+    manta_status_t status = submit(&s, args, args_bytes, out_ref, 1);
+    mti_thread_leave(thread);
+    return status == MANTA_OK ? s.error_arg : status;
+}
+
+manta_status_t mti_task_submit(manta_task_def_t *def, const manta_task_options_t *options,
+                               const void *args, size_t args_bytes, manta_ref_t *out_results,
+                               size_t result_count, bool always_take)
+{
+    submit_t s = {.def = def, .options = options, .always_take = always_take};
+    manta_status_t status = MANTA_OK;
+    mti_thread_t *thread = mti_thread_self();
+    if (MTI_LIKELY(thread != NULL)) mti_thread_enter(thread);
+    status = submit(&s, args, args_bytes, out_results, result_count);
+    if (MTI_LIKELY(thread != NULL)) mti_thread_leave(thread);
+    if (MTI_LIKELY(status == MANTA_OK && s.error_arg == MANTA_OK)) return MANTA_OK;
+    manta_status_t code = status != MANTA_OK ? status : s.error_arg;
+    // An argument that is an error ref: the results carry its code, and the call did what it should.
+    if (status == MANTA_OK || always_take) {
+        if (args_bytes == def->args_bytes) take_anyway(def, args);
+        for (size_t i = 0; i < result_count; i++) out_results[i] = mti_ref_error(code);
+    }
+    return status;
+}
+
+// ---- run -------------------------------------------------------------------------------------------
+
+enum { STACK_BUFFERS = 24, CHAIN_MAX = 128 };
+
+static mti_object_t *run_result(const mti_record_t *t, uint32_t index)
+{
+    if (index == 0) return (mti_object_t *)&t->result;
+    mti_overflow_t *block = mti_record_overflow(t);
+    uint32_t *slots = (uint32_t *)(void *)((char *)block + block->results_offset);
+    return &mti_table_slot(slots[index - 1])->object;
+}
+
+static manta_status_t run_copy_inout(manta_task_t *run, mti_object_t *from, mti_object_t *to)
+{
+    size_t size = mti_object_size(from);
+    if (!mti_object_storage_alloc(run->ctx, to, size)) {
+        return mti_fail(MANTA_ERR_OUT_OF_MEMORY, "no memory for a copy of %zu bytes", size);
+    }
+    if (size) memcpy(mti_object_data(to), mti_object_data(from), size);
+    return MANTA_OK;
+}
+
+// The next version of an INOUT argument: in place if this task is the only one that holds it.
+static manta_status_t run_inout(manta_task_t *run, mti_object_t *from, mti_object_t *to)
+{
+    if (MANTA_DTYPE_CODE(from->dtype) != MANTA_UNTYPED) to->dtype = from->dtype;
+    // acquire: pairs with the release of the last other holder, whose reads come first
+    bool sole = mti_atomic_u64_load_acquire(&from->counts) == MTI_COUNT_INTERNAL;
+    if (!sole || mti_object_storage(from) != MTI_STORAGE_HEAP) return run_copy_inout(run, from, to);
+    to->u.mem.data = from->u.mem.data;
+    mti_object_set(to, mti_object_kind(to), MTI_STORAGE_HEAP, mti_object_size(from));
+    mti_object_set(from, mti_object_kind(from), MTI_STORAGE_NONE, 0);
+    return MANTA_OK;
+}
+
+static manta_status_t run_note(const mti_record_t *t, const manta_param_t *param, manta_status_t code)
+{
+    return mti_fail_note(code, "task %s, argument %s", mti_record_name(t), param->name);
+}
+
+// Buffers of everything but OUTs, which are left empty.
+static manta_status_t run_arguments(manta_task_t *run, manta_buffer_t *list_room)
+{
+    mti_record_t *t = run->record;
+    const manta_task_def_t *def = t->def;
+    uint32_t b = 0, r = 0;
+    for (uint32_t i = 0; i < def->param_count; i++) {
+        const manta_param_t *param = &def->params[i];
+        unsigned char *at = t->args + param->offset;
+        manta_status_t status = MANTA_OK;
+        if (param->kind == MANTA_PARAM_IN || param->kind == MANTA_PARAM_INOUT) {
+            manta_ref_t ref;
+            memcpy(&ref, at, sizeof ref);
+            mti_object_t *object = &mti_table_slot(mti_ref_slot(ref))->object;
+            status = check_bytes(mti_record_name(t), param, mti_object_data(object),
+                                 mti_object_size(object));
+            if (param->kind == MANTA_PARAM_INOUT) {
+                mti_object_t *to = run->results[r++];
+                if (status == MANTA_OK && (status = run_inout(run, object, to)) != MANTA_OK) {
+                    status = run_note(t, param, status);
+                }
+                object = to;
+            }
+            run->buffers[b++] = (manta_buffer_t){mti_object_data(object), mti_object_size(object)};
+        } else if (param->kind == MANTA_PARAM_OUT) {
+            r++;
+            run->buffers[b++] = (manta_buffer_t){NULL, 0};
+        } else if (param->kind == MANTA_PARAM_IN_LIST) {
+            const manta_ref_list_t *list = (const manta_ref_list_t *)(const void *)at;
+            run->buffers[b++] =
+                (manta_buffer_t){list_room, list->count * sizeof(manta_buffer_t)};
+            for (size_t k = 0; k < list->count && status == MANTA_OK; k++) {
+                mti_object_t *object = &mti_table_slot(mti_ref_slot(list->refs[k]))->object;
+                *list_room++ =
+                    (manta_buffer_t){mti_object_data(object), mti_object_size(object)};
+                status = check_bytes(mti_record_name(t), param, mti_object_data(object),
+                                     mti_object_size(object));
+            }
+        }
+        if (MTI_UNLIKELY(status != MANTA_OK)) return status;
+    }
+    return MANTA_OK;
+}
+
+static manta_status_t run_outs(manta_task_t *run, const manta_call_t *call)
+{
+    mti_record_t *t = run->record;
+    const manta_task_def_t *def = t->def;
+    size_t stack_sizes[STACK_BUFFERS];
+    uint32_t outs = t->result_count;
+    size_t *sizes = stack_sizes;
+    if (outs > STACK_BUFFERS) {
+        sizes = mti_heap_alloc(&run->ctx->heap, outs * sizeof *sizes);
+        if (!sizes) return mti_fail(MANTA_ERR_OUT_OF_MEMORY, "no memory for %u sizes", outs);
+    }
+    manta_status_t status = MANTA_OK;
+    memset(sizes, 0, outs * sizeof *sizes);
+    if (def->cpu->sizes) status = def->cpu->sizes(call, sizes);
+    for (uint32_t i = 0, b = 0, o = 0, r = 0; i < def->param_count && status == MANTA_OK; i++) {
+        manta_param_kind_t kind = def->params[i].kind;
+        if (kind == MANTA_PARAM_OUT) {
+            mti_object_t *object = run->results[r++];
+            size_t size = sizes[o++];
+            if (!mti_object_storage_alloc(run->ctx, object, size)) {
+                status = mti_fail(MANTA_ERR_OUT_OF_MEMORY,
+                                  "task %s, result %s: no memory for %zu bytes", mti_record_name(t),
+                                  def->params[i].name, size);
+            }
+            run->buffers[b++] = (manta_buffer_t){mti_object_data(object), size};
+        } else if (kind == MANTA_PARAM_INOUT) {
+            r++;
+            b++;
+        } else if (kind == MANTA_PARAM_IN || kind == MANTA_PARAM_IN_LIST) {
+            b++;
+        }
+    }
+    if (sizes != stack_sizes) mti_heap_free(&run->ctx->heap, sizes, outs * sizeof *sizes);
+    return status;
+}
+
+static manta_status_t run_body(manta_task_t *run)
+{
+    mti_record_t *t = run->record;
+    mti_thread_t *thread = mti_thread_tls;
+    manta_call_t call = {.task = run, .args = t->args, .buffers = run->buffers};
+    run->outer = thread->task;
+    run->outer_ctx = thread->ctx;
+    run->outer_scope_base = thread->scope_base;
+    run->outer_scope_mark = thread->scope_mark;
+    uint32_t outer_epoch = thread->epoch;
+    bool outer_callback = thread->in_callback;
+    thread->task = run;
+    thread->ctx = run->ctx;
+    thread->epoch = 0;
+    thread->in_callback = false;
+    thread->scope_base = thread->scope_count;
+    thread->scope_mark = thread->scope_count + 1;
+
+    manta_status_t status = MANTA_OK;
+    if (plan_results(t->def->plan)) status = run_outs(run, &call);
+    if (MTI_LIKELY(status == MANTA_OK)) {
+        run->in_body = true;
+        if (MTI_UNLIKELY(run->ctx->rt->measure_busy)) {
+            int64_t begin = mti_clock_ns();
+            status = t->def->cpu->invoke(&call);
+            // Time in nested bodies is theirs as well; only the outermost counts.
+            if (!run->outer) {
+                mti_atomic_u64_owner_add(&run->ctx->busy_ns, (uint64_t)(mti_clock_ns() - begin));
+            }
+        } else {
+            status = t->def->cpu->invoke(&call);
+        }
+        if (MTI_UNLIKELY(run->blocking)) manta_blocking_end(run);
+    }
+    if (MTI_UNLIKELY(thread->scope_count != thread->scope_base)) {
+        mti_scope_unwind(thread, thread->scope_base);
+    }
+    thread->scope_base = run->outer_scope_base;
+    thread->scope_mark = run->outer_scope_mark;
+    thread->task = run->outer;
+    thread->ctx = run->outer_ctx;
+    thread->epoch = outer_epoch;
+    thread->in_callback = outer_callback;
+    return status;
+}
+
+static void record_release_args(mti_ctx_t *ctx, mti_record_t *t)
+{
+    mti_arg_iter_t iter = {.t = t};
+    for (manta_ref_t ref; mti_arg_next(&iter, &ref);) {
+        mti_object_release(ctx, &mti_table_slot(mti_ref_slot(ref))->object, MTI_COUNT_INTERNAL);
+    }
+}
+
+static manta_error_t *run_error(manta_task_t *run, manta_status_t status)
+{
+    manta_error_t *error = run->error;
+    if (error && manta_error_code(error) == status) {
+        run->error = NULL;
+        return error;
+    }
+    if (status < MANTA_ERR_INVALID_ARGUMENT && status > 0) {
+        // "Not ready" of a result would read as a state of the wait.
+        return mti_error_create(MANTA_ERR_INVALID_ARGUMENT, MANTA_SCOPE_TASK,
+                                mti_record_name(run->record), "", 0,
+                                "the body returned a code that is no failure", NULL);
+    }
+    char place[32];
+    int seat = mti_atomic_i32_load_relaxed(&run->ctx->sched.seat);
+    snprintf(place, sizeof place, seat >= 0 ? "worker %d" : "thread outside the workers", seat);
+    const char *text = run->in_body ? "" : manta_error_message();
+    return mti_error_create(status, MANTA_SCOPE_TASK, mti_record_name(run->record), place, 0, text,
+                            NULL);
+}
+
+// Waits for the ref that the body forwarded to; the record lives on until that is there.
+static void run_forward(manta_task_t *run)
+{
+    mti_record_t *t = run->record;
+    mti_ctx_t *ctx = run->ctx;
+    mti_object_t *target = &mti_table_slot(mti_ref_slot(run->forward))->object; // held since
+    mti_object_storage_free(ctx, &t->result);
+    record_release_args(ctx, t);
+    record_free_room(ctx, t);
+    t->flags = 0;
+    t->cold = NULL;
+    t->link_count = 0;
+    t->args = t->inline_args;
+    t->result.u.mem.parent = target;
+    uint64_t claim = mti_atomic_u64_load_relaxed(&t->claim);
+    uint64_t forwarded;
+    do {
+        forwarded = (claim & ~(uint64_t)0xff) | MTI_TASK_FORWARDED;
+    } while (!mti_atomic_u64_cas_acq_rel(&t->claim, &claim, forwarded));
+    if (mti_object_link(target, (uint64_t *)(void *)t->inline_args, MTI_LINK_FORWARD)) return;
+    mti_forward_finish(ctx, t); // closed already: as if the link had fired
+}
+
+static void run_complete(manta_task_t *run, manta_status_t status, uint64_t *out_next)
+{
+    mti_record_t *t = run->record;
+    mti_ctx_t *ctx = run->ctx;
+    uint32_t n = t->result_count;
+    uint32_t gen = mti_atomic_u32_load_relaxed(&t->result.gen);
+    if (MTI_UNLIKELY(status != MANTA_OK)) {
+        manta_error_t *error = run_error(run, status);
+        for (uint32_t i = 0; i < n; i++) {
+            mti_object_t *object = run_result(t, i);
+            mti_object_storage_free(ctx, object);
+            object->u.fail.error = i ? (manta_error_t *)manta_error_retain(error) : error;
+            object->u.fail.cause = NULL;
+        }
+        mti_atomic_u64_owner_add(&ctx->failed, 1);
+    }
+    if (MTI_UNLIKELY(run->error != NULL)) manta_error_release(run->error);
+    uint64_t bits = MTI_HEAD_CLOSED | (status == MANTA_OK ? 0 : MTI_HEAD_FAILED);
+    if (t->link_count) record_release_args(ctx, t);
+    if (MTI_LIKELY(n == 1)) {
+        if (MTI_UNLIKELY(t->flags & MTI_RECORD_OVERFLOW || t->cold)) {
+            record_free_room(ctx, t);
+            t->flags = 0;
+            t->cold = NULL;
+        }
+        // Cancel sets a flag in the same word; it looks at the state no more once it reads DONE.
+        mti_atomic_u64_store_release(&t->claim, mti_claim_make(gen, 0, MTI_TASK_DONE));
+        if (MTI_UNLIKELY(!mti_object_close(ctx, &t->result, bits, out_next))) {
+            // Cancelled while it ran: the result is dropped, and the canceller's count is ours.
+            if (status != MANTA_OK) manta_error_release(t->result.u.fail.error);
+            mti_object_release(ctx, &t->result, MTI_COUNT_INTERNAL);
+        }
+    } else {
+        // The first result decides whether the task was cancelled; it stays until the others are closed.
+        (void)mti_atomic_u64_fetch_add_relaxed(&t->result.counts, MTI_COUNT_INTERNAL);
+        uint64_t holds = MTI_COUNT_INTERNAL;
+        bool kept = mti_object_close(ctx, &t->result, bits, out_next);
+        for (uint32_t i = 1; i < n; i++) {
+            mti_object_t *object = run_result(t, i);
+            if (kept) {
+                (void)mti_object_close(ctx, object, bits, out_next);
+            } else {
+                if (status != MANTA_OK) manta_error_release(object->u.fail.error);
+                (void)mti_object_close(ctx, object, mti_head_bare(MANTA_ERR_CANCELLED), out_next);
+            }
+        }
+        if (!kept) {
+            if (status != MANTA_OK) manta_error_release(t->result.u.fail.error);
+            holds += MTI_COUNT_INTERNAL;
+        }
+        record_free_room(ctx, t);
+        t->flags = 0;
+        t->cold = NULL;
+        mti_atomic_u64_store_release(&t->claim, mti_claim_make(gen, 0, MTI_TASK_DONE));
+        mti_object_release(ctx, &t->result, holds);
+    }
+    mti_atomic_u64_owner_add(&ctx->completed, 1);
+}
+
+void mti_task_complete(manta_task_t *run, manta_status_t status) { run_complete(run, status, NULL); }
+
+static void run_task(mti_ctx_t *ctx, mti_record_t *t, uint64_t *out_next)
+{
+    manta_buffer_t stack_buffers[STACK_BUFFERS];
+    mti_object_t *stack_results[STACK_BUFFERS];
+    manta_task_t run = {.record = t, .ctx = ctx, .buffers = stack_buffers, .results = stack_results};
+    manta_status_t status = MANTA_OK;
+    uint64_t plan = t->def->plan;
+    uint32_t buffers = plan_buffers(plan), objects = t->result_count;
+    size_t room_bytes = 0;
+    void *room = NULL;
+    if (MTI_UNLIKELY(buffers > STACK_BUFFERS || objects > STACK_BUFFERS || plan & PLAN_LISTS)) {
+        room_bytes = (buffers + t->link_count) * sizeof(manta_buffer_t) +
+                     objects * sizeof(mti_object_t *);
+        room = mti_heap_alloc(&ctx->heap, room_bytes);
+        if (room) {
+            run.buffers = room;
+            run.results = (mti_object_t **)(void *)(run.buffers + buffers + t->link_count);
+        } else {
+            status = mti_fail(MANTA_ERR_OUT_OF_MEMORY, "task %s: no memory for %u buffers",
+                              mti_record_name(t), buffers);
+        }
+    }
+    if (MTI_UNLIKELY(mti_atomic_u32_load_relaxed(&ctx->rt->cancelling))) {
+        status = mti_fail(MANTA_ERR_CANCELLED, "the runtime is shutting down");
+    }
+    if (MTI_LIKELY(status == MANTA_OK)) {
+        for (uint32_t i = 0; i < objects; i++) run.results[i] = run_result(t, i);
+        if (buffers) status = run_arguments(&run, run.buffers + buffers);
+    }
+    if (MTI_UNLIKELY(t->flags & MTI_RECORD_RANGE) && status == MANTA_OK) {
+        bool started = mti_bulk_run(&run, room ? room_bytes / sizeof(manta_buffer_t) : buffers);
+        if (started) {
+            if (room) mti_heap_free(&ctx->heap, room, room_bytes);
+            return;
+        }
+        status = MANTA_ERR_OUT_OF_MEMORY;
+    } else if (MTI_LIKELY(status == MANTA_OK)) {
+        status = run_body(&run);
+    }
+    if (MTI_UNLIKELY(run.forward.id != 0)) {
+        if (status == MANTA_OK) {
+            if (room) mti_heap_free(&ctx->heap, room, room_bytes);
+            if (run.error) manta_error_release(run.error);
+            run_forward(&run);
+            return;
+        }
+        mti_object_release(ctx, &mti_table_slot(mti_ref_slot(run.forward))->object,
+                           MTI_COUNT_INTERNAL);
+    }
+    if (MTI_UNLIKELY(room != NULL)) mti_heap_free(&ctx->heap, room, room_bytes);
+    run_complete(&run, status, out_next);
+}
+
+void mti_task_run_claimed(mti_ctx_t *ctx, mti_record_t *t, bool chain)
+{
+    for (int length = 0;; length++) {
+        uint64_t next = 0;
+        run_task(ctx, t, chain ? &next : NULL);
+        if (next == 0) return;
+        t = mti_record_at((uint32_t)next);
+        // A long chain comes back to the worker's loop now and then: seats, stop, other queues.
+        if (MTI_UNLIKELY(length == CHAIN_MAX) && mti_sched_push(&ctx->sched, next)) return;
+        if (!mti_task_claim(ctx, t, (uint32_t)(next >> 32))) return;
+    }
+}
+
+void mti_task_run_entry(mti_sched_ctx_t *sched_ctx, uint64_t entry)
+{
+    mti_ctx_t *ctx = (mti_ctx_t *)(void *)sched_ctx;
+    mti_record_t *t = mti_record_at((uint32_t)entry);
+    uint32_t gen = (uint32_t)(entry >> 32);
+    if (MTI_LIKELY(mti_task_claim(ctx, t, gen))) {
+        mti_task_run_claimed(ctx, t, true);
+        return;
+    }
+    // Run by a waiter, or cancelled. In the latter case this may be the last thing that it waits for.
+    uint64_t claim = mti_atomic_u64_load_acquire(&t->claim);
+    if (claim == mti_claim_make(gen, 0, MTI_TASK_CANCELLED) &&
+        mti_atomic_u32_load_seq_cst(&t->deps) == 0) {
+        mti_task_finish_cancelled(ctx, t);
+    }
+}
+
+// ---- cancel ----------------------------------------------------------------------------------------
+
+void mti_task_finish_cancelled(mti_ctx_t *ctx, mti_record_t *t)
+{
+    uint64_t claim = mti_atomic_u64_load_acquire(&t->claim);
+    uint64_t cancelled = mti_claim_make(mti_claim_gen(claim), 0, MTI_TASK_CANCELLED);
+    if (claim != cancelled) return;
+    if (!mti_atomic_u64_cas_seq_cst(&t->claim, &cancelled,
+                                    mti_claim_make(mti_claim_gen(claim), 0, MTI_TASK_DONE))) {
+        return; // somebody else does it
+    }
+    record_release_args(ctx, t);
+    record_free_room(ctx, t);
+    t->flags = 0;
+    t->cold = NULL;
+    mti_atomic_u64_owner_add(&ctx->failed, 1);
+    mti_object_release(ctx, &t->result, MTI_COUNT_INTERNAL);
+    mti_atomic_u64_owner_add(&ctx->completed, 1);
+}
+
+// Fails a queued task as cancelled. False: it is not queued any more.
+static bool cancel_queued(mti_ctx_t *ctx, mti_record_t *t, uint32_t gen)
+{
+    uint64_t queued = mti_claim_make(gen, 0, MTI_TASK_QUEUED);
+    if (!mti_atomic_u64_cas_acq_rel(&t->claim, &queued,
+                                    mti_claim_make(gen, 0, MTI_TASK_CANCELLING))) {
+        return false;
+    }
+    manta_error_t *error = mti_error_create(MANTA_ERR_CANCELLED, MANTA_SCOPE_TASK,
+                                            mti_record_name(t), "", 0, "cancelled while queued", NULL);
+    mti_task_fail_queued(ctx, t, error, NULL, 0, NULL);
+    return true;
+}
+
+// Tells a running (or forwarded) task to stop and fails its results now.
+static bool cancel_running(mti_ctx_t *ctx, mti_record_t *t, uint32_t gen)
+{
+    uint64_t claim = mti_atomic_u64_load_acquire(&t->claim);
+    do {
+        mti_task_state_t state = mti_claim_state(claim);
+        bool active = state == MTI_TASK_RUNNING || state == MTI_TASK_FORWARDED;
+        if (mti_claim_gen(claim) != gen || !active || claim & MTI_CLAIM_CANCEL) return false;
+    } while (!mti_atomic_u64_cas_acq_rel(&t->claim, &claim, claim | MTI_CLAIM_CANCEL));
+    // A count keeps the slot until the body returns. Without a holder nobody would see the failure.
+    mti_object_t *object = mti_ref_acquire_weak(mti_ref_make(t->result.slot, gen).id,
+                                                MTI_COUNT_INTERNAL);
+    if (!object) return true;
+    // Of several results the first fails now, the others when the body returns (run_complete).
+    if (!mti_object_close(ctx, object, mti_head_bare(MANTA_ERR_CANCELLED), NULL)) {
+        mti_object_release(ctx, object, MTI_COUNT_INTERNAL);
+    }
+    mti_wait_wake(ctx->rt, mti_claim_ctx(claim)); // the body may sleep in a wait
+    return true;
+}
+
+manta_status_t mti_task_cancel(mti_ctx_t *ctx, mti_object_t *object)
+{
+    mti_object_kind_t kind = mti_object_kind(object);
+    if (kind != MTI_OBJECT_TASK && kind != MTI_OBJECT_RESULT) {
+        return mti_fail(MANTA_ERR_INVALID_ARGUMENT, "cancel: this ref was not made by a task");
+    }
+    uint64_t head;
+    if (mti_object_is_closed(object, &head)) return MANTA_OK;
+    mti_record_t *t = mti_record_at(object->producer);
+    uint32_t gen = mti_claim_gen(mti_atomic_u64_load_acquire(&t->claim));
+    if (mti_object_is_closed(object, &head)) return MANTA_OK; // |t| may be another task by now
+    if (!cancel_queued(ctx, t, gen)) (void)cancel_running(ctx, t, gen);
+    return MANTA_OK;
+}

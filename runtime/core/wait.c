@@ -1,0 +1,671 @@
+// Waiting: who runs what while a thread waits.
+//
+// A waiter runs the awaited task if it can claim it, else something that the awaited task depends on,
+// through arguments, forwards, or through what the thread that runs it waits for itself. It never runs
+// unrelated work (a lock of the user's may be held across the wait). Finding nothing, it gives its seat
+// to a spare thread and sleeps. Without a spare thread it keeps looking for such work whenever it is
+// woken, so progress never depends on creating a thread.
+//
+// Deadlock: a thread that is about to sleep publishes what it waits for (waiting_on, seq_cst) and walks
+// the chain again; if that leads to a task that runs on this very thread, the wait can never end. Of
+// several threads that close a cycle the last one to publish sees all of it.
+#include "runtime/core/core.h"
+
+#include "runtime/base/thread.h"
+
+#include <errno.h>
+#include <string.h>
+
+enum {
+    STACK_MIN = 64 * 1024,     // a waiter does not nest with less left
+    WALK_DEPTH = 48,           // recursion over branches; chains are walked in a loop
+    WALK_BUDGET = 256,         // records looked at by one attempt to help
+    WALK_BUDGET_TASK = 65536,  // by a task that is about to sleep, for deadlocks
+    SPIN_ROUNDS = 64,          // looks at the object before sleeping, with growing pauses
+};
+
+typedef struct walk {
+    mti_ctx_t *ctx;
+    uint32_t budget;
+    bool may_claim;
+    bool deadlock;       // the awaited object depends on a task on this thread's own stack
+    bool claimable;      // there was something to claim, but it must not be
+    mti_record_t *found; // claimed
+} walk_t;
+
+static void walk_object(walk_t *walk, mti_object_t *object, int depth, mti_arg_iter_t *cursor);
+
+// The object that a forwarded slot waits for, with a count; NULL if that is over.
+static mti_object_t *walk_forward_target(mti_object_t *object)
+{
+    mti_object_t *target = object->u.mem.parent;
+    uint64_t head;
+    if (mti_object_is_closed(object, &head)) return NULL;
+    // Still open after the read: the slot held a count on |target| then, so it was a live object.
+    uint64_t counts = mti_atomic_u64_load_relaxed(&target->counts);
+    do {
+        if (counts == 0) return NULL;
+    } while (!mti_atomic_u64_cas_acq_rel(&target->counts, &counts, counts + MTI_COUNT_INTERNAL));
+    if (!mti_object_is_closed(object, &head)) return target;
+    // Closed in between: |target| may be a stranger by now; the count is good to give back all the same.
+    return target;
+}
+
+// Looks at the open arguments of a record that is queued with dependencies. While |deps| holds one more
+// count the record can't become ready, so its arguments stay. Returns an open argument to go on with,
+// with a count, if it is the only one left to look at.
+static mti_object_t *walk_arguments(walk_t *walk, mti_record_t *t, uint32_t gen, int depth,
+                                    mti_arg_iter_t *cursor)
+{
+    uint32_t deps = mti_atomic_u32_load_relaxed(&t->deps);
+    do {
+        if (deps == 0) return NULL;
+    } while (!mti_atomic_u32_cas_acq_rel(&t->deps, &deps, deps + 1));
+    mti_object_t *last = NULL;
+    uint64_t claim = mti_atomic_u64_load_acquire(&t->claim);
+    if (claim == mti_claim_make(gen, 0, MTI_TASK_QUEUED)) {
+        mti_arg_iter_t from_start = {.t = t};
+        mti_arg_iter_t *iter = cursor && cursor->t == t ? cursor : &from_start;
+        if (cursor && cursor->t != t) {
+            *cursor = from_start;
+            iter = cursor;
+        }
+        manta_ref_t ref;
+        while (!walk->found && walk->budget) {
+            mti_arg_iter_t before = *iter;
+            if (!mti_arg_next(iter, &ref)) {
+                *iter = from_start; // all were looked at; the next attempt begins anew
+                break;
+            }
+            mti_object_t *object = &mti_table_slot(mti_ref_slot(ref))->object;
+            uint64_t head;
+            if (mti_object_is_closed(object, &head)) continue;
+            if (last) {
+                walk_object(walk, last, depth + 1, NULL);
+                mti_object_release(walk->ctx, last, MTI_COUNT_INTERNAL);
+                last = NULL;
+                if (walk->found) {
+                    *iter = before;
+                    break;
+                }
+            }
+            (void)mti_atomic_u64_fetch_add_relaxed(&object->counts, MTI_COUNT_INTERNAL);
+            last = object;
+        }
+        if (walk->found && last) {
+            mti_object_release(walk->ctx, last, MTI_COUNT_INTERNAL);
+            last = NULL;
+        }
+    }
+    mti_record_dep_done(walk->ctx, t, NULL); // may queue it: then it is there to claim next time
+    return last;
+}
+
+// Follows what |object| (the caller holds a count) waits for, until something can be claimed.
+static void walk_object(walk_t *walk, mti_object_t *object, int depth, mti_arg_iter_t *cursor)
+{
+    mti_object_t *held = NULL; // a count of this loop's
+    while (walk->budget && !walk->found) {
+        walk->budget--;
+        mti_object_t *next = NULL;
+        uint64_t head;
+        if (mti_object_is_closed(object, &head)) break;
+        mti_object_kind_t kind = mti_object_kind(object);
+        if (kind == MTI_OBJECT_PROMISE) {
+            uint64_t claim = mti_atomic_u64_load_acquire(&mti_record_of(object)->claim);
+            if (mti_claim_state(claim) == MTI_TASK_FORWARDED) next = walk_forward_target(object);
+        } else if (kind == MTI_OBJECT_TASK || kind == MTI_OBJECT_RESULT) {
+            mti_record_t *t = mti_record_at(object->producer);
+            uint64_t claim = mti_atomic_u64_load_acquire(&t->claim);
+            uint32_t gen = mti_claim_gen(claim);
+            if (mti_object_is_closed(object, &head)) break; // |t| may be another task by now
+            switch (mti_claim_state(claim)) {
+            case MTI_TASK_QUEUED:
+                if (mti_atomic_u32_load_acquire(&t->deps) != 0) {
+                    if (depth < WALK_DEPTH) next = walk_arguments(walk, t, gen, depth, cursor);
+                    break;
+                }
+                if (t->flags & (MTI_RECORD_WIDE)) break; // only a worker can collect its seats
+                walk->claimable = true;
+                if (walk->may_claim && mti_task_claim(walk->ctx, t, gen)) walk->found = t;
+                break;
+            case MTI_TASK_RUNNING: {
+                mti_ctx_t *runner =
+                    (mti_ctx_t *)(void *)mti_sched_ctx_at(walk->ctx->rt->sched, mti_claim_ctx(claim));
+                if (runner == walk->ctx) {
+                    walk->deadlock = true;
+                } else if (runner) {
+                    uint64_t id = mti_atomic_u64_load_seq_cst(&runner->waiting_on);
+                    if (id) next = mti_ref_acquire_weak(id, MTI_COUNT_INTERNAL);
+                }
+                break;
+            }
+            case MTI_TASK_FORWARDED: next = walk_forward_target(object); break;
+            default: break;
+            }
+        }
+        if (held) mti_object_release(walk->ctx, held, MTI_COUNT_INTERNAL);
+        held = object = next;
+        cursor = NULL;
+        if (!next) return;
+    }
+    if (held) mti_object_release(walk->ctx, held, MTI_COUNT_INTERNAL);
+}
+
+static void run_nested(mti_ctx_t *ctx, mti_record_t *t)
+{
+    int saved = errno;
+    mti_task_run_claimed(ctx, t, false);
+    errno = saved;
+}
+
+static bool task_is_cancelled(const mti_thread_t *thread)
+{
+    return thread->task && mti_atomic_u64_load_relaxed(&thread->task->record->claim) & MTI_CLAIM_CANCEL;
+}
+
+// Why a wait must end though its object is still open; MANTA_OK: it needn't.
+static manta_status_t wait_must_end(const mti_thread_t *thread, const mti_ctx_t *ctx)
+{
+    if (task_is_cancelled(thread)) {
+        return mti_fail(MANTA_ERR_WAIT_CANCELLED, "the waiting task was cancelled");
+    }
+    if (mti_atomic_u32_load_acquire(&ctx->rt->state) >= MTI_RUNTIME_STOPPING) {
+        return mti_fail(MANTA_ERR_SHUTDOWN, "runtime '%s' is shutting down", ctx->rt->name);
+    }
+    return MANTA_OK;
+}
+
+static void wake_ctx(mti_ctx_t *ctx)
+{
+    // release: what was closed comes before; pairs with the acquire in mti_notify_wait
+    mti_atomic_u32_store_release(&ctx->wait_word, 1);
+    mti_notify_wake(&ctx->wait_word, 1);
+}
+
+void mti_wait_wake(mti_runtime_t *rt, uint32_t ctx_index)
+{
+    mti_ctx_t *ctx = (mti_ctx_t *)(void *)mti_sched_ctx_at(rt->sched, ctx_index);
+    if (ctx) wake_ctx(ctx);
+}
+
+void mti_wait_interrupt(mti_runtime_t *rt)
+{
+    mti_mutex_lock(&rt->lock);
+    for (mti_ctx_t *ctx = rt->ctxs; ctx; ctx = ctx->next_all) wake_ctx(ctx);
+    mti_mutex_unlock(&rt->lock);
+}
+
+// A thread in the watcher table.
+typedef struct waiter {
+    mti_watcher_t watcher;
+    mti_ctx_t *ctx;
+    mti_atomic_u32_t *missing; // of a wait for several; NULL: just one
+} waiter_t;
+
+static void waiter_fire(mti_ctx_t *ctx, mti_watcher_t *watcher, uint64_t head)
+{
+    (void)ctx;
+    (void)head;
+    waiter_t *waiter = (waiter_t *)(void *)watcher;
+    if (waiter->missing && mti_atomic_u32_fetch_sub_acq_rel(waiter->missing, 1) != 1) return;
+    wake_ctx(waiter->ctx);
+}
+
+// Sleeps until |ctx->wait_word| is set or |deadline_ns| passes. False: it passed.
+static bool wait_sleep(mti_ctx_t *ctx, int64_t deadline_ns)
+{
+    (void)mti_sched_block_begin(&ctx->sched);
+    bool woken = mti_notify_wait(&ctx->wait_word, 0, deadline_ns);
+    mti_sched_block_end(&ctx->sched);
+    return woken;
+}
+
+typedef enum help { HELP_RAN, HELP_NOTHING, HELP_DEADLOCK, HELP_TOO_DEEP } help_t;
+
+// Runs one task that |object| depends on.
+static help_t wait_help(mti_ctx_t *ctx, mti_object_t *object, uint32_t budget, mti_arg_iter_t *cursor)
+{
+    bool deep = mti_thread_stack_left() < STACK_MIN;
+    walk_t walk = {.ctx = ctx, .budget = budget, .may_claim = !deep};
+    walk_object(&walk, object, 0, cursor);
+    if (walk.found) {
+        run_nested(ctx, walk.found);
+        return HELP_RAN;
+    }
+    if (walk.deadlock) return HELP_DEADLOCK;
+    return deep && walk.claimable ? HELP_TOO_DEEP : HELP_NOTHING;
+}
+
+static manta_status_t fail_deadlock(const mti_thread_t *thread, const mti_object_t *object)
+{
+    const char *waits = thread->task ? mti_record_name(thread->task->record) : "this thread";
+    bool is_task = object->producer != 0;
+    return mti_fail(MANTA_ERR_DEADLOCK, "%s waits for a result of %s, which depends on %s itself",
+                    waits, is_task ? mti_record_name(mti_record_at(object->producer)) : "a promise",
+                    waits);
+}
+
+static manta_status_t fail_too_deep(void)
+{
+    return mti_fail(MANTA_ERR_TOO_DEEP,
+                    "less than %d KiB of stack left, and no other thread can run the awaited task",
+                    STACK_MIN / 1024);
+}
+
+// Spins a little; true if |object| closed meanwhile. Most waits end here or never sleep at all.
+static bool wait_spin(const mti_ctx_t *ctx, mti_object_t *object)
+{
+    uint64_t head;
+    if (ctx->rt->is_serial) return false;
+    for (int round = 0; round < SPIN_ROUNDS; round++) {
+        if (mti_object_is_closed(object, &head)) return true;
+        for (int i = 0; i < 8 + round; i++) mti_cpu_pause();
+    }
+    return false;
+}
+
+// The last step of a wait. Without a spare thread to take the seat this thread stays the one that has to
+// make progress: it looks once more, and as a last resort runs whatever is queued, related or not.
+static manta_status_t wait_hand_over_and_sleep(mti_ctx_t *ctx, mti_object_t *object, help_t help)
+{
+    manta_status_t status = MANTA_OK;
+    bool handed = mti_sched_block_begin(&ctx->sched);
+    bool alone = !handed && ctx->sched.thread != NULL;
+    if (alone && help == HELP_TOO_DEEP) {
+        status = fail_too_deep();
+    } else if (alone) {
+        // Pushes nudge us from here on; what came before is seen now.
+        mti_fence_heavy();
+        if (wait_help(ctx, object, WALK_BUDGET_TASK, NULL) == HELP_NOTHING &&
+            !(mti_thread_stack_left() >= STACK_MIN && mti_sched_step(&ctx->sched))) {
+            (void)mti_notify_wait(&ctx->wait_word, 0, INT64_MAX);
+        }
+    } else {
+        (void)mti_notify_wait(&ctx->wait_word, 0, INT64_MAX);
+    }
+    mti_sched_block_end(&ctx->sched);
+    return status;
+}
+
+// Publishes what is awaited, looks once more, sleeps.
+static manta_status_t wait_block(mti_thread_t *thread, mti_ctx_t *ctx, mti_object_t *object)
+{
+    manta_status_t status = MANTA_OK;
+    mti_atomic_u32_store_relaxed(&ctx->wait_word, 0);
+    // seq_cst: of two threads that wait for each other one sees the other's store in its walk
+    mti_atomic_u64_store_seq_cst(&ctx->waiting_on, mti_ref_of(object).id);
+    help_t help = wait_help(ctx, object, thread->task ? WALK_BUDGET_TASK : WALK_BUDGET, NULL);
+    if (help == HELP_NOTHING || (help == HELP_TOO_DEEP && !ctx->rt->is_serial)) {
+        waiter_t waiter = {.watcher = {.fire = waiter_fire, .locked = true}, .ctx = ctx};
+        if (mti_watch_add(&waiter.watcher, object)) {
+            status = wait_must_end(thread, ctx);
+            if (status == MANTA_OK) status = wait_hand_over_and_sleep(ctx, object, help);
+            (void)mti_watch_remove(&waiter.watcher);
+        }
+    } else if (help == HELP_DEADLOCK) {
+        status = fail_deadlock(thread, object);
+    } else if (help == HELP_TOO_DEEP) {
+        status = fail_too_deep();
+    }
+    mti_atomic_u64_store_seq_cst(&ctx->waiting_on, 0);
+    return status;
+}
+
+static manta_status_t wait_forever(mti_thread_t *thread, mti_ctx_t *ctx, mti_object_t *object)
+{
+    uint64_t head;
+    mti_arg_iter_t cursor = {0};
+    manta_status_t status = MANTA_OK;
+    while (!mti_object_is_closed(object, &head)) {
+        status = wait_must_end(thread, ctx);
+        if (status != MANTA_OK) break;
+        // Outside of tasks a serial runtime runs everything, in order.
+        if (ctx->rt->is_serial && !thread->task && mti_sched_step(&ctx->sched)) continue;
+        help_t help = wait_help(ctx, object, WALK_BUDGET, &cursor);
+        if (help == HELP_RAN) continue;
+        if (help == HELP_NOTHING && ctx->rt->is_serial && mti_thread_stack_left() >= STACK_MIN &&
+            mti_sched_step(&ctx->sched)) {
+            continue;
+        }
+        if (wait_spin(ctx, object)) break;
+        status = wait_block(thread, ctx, object);
+        if (status != MANTA_OK) break;
+    }
+    if (mti_object_is_closed(object, &head)) status = MANTA_OK;
+    if (!thread->task) mti_drain_check(ctx); // it may have completed the last task
+    return status;
+}
+
+static manta_status_t wait_timed(mti_thread_t *thread, mti_ctx_t *ctx, mti_object_t *object,
+                                 int64_t timeout_ns)
+{
+    int64_t deadline = mti_clock_deadline(timeout_ns);
+    uint64_t head;
+    waiter_t waiter = {.watcher = {.fire = waiter_fire, .locked = true}, .ctx = ctx};
+    manta_status_t status = MANTA_OK;
+    mti_atomic_u32_store_relaxed(&ctx->wait_word, 0);
+    if (!mti_watch_add(&waiter.watcher, object)) return MANTA_OK;
+    for (;;) {
+        status = wait_must_end(thread, ctx);
+        if (status != MANTA_OK || mti_object_is_closed(object, &head)) break;
+        if (!wait_sleep(ctx, deadline)) {
+            status = mti_fail(MANTA_NOT_READY, "the wait's timeout passed");
+            break;
+        }
+        mti_atomic_u32_store_relaxed(&ctx->wait_word, 0);
+    }
+    (void)mti_watch_remove(&waiter.watcher);
+    if (mti_object_is_closed(object, &head)) status = MANTA_OK;
+    return status;
+}
+
+// Waits of the user's threads keep the runtime's memory alive.
+static bool wait_enter(mti_ctx_t *ctx)
+{
+    (void)mti_atomic_u32_fetch_add_acq_rel(&ctx->rt->waiters, 1);
+    return true;
+}
+static void wait_leave(mti_ctx_t *ctx)
+{
+    (void)mti_atomic_u32_fetch_sub_acq_rel(&ctx->rt->waiters, 1);
+}
+
+manta_status_t mti_wait_object(mti_thread_t *thread, mti_ctx_t *ctx, mti_object_t *object,
+                               int64_t timeout_ns, uint64_t *out_head)
+{
+    if (mti_object_is_closed(object, out_head)) return MANTA_OK;
+    if (timeout_ns <= 0) return mti_fail(MANTA_NOT_READY, "not ready");
+    if (thread->in_callback) {
+        return mti_fail(MANTA_ERR_NOT_ALLOWED_HERE, "a callback must not wait");
+    }
+    (void)wait_enter(ctx);
+    manta_status_t status = timeout_ns == INT64_MAX ? wait_forever(thread, ctx, object)
+                                                    : wait_timed(thread, ctx, object, timeout_ns);
+    wait_leave(ctx);
+    (void)mti_object_is_closed(object, out_head);
+    return status;
+}
+
+static size_t count_closed(mti_object_t **objects, size_t n, size_t enough)
+{
+    size_t ready = 0;
+    uint64_t head;
+    for (size_t i = 0; i < n && ready < enough; i++) {
+        ready += !objects[i] || mti_object_is_closed(objects[i], &head);
+    }
+    return ready;
+}
+
+// |k| of |n|, fewer than all or with a timeout: runs nothing of others, unless nobody else would.
+static manta_status_t wait_some(mti_thread_t *thread, mti_ctx_t *ctx, mti_object_t **objects, size_t n,
+                                size_t k, int64_t timeout_ns)
+{
+    int64_t deadline = mti_clock_deadline(timeout_ns);
+    waiter_t *waiters = mti_alloc(&ctx->rt->allocator, n * sizeof *waiters, 16);
+    if (!waiters) return mti_fail(MANTA_ERR_OUT_OF_MEMORY, "no memory to wait for %zu refs", n);
+    // Each object counts once: those that are closed already are counted off here.
+    mti_atomic_u32_t missing = {(uint32_t)k};
+    mti_atomic_u32_store_relaxed(&ctx->wait_word, 0);
+    for (size_t i = 0; i < n; i++) {
+        waiters[i] = (waiter_t){.watcher = {.fire = waiter_fire, .locked = true},
+                                .ctx = ctx,
+                                .missing = &missing};
+        if (!objects[i] || !mti_watch_add(&waiters[i].watcher, objects[i])) {
+            waiters[i].watcher.object = NULL;
+            (void)mti_atomic_u32_fetch_sub_acq_rel(&missing, 1);
+        }
+    }
+    manta_status_t status = MANTA_OK;
+    while (count_closed(objects, n, k) < k) {
+        status = wait_must_end(thread, ctx);
+        if (status != MANTA_OK) break;
+        bool alone = timeout_ns == INT64_MAX && ctx->rt->is_serial;
+        if (alone && mti_thread_stack_left() >= STACK_MIN && mti_sched_step(&ctx->sched)) continue;
+        if (!wait_sleep(ctx, deadline)) {
+            status = mti_fail(MANTA_NOT_READY, "the wait's timeout passed");
+            break;
+        }
+        mti_atomic_u32_store_relaxed(&ctx->wait_word, 0);
+    }
+    for (size_t i = 0; i < n; i++) {
+        if (waiters[i].watcher.object) (void)mti_watch_remove(&waiters[i].watcher);
+    }
+    mti_free(&ctx->rt->allocator, waiters, n * sizeof *waiters);
+    return count_closed(objects, n, k) >= k ? MANTA_OK : status;
+}
+
+manta_status_t mti_wait_many(mti_thread_t *thread, mti_ctx_t *ctx, mti_object_t **objects, size_t n,
+                             size_t k, int64_t timeout_ns)
+{
+    if (count_closed(objects, n, k) >= k) return MANTA_OK;
+    if (timeout_ns <= 0) return mti_fail(MANTA_NOT_READY, "not ready");
+    if (thread->in_callback) {
+        return mti_fail(MANTA_ERR_NOT_ALLOWED_HERE, "a callback must not wait");
+    }
+    (void)wait_enter(ctx);
+    manta_status_t status = MANTA_OK;
+    if (k == n && timeout_ns == INT64_MAX) {
+        for (size_t i = 0; i < n && status == MANTA_OK; i++) {
+            if (objects[i]) status = wait_forever(thread, ctx, objects[i]);
+        }
+    } else {
+        status = wait_some(thread, ctx, objects, n, k, timeout_ns);
+    }
+    wait_leave(ctx);
+    return status;
+}
+
+// ---- public -----------------------------------------------------------------------------------
+
+// The thread's last put task is the awaited one: the usual case of fork and join. Takes it off the own
+// deque and runs it, without counts and walks.
+static void read_shortcut(mti_thread_t *thread, manta_ref_t ref, mti_object_t *object)
+{
+    mti_ctx_t *ctx = thread->ctx;
+    if (!ctx || thread->epoch != 0 || ctx->rt->index != object->runtime) return;
+    if (mti_deque_peek(&ctx->sched.deque) != ref.id) return;
+    if (mti_thread_stack_left() < STACK_MIN) return;
+    mti_record_t *t = mti_record_of(object);
+    if (task_is_cancelled(thread)) return;
+    (void)mti_deque_take(&ctx->sched.deque);
+    if (mti_task_claim(ctx, t, mti_ref_gen(ref))) {
+        mti_thread_leave(thread);
+        mti_task_run_claimed(ctx, t, false);
+        mti_thread_enter(thread);
+    }
+}
+
+// Looks up, waits and acquires: on OK |*out_object| is closed and holds one internal count, and the
+// thread is entered.
+static manta_status_t get_begin(manta_ref_t ref, int64_t timeout_ns, mti_thread_t **out_thread,
+                                mti_ctx_t **out_ctx, mti_object_t **out_object)
+{
+    if (mti_ref_is_error(ref)) {
+        return mti_ref_error_code(ref); // the message is that of the call that failed
+    }
+    mti_thread_t *thread = mti_thread_self();
+    if (!thread) return mti_thread_failure();
+    mti_thread_enter(thread);
+    mti_object_t *object = mti_ref_acquire(ref, MTI_COUNT_INTERNAL);
+    mti_ctx_t *ctx = object ? mti_ctx_for(thread, object) : NULL;
+    manta_status_t status = MANTA_OK;
+    uint64_t head = 0;
+    if (!object) {
+        status = mti_stale(ref);
+    } else if (!ctx) {
+        status = thread->status;
+    } else if (!mti_object_is_closed(object, &head)) {
+        // Counted as a waiter first, so that nothing is freed between the two brackets.
+        (void)wait_enter(ctx);
+        mti_thread_leave(thread);
+        status = mti_wait_object(thread, ctx, object, timeout_ns, &head);
+        mti_thread_enter(thread);
+        wait_leave(ctx);
+    }
+    if (status == MANTA_OK && head & MTI_HEAD_FAILED) {
+        const manta_error_t *error = mti_object_error(object, head);
+        status = mti_fail(manta_error_code(error), "%s", manta_error_text(error));
+    }
+    if (status != MANTA_OK) {
+        if (object && ctx) mti_object_release(ctx, object, MTI_COUNT_INTERNAL);
+        mti_thread_leave(thread);
+        return status;
+    }
+    *out_thread = thread;
+    *out_ctx = ctx;
+    *out_object = object;
+    return MANTA_OK;
+}
+
+manta_status_t manta_get(manta_ref_t ref, manta_view_t *out_view, int64_t timeout_ns)
+{
+    if (!out_view) return mti_fail(MANTA_ERR_INVALID_ARGUMENT, "get: no room for the view");
+    mti_thread_t *thread;
+    mti_ctx_t *ctx;
+    mti_object_t *object;
+    manta_status_t status = get_begin(ref, timeout_ns, &thread, &ctx, &object);
+    if (status != MANTA_OK) return status;
+    if (!mti_scope_reserve(thread, 1)) {
+        mti_object_release(ctx, object, MTI_COUNT_INTERNAL);
+        mti_thread_leave(thread);
+        return MANTA_ERR_OUT_OF_MEMORY;
+    }
+    size_t size = mti_object_size(object), each = MANTA_DTYPE_SIZE(object->dtype);
+    *out_view = (manta_view_t){.data = mti_object_data(object),
+                               .size_bytes = size,
+                               .count = each ? size / each : size,
+                               .dtype = object->dtype,
+                               .pin = ref.id};
+    if (size == 0) out_view->data = NULL;
+    if (thread->scope_mark) {
+        thread->scopes[thread->scope_count++] = (mti_scope_entry_t){ref.id, true};
+        out_view->pin |= (uint64_t)1 << 63; // in a scope
+    }
+    mti_thread_leave(thread);
+    return MANTA_OK;
+}
+
+void manta_view_release(manta_view_t *view)
+{
+    if (!view || view->pin == 0) return;
+    mti_thread_t *thread = mti_thread_self();
+    if (!thread) return;
+    uint64_t id = view->pin & ~((uint64_t)1 << 63);
+    bool held = view->pin == id;
+    // One that is in a scope counts once, however often the struct was copied.
+    for (size_t i = thread->scope_count; !held && i > thread->scope_base; i--) {
+        mti_scope_entry_t *entry = &thread->scopes[i - 1];
+        if (entry->id != id || !entry->is_view) continue;
+        entry->id = 0;
+        held = true;
+    }
+    *view = (manta_view_t){0};
+    if (!held) return;
+    mti_thread_enter(thread);
+    mti_object_t *object = mti_ref_acquire_weak(id, 0);
+    mti_ctx_t *ctx = object ? mti_ctx_for(thread, object) : NULL;
+    if (ctx) mti_object_release(ctx, object, MTI_COUNT_INTERNAL);
+    mti_thread_leave(thread);
+}
+
+manta_status_t manta_read(manta_ref_t ref, void *dst, size_t size_bytes, int64_t timeout_ns)
+{
+    if (!dst && size_bytes) return mti_fail(MANTA_ERR_INVALID_ARGUMENT, "read: no room for the value");
+    mti_thread_t *thread = mti_thread_tls;
+    if (MTI_LIKELY(thread && !mti_ref_is_error(ref) && !thread->in_callback)) {
+        mti_thread_enter(thread);
+        mti_object_t *object = mti_ref_peek(ref);
+        uint64_t head;
+        if (MTI_LIKELY(object != NULL)) {
+            if (!mti_object_is_closed(object, &head) && timeout_ns == INT64_MAX) {
+                read_shortcut(thread, ref, object);
+            }
+            if (MTI_LIKELY(mti_object_is_closed(object, &head) && !(head & MTI_HEAD_FAILED) &&
+                           mti_object_storage(object) == MTI_STORAGE_INLINE &&
+                           mti_object_size(object) == size_bytes)) {
+                // Small values are copied without a count: the generation tells whether they were ours.
+                memcpy(dst, object->u.bytes, size_bytes);
+                __atomic_signal_fence(__ATOMIC_SEQ_CST);
+                bool same = mti_atomic_u32_load_acquire(&object->gen) == mti_ref_gen(ref);
+                mti_thread_leave(thread);
+                return same ? MANTA_OK : mti_stale(ref);
+            }
+        }
+        mti_thread_leave(thread);
+    }
+    mti_ctx_t *ctx;
+    mti_object_t *object;
+    manta_status_t status = get_begin(ref, timeout_ns, &thread, &ctx, &object);
+    if (status != MANTA_OK) return status;
+    if (mti_object_size(object) == size_bytes) {
+        if (size_bytes) memcpy(dst, mti_object_data(object), size_bytes);
+    } else {
+        status = mti_fail(MANTA_ERR_TYPE_MISMATCH, "read: the object has %llu bytes, not %zu",
+                          (unsigned long long)mti_object_size(object), size_bytes);
+    }
+    mti_object_release(ctx, object, MTI_COUNT_INTERNAL);
+    mti_thread_leave(thread);
+    return status;
+}
+
+manta_status_t manta_wait(const manta_ref_t *refs, size_t n, size_t k, int64_t timeout_ns,
+                          size_t *out_ready, size_t *out_count)
+{
+    if (k > n || (n && !refs)) {
+        return mti_fail(MANTA_ERR_INVALID_ARGUMENT, "wait: %zu of %zu refs", k, n);
+    }
+    if (out_count) *out_count = 0;
+    if (n == 0) return MANTA_OK;
+    mti_thread_t *thread = mti_thread_self();
+    if (!thread) return mti_thread_failure();
+    mti_object_t **objects = mti_alloc_zeroed(NULL, n * sizeof *objects, 16);
+    if (!objects) return mti_fail(MANTA_ERR_OUT_OF_MEMORY, "no memory to wait for %zu refs", n);
+    mti_thread_enter(thread);
+    manta_status_t status = MANTA_OK;
+    mti_ctx_t *ctx = NULL;
+    for (size_t i = 0; i < n && status == MANTA_OK; i++) {
+        if (mti_ref_is_error(refs[i])) continue; // ready, in its way
+        objects[i] = mti_ref_acquire(refs[i], MTI_COUNT_INTERNAL);
+        if (!objects[i]) {
+            status = mti_fail(MANTA_ERR_STALE_REF, "wait: ref %zu of %zu is stale", i, n);
+        } else if (!ctx && !(ctx = mti_ctx_for(thread, objects[i]))) {
+            status = thread->status;
+        } else if (objects[i]->runtime != ctx->rt->index) {
+            status = mti_fail(MANTA_ERR_INVALID_ARGUMENT, "wait: refs of several runtimes");
+        }
+    }
+    if (ctx) (void)wait_enter(ctx);
+    mti_thread_leave(thread);
+    if (status == MANTA_OK && ctx) status = mti_wait_many(thread, ctx, objects, n, k, timeout_ns);
+    mti_thread_enter(thread);
+    size_t ready = 0;
+    for (size_t i = 0; i < n; i++) {
+        uint64_t head;
+        bool closed = !objects[i] || mti_object_is_closed(objects[i], &head);
+        if (closed && (status == MANTA_OK || status == MANTA_NOT_READY)) {
+            if (out_ready) out_ready[ready] = i;
+            ready++;
+        }
+        if (objects[i] && ctx) mti_object_release(ctx, objects[i], MTI_COUNT_INTERNAL);
+    }
+    if (ctx) wait_leave(ctx);
+    mti_thread_leave(thread);
+    mti_free(NULL, objects, n * sizeof *objects);
+    if (out_count) *out_count = ready;
+    return status;
+}
+
+void manta_blocking_begin(manta_task_t *task)
+{
+    if (!task || task->blocking) return;
+    task->blocking = true;
+    (void)mti_sched_block_begin(&task->ctx->sched);
+}
+
+void manta_blocking_end(manta_task_t *task)
+{
+    if (!task || !task->blocking) return;
+    task->blocking = false;
+    mti_sched_block_end(&task->ctx->sched);
+}

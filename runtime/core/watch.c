@@ -1,0 +1,489 @@
+// Being told: the table of watchers, callbacks, completion queues.
+//
+// Who wants to know about an object without being a task stands in a hash table of buckets, each with a
+// lock; the WATCHED bit in the object's head says that somebody does. The closer takes the bit away with
+// the list of links, so it comes to the bucket exactly once, after all who added themselves before.
+#include "runtime/core/core.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+enum { BUCKETS = 256 };
+
+typedef struct bucket {
+    _Alignas(64) mti_mutex_t lock;
+    mti_watcher_t *first; // guarded by lock
+} bucket_t;
+
+static bucket_t buckets[BUCKETS] = {
+    [0 ... BUCKETS - 1] = {.lock = MTI_MUTEX_INIT(MTI_RANK_WATCH)},
+};
+
+static bucket_t *bucket_of(const mti_object_t *object)
+{
+    return &buckets[object->slot * 2654435761u >> 24 & (BUCKETS - 1)];
+}
+
+static void unlink_locked(mti_watcher_t *watcher)
+{
+    *watcher->link = watcher->next;
+    if (watcher->next) watcher->next->link = watcher->link;
+    watcher->link = NULL;
+}
+
+bool mti_watch_add(mti_watcher_t *watcher, mti_object_t *object)
+{
+    bucket_t *bucket = bucket_of(object);
+    watcher->object = object;
+    mti_mutex_lock(&bucket->lock);
+    uint64_t head = mti_atomic_u64_load_acquire(&object->head);
+    do {
+        if (head & MTI_HEAD_CLOSED) {
+            watcher->link = NULL;
+            mti_mutex_unlock(&bucket->lock);
+            return false;
+        }
+    } while (!(head & MTI_HEAD_WATCHED) &&
+             !mti_atomic_u64_cas_acq_rel(&object->head, &head, head | MTI_HEAD_WATCHED));
+    watcher->next = bucket->first;
+    watcher->link = &bucket->first;
+    if (bucket->first) bucket->first->link = &watcher->next;
+    bucket->first = watcher;
+    mti_mutex_unlock(&bucket->lock);
+    return true;
+}
+
+bool mti_watch_remove(mti_watcher_t *watcher)
+{
+    bucket_t *bucket = bucket_of(watcher->object);
+    mti_mutex_lock(&bucket->lock);
+    bool there = watcher->link != NULL;
+    if (there) unlink_locked(watcher);
+    mti_mutex_unlock(&bucket->lock);
+    return there;
+}
+
+void mti_watch_fire(mti_ctx_t *ctx, mti_object_t *object, uint64_t head)
+{
+    bucket_t *bucket = bucket_of(object);
+    mti_watcher_t *taken = NULL, **taken_end = &taken;
+    mti_mutex_lock(&bucket->lock);
+    for (mti_watcher_t *watcher = bucket->first, *next; watcher; watcher = next) {
+        next = watcher->next;
+        if (watcher->object != object) continue;
+        unlink_locked(watcher);
+        if (watcher->locked) {
+            watcher->fire(ctx, watcher, head); // on a waiting thread's stack: gone after the lock
+        } else {
+            watcher->next = NULL;
+            *taken_end = watcher;
+            taken_end = &watcher->next;
+        }
+    }
+    mti_mutex_unlock(&bucket->lock);
+    while (taken) {
+        mti_watcher_t *watcher = taken;
+        taken = watcher->next;
+        watcher->fire(ctx, watcher, head);
+    }
+}
+
+// Looks |ref| up for somebody who wants to be told: one internal count.
+static manta_status_t watch_begin(manta_ref_t ref, mti_thread_t **out_thread, mti_ctx_t **out_ctx,
+                                  mti_object_t **out_object)
+{
+    mti_thread_t *thread = mti_thread_self();
+    if (!thread) return mti_thread_failure();
+    mti_thread_enter(thread);
+    mti_object_t *object = mti_ref_acquire(ref, MTI_COUNT_INTERNAL);
+    mti_ctx_t *ctx = object ? mti_ctx_for(thread, object) : NULL;
+    if (!ctx) {
+        mti_thread_leave(thread);
+        return object ? thread->status : mti_stale(ref);
+    }
+    *out_thread = thread;
+    *out_ctx = ctx;
+    *out_object = object;
+    return MANTA_OK;
+}
+
+// ---- callbacks ------------------------------------------------------------------------------------
+
+typedef struct ready {
+    mti_watcher_t watcher; // first
+    mti_job_t job;
+    const manta_allocator_t *allocator;
+    mti_sched_t *sched;
+    mti_object_t *object; // one internal count, or NULL for an error ref
+    manta_ref_t ref;
+    manta_status_t status;
+    manta_ready_fn_t fn;
+    void *user;
+} ready_t;
+
+static void ready_run(mti_sched_ctx_t *sched_ctx, mti_job_t *job)
+{
+    ready_t *ready = (ready_t *)(void *)((char *)job - offsetof(ready_t, job));
+    mti_ctx_t *ctx = (mti_ctx_t *)(void *)sched_ctx;
+    mti_thread_t *thread = mti_thread_tls;
+    bool outer = thread->in_callback;
+    manta_task_t *outer_task = thread->task;
+    mti_ctx_t *outer_ctx = thread->ctx;
+    uint32_t outer_epoch = thread->epoch;
+    thread->in_callback = true;
+    thread->task = NULL;
+    thread->ctx = ctx;
+    thread->epoch = 0;
+    manta_scope_t scope;
+    manta_scope_enter(&scope);
+    ready->fn(ready->ref, ready->status, ready->user);
+    manta_scope_leave(&scope);
+    thread->in_callback = outer;
+    thread->task = outer_task;
+    thread->ctx = outer_ctx;
+    thread->epoch = outer_epoch;
+    if (ready->object) mti_object_release(ctx, ready->object, MTI_COUNT_INTERNAL);
+    mti_free(ready->allocator, ready, sizeof *ready);
+}
+
+static void ready_fire(mti_ctx_t *ctx, mti_watcher_t *watcher, uint64_t head)
+{
+    (void)ctx;
+    ready_t *ready = (ready_t *)(void *)watcher;
+    ready->status = mti_object_status(ready->object, head);
+    mti_sched_push_job(ready->sched, &ready->job);
+}
+
+manta_status_t manta_on_ready(manta_ref_t ref, manta_ready_fn_t fn, void *user)
+{
+    if (!fn) return mti_fail(MANTA_ERR_INVALID_ARGUMENT, "on_ready: no function");
+    mti_thread_t *thread;
+    mti_ctx_t *ctx;
+    mti_object_t *object = NULL;
+    if (mti_ref_is_error(ref)) {
+        thread = mti_thread_self();
+        if (!thread) return mti_thread_failure();
+        ctx = mti_ctx_current(thread);
+        if (!ctx) return thread->status;
+        mti_thread_enter(thread);
+    } else {
+        manta_status_t status = watch_begin(ref, &thread, &ctx, &object);
+        if (status != MANTA_OK) return status;
+    }
+    const manta_allocator_t *allocator = &ctx->rt->allocator;
+    ready_t *ready = mti_alloc(allocator, sizeof *ready, 16);
+    if (!ready) {
+        if (object) mti_object_release(ctx, object, MTI_COUNT_INTERNAL);
+        mti_thread_leave(thread);
+        return mti_fail(MANTA_ERR_OUT_OF_MEMORY, "no memory for a callback");
+    }
+    *ready = (ready_t){.watcher = {.fire = ready_fire},
+                       .job = {.fn = ready_run},
+                       .allocator = allocator,
+                       .sched = ctx->rt->sched,
+                       .object = object,
+                       .ref = ref,
+                       .fn = fn,
+                       .user = user};
+    if (!object) {
+        ready->status = mti_ref_error_code(ref);
+        mti_sched_push_job(ctx->rt->sched, &ready->job);
+    } else if (!mti_watch_add(&ready->watcher, object)) {
+        uint64_t head;
+        (void)mti_object_is_closed(object, &head);
+        ready_fire(ctx, &ready->watcher, head);
+    }
+    mti_thread_leave(thread);
+    return MANTA_OK;
+}
+
+// ---- completion queues ------------------------------------------------------------------------------
+
+typedef struct cq cq_t;
+
+typedef struct cq_node {
+    mti_watcher_t watcher; // first
+    cq_t *cq;
+    struct cq_node *next;
+    mti_object_t *object; // one internal count until it is ready
+    manta_cq_entry_t entry;
+} cq_node_t;
+
+struct cq {
+    mti_mutex_t lock;
+    mti_runtime_t *rt;
+    uint32_t rt_gen;
+    int fd;
+    cq_node_t *first, *last; // guarded by lock; ready
+    bool closed;             // guarded by lock
+    mti_atomic_u32_t word;   // bumped when something comes in; waiters sleep on it
+    mti_atomic_u32_t count;  // the handle, each node, each call in progress
+};
+
+enum { MAX_CQS = 4096 };
+static struct {
+    mti_mutex_t lock;
+    cq_t *cqs[MAX_CQS];     // guarded by lock
+    uint32_t gens[MAX_CQS]; // guarded by lock
+} cq_table = {.lock = MTI_MUTEX_INIT(MTI_RANK_CQ)};
+
+static void cq_release(cq_t *cq)
+{
+    if (mti_atomic_u32_fetch_sub_acq_rel(&cq->count, 1) != 1) return;
+    close(cq->fd);
+    mti_mutex_deinit(&cq->lock);
+    mti_free(NULL, cq, sizeof *cq);
+}
+
+// The queue of |handle| with a count; NULL: stale.
+static cq_t *cq_acquire(manta_cq_t handle)
+{
+    uint32_t index = (uint32_t)handle.id;
+    cq_t *cq = NULL;
+    mti_mutex_lock(&cq_table.lock);
+    if (index < MAX_CQS && cq_table.cqs[index] && cq_table.gens[index] == (uint32_t)(handle.id >> 32)) {
+        cq = cq_table.cqs[index];
+        (void)mti_atomic_u32_fetch_add_relaxed(&cq->count, 1);
+    }
+    mti_mutex_unlock(&cq_table.lock);
+    if (!cq) (void)mti_fail(MANTA_ERR_STALE_REF, "stale completion queue");
+    return cq;
+}
+
+manta_status_t manta_cq_create(manta_cq_t *out_cq)
+{
+    if (!out_cq) return mti_fail(MANTA_ERR_INVALID_ARGUMENT, "cq_create: no room for the handle");
+    mti_thread_t *thread = mti_thread_self();
+    if (!thread) return mti_thread_failure();
+    mti_ctx_t *ctx = mti_ctx_current(thread);
+    if (!ctx) return thread->status;
+    cq_t *cq = mti_alloc_zeroed(NULL, sizeof *cq, 64);
+    if (!cq) return mti_fail(MANTA_ERR_OUT_OF_MEMORY, "no memory for a completion queue");
+    cq->fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    if (cq->fd < 0) {
+        int code = errno;
+        mti_free(NULL, cq, sizeof *cq);
+        return mti_fail(MANTA_ERR_SYSTEM, "eventfd: %s", strerror(code));
+    }
+    mti_mutex_init(&cq->lock, MTI_RANK_CQ_QUEUE);
+    cq->rt = ctx->rt;
+    cq->rt_gen = ctx->rt->gen;
+    mti_atomic_u32_store_relaxed(&cq->count, 1);
+    mti_mutex_lock(&cq_table.lock);
+    uint32_t index = 0;
+    while (index < MAX_CQS && cq_table.cqs[index]) index++;
+    if (index < MAX_CQS) {
+        cq_table.cqs[index] = cq;
+        *out_cq = (manta_cq_t){(uint64_t)++cq_table.gens[index] << 32 | index};
+    }
+    mti_mutex_unlock(&cq_table.lock);
+    if (index < MAX_CQS) return MANTA_OK;
+    cq_release(cq);
+    return mti_fail(MANTA_ERR_RESOURCE_EXHAUSTED, "more than %d completion queues", MAX_CQS);
+}
+
+static void cq_signal_locked(cq_t *cq)
+{
+    uint64_t one = 1;
+    ssize_t written = write(cq->fd, &one, sizeof one); // can only fail by being readable already
+    (void)written;
+    (void)mti_atomic_u32_fetch_add_acq_rel(&cq->word, 1);
+}
+
+// |node|'s object is ready: into the queue, or away if nobody will look.
+static void cq_deliver(cq_node_t *node, manta_status_t status)
+{
+    cq_t *cq = node->cq;
+    node->next = NULL;
+    node->entry.status = status;
+    mti_mutex_lock(&cq->lock);
+    bool closed = cq->closed;
+    if (!closed) {
+        if (cq->last) {
+            cq->last->next = node;
+        } else {
+            cq->first = node;
+            cq_signal_locked(cq);
+        }
+        cq->last = node;
+    }
+    mti_mutex_unlock(&cq->lock);
+    if (closed) {
+        mti_free(NULL, node, sizeof *node);
+        cq_release(cq);
+    } else {
+        mti_notify_wake(&cq->word, INT32_MAX);
+    }
+}
+
+static void cq_fire(mti_ctx_t *ctx, mti_watcher_t *watcher, uint64_t head)
+{
+    cq_node_t *node = (cq_node_t *)(void *)watcher;
+    mti_object_t *object = node->object;
+    manta_status_t status = mti_object_status(object, head);
+    cq_deliver(node, status);
+    mti_object_release(ctx, object, MTI_COUNT_INTERNAL);
+}
+
+manta_status_t manta_cq_add(manta_cq_t handle, manta_ref_t ref, uint64_t tag)
+{
+    cq_t *cq = cq_acquire(handle);
+    if (!cq) return MANTA_ERR_STALE_REF;
+    cq_node_t *node = mti_alloc(NULL, sizeof *node, 16);
+    if (!node) {
+        cq_release(cq);
+        return mti_fail(MANTA_ERR_OUT_OF_MEMORY, "no memory for a queue entry");
+    }
+    *node = (cq_node_t){.watcher = {.fire = cq_fire}, .cq = cq, .entry = {ref, tag, MANTA_OK}};
+    if (mti_ref_is_error(ref)) {
+        cq_deliver(node, mti_ref_error_code(ref));
+        return MANTA_OK;
+    }
+    mti_thread_t *thread;
+    mti_ctx_t *ctx;
+    manta_status_t status = watch_begin(ref, &thread, &ctx, &node->object);
+    if (status != MANTA_OK) {
+        mti_free(NULL, node, sizeof *node);
+        cq_release(cq);
+        return status;
+    }
+    mti_object_t *object = node->object;
+    if (!mti_watch_add(&node->watcher, object)) {
+        uint64_t head;
+        (void)mti_object_is_closed(object, &head);
+        cq_fire(ctx, &node->watcher, head);
+    }
+    mti_thread_leave(thread);
+    return MANTA_OK;
+}
+
+static size_t cq_take(cq_t *cq, manta_cq_entry_t *out_entries, size_t n)
+{
+    cq_node_t *taken[64];
+    size_t got = 0, nodes = 0;
+    do {
+        nodes = 0;
+        mti_mutex_lock(&cq->lock);
+        while (got + nodes < n && nodes < 64 && cq->first) {
+            taken[nodes++] = cq->first;
+            cq->first = cq->first->next;
+        }
+        if (!cq->first) {
+            cq->last = NULL;
+            uint64_t drained;
+            ssize_t size = read(cq->fd, &drained, sizeof drained); // fails if it was not readable
+            (void)size;
+        }
+        mti_mutex_unlock(&cq->lock);
+        for (size_t i = 0; i < nodes; i++) {
+            out_entries[got++] = taken[i]->entry;
+            mti_free(NULL, taken[i], sizeof *taken[i]);
+            cq_release(cq);
+        }
+    } while (nodes == 64);
+    return got;
+}
+
+manta_status_t manta_cq_next(manta_cq_t handle, manta_cq_entry_t *out_entries, size_t n,
+                             size_t *out_count, int64_t timeout_ns)
+{
+    if (!out_count || (n && !out_entries)) {
+        return mti_fail(MANTA_ERR_INVALID_ARGUMENT, "cq_next: no room for the entries");
+    }
+    *out_count = 0;
+    mti_thread_t *thread = mti_thread_self();
+    if (!thread) return mti_thread_failure();
+    if (timeout_ns > 0 && thread->in_callback) {
+        return mti_fail(MANTA_ERR_NOT_ALLOWED_HERE, "a callback must not wait");
+    }
+    cq_t *cq = cq_acquire(handle);
+    if (!cq) return MANTA_ERR_STALE_REF;
+    int64_t deadline = mti_clock_deadline(timeout_ns);
+    manta_status_t status = MANTA_OK;
+    for (;;) {
+        // acquire: read before looking, so that what comes in afterwards changes it
+        uint32_t word = mti_atomic_u32_load_acquire(&cq->word);
+        *out_count = cq_take(cq, out_entries, n);
+        if (*out_count || n == 0) break;
+        mti_runtime_t *rt = cq->rt;
+        bool alive = rt->gen == cq->rt_gen;
+        mti_mutex_lock(&cq->lock);
+        bool closed = cq->closed;
+        mti_mutex_unlock(&cq->lock);
+        if (closed || !alive || mti_atomic_u32_load_acquire(&rt->state) >= MTI_RUNTIME_STOPPING) {
+            status = mti_fail(MANTA_ERR_SHUTDOWN, "the queue or its runtime is gone");
+            break;
+        }
+        if (rt->is_serial && timeout_ns > 0) {
+            mti_ctx_t *ctx = mti_ctx_slow(thread, mti_runtime_handle(rt));
+            if (ctx && mti_sched_step(&ctx->sched)) continue;
+        }
+        mti_sched_ctx_t *blocking = thread->task ? &thread->task->ctx->sched : NULL;
+        if (blocking) (void)mti_sched_block_begin(blocking);
+        bool woken = timeout_ns > 0 && mti_notify_wait(&cq->word, word, deadline);
+        if (blocking) mti_sched_block_end(blocking);
+        if (!woken) {
+            status = mti_fail(MANTA_NOT_READY, "nothing in the queue");
+            break;
+        }
+    }
+    cq_release(cq);
+    return status;
+}
+
+int manta_cq_fd(manta_cq_t handle)
+{
+    cq_t *cq = cq_acquire(handle);
+    if (!cq) return -1;
+    int fd = cq->fd;
+    cq_release(cq);
+    return fd;
+}
+
+manta_status_t manta_cq_destroy(manta_cq_t handle)
+{
+    uint32_t index = (uint32_t)handle.id;
+    cq_t *cq = cq_acquire(handle);
+    if (!cq) return MANTA_ERR_STALE_REF;
+    mti_mutex_lock(&cq_table.lock);
+    bool mine = cq_table.cqs[index] == cq;
+    if (mine) cq_table.cqs[index] = NULL;
+    mti_mutex_unlock(&cq_table.lock);
+    if (mine) {
+        mti_mutex_lock(&cq->lock);
+        cq->closed = true;
+        cq_node_t *node = cq->first;
+        cq->first = cq->last = NULL;
+        cq_signal_locked(cq);
+        mti_mutex_unlock(&cq->lock);
+        mti_notify_wake(&cq->word, INT32_MAX);
+        for (cq_node_t *next; node; node = next) {
+            next = node->next;
+            mti_free(NULL, node, sizeof *node);
+            cq_release(cq);
+        }
+        cq_release(cq); // the handle's
+    }
+    cq_release(cq);
+    return mine ? MANTA_OK : MANTA_ERR_STALE_REF;
+}
+
+void mti_cq_interrupt(mti_runtime_t *rt)
+{
+    for (uint32_t i = 0; i < MAX_CQS; i++) {
+        mti_mutex_lock(&cq_table.lock);
+        cq_t *cq = cq_table.cqs[i];
+        if (cq && cq->rt == rt) {
+            (void)mti_atomic_u32_fetch_add_relaxed(&cq->count, 1);
+        } else {
+            cq = NULL;
+        }
+        mti_mutex_unlock(&cq_table.lock);
+        if (!cq) continue;
+        (void)mti_atomic_u32_fetch_add_acq_rel(&cq->word, 1);
+        mti_notify_wake(&cq->word, INT32_MAX);
+        cq_release(cq);
+    }
+}
