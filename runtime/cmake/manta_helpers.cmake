@@ -116,6 +116,7 @@ function(manta_test)
         endif()
     endforeach()
     target_compile_options(${target} PRIVATE ${MANTA_WARNINGS})
+    target_include_directories(${target} PRIVATE ${PROJECT_SOURCE_DIR}/tests)
     target_compile_definitions(${target} PRIVATE
                                MANTA_TEST_FIXTURES="${PROJECT_SOURCE_DIR}/tests/fixtures"
                                ${arg_DEFINES})
