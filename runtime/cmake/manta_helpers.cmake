@@ -13,6 +13,10 @@ target_include_directories(manta_internal INTERFACE ${PROJECT_SOURCE_DIR}/includ
 target_compile_definitions(manta_internal INTERFACE MANTA_ASSERT=${MANTA_ASSERT}
                            $<$<COMPILE_LANGUAGE:C>:_GNU_SOURCE=>)
 
+# The public headers without the library, for tests that bring their own manta_submit() and so on.
+add_library(manta_headers INTERFACE)
+target_include_directories(manta_headers INTERFACE ${PROJECT_SOURCE_DIR}/include)
+
 # manta_module(<name> [SOURCES file.c ...] [DEPENDS module ...] [LIBS target ...])
 #
 # One module of the runtime: an object library manta_<name>, folded into manta and manta_testing.
@@ -62,7 +66,7 @@ set(MANTA_TEST_ENV
 
 # manta_test([NAME] <folder/.../name> [SOURCES file ...] [LABELS label ...] [TIMEOUT seconds]
 #            [LIBS target ...] [ARGS arg ...] [ENV VAR=value ...] [DEFINES ...] [C_STD n] [CXX_STD n]
-#            [LINK manta|manta_testing] [NO_MAIN] [SERIAL])
+#            [LINK manta|manta_testing|manta_headers] [NO_MAIN] [SERIAL])
 #
 # One test program, by the name of its file under tests/. Everything else has a default:
 # SOURCES  <name>.cc, or <name>.c, which then has its own main; .cc files get GoogleTest's
