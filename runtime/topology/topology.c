@@ -4,7 +4,6 @@
 #include "base/alloc.h"
 #include "base/status.h"
 
-#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -464,7 +463,10 @@ int mti_topology_format(const mti_topology_t *topology, char *buffer, size_t siz
     for (int i = 0; i < topology->node_count; i++)
         memory_bytes += topology->nodes[i].memory_bytes;
 
-    if (*topology->model) topology_write(&text, "%s: ", topology->model);
+    int model_length = (int)strlen(topology->model); // cpuid pads it with blanks
+    while (model_length > 0 && topology->model[model_length - 1] == ' ')
+        model_length--;
+    if (model_length > 0) topology_write(&text, "%.*s: ", model_length, topology->model);
     topology_write(&text, "%d package%s", topology->package_count,
                    topology->package_count == 1 ? "" : "s");
     topology_write_count(&text, topology->node_count, "NUMA node");

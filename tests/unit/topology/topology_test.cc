@@ -11,6 +11,7 @@
 #include <numeric>
 #include <set>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include <sys/single_threaded.h>
@@ -579,6 +580,22 @@ TEST_F(TopologyTest, NoOptionsAreDefaults)
     EXPECT_TRUE(mti_topology_is_this_machine(topology));
     mti_topology_destroy(topology);
     mti_topology_destroy(nullptr);
+}
+
+TEST_F(TopologyTest, SeveralThreadsMayCreateAtOnce)
+{
+    std::vector<std::thread> threads;
+    for (int i = 0; i < 4; i++) {
+        threads.emplace_back([i] {
+            for (int round = 0; round < 3; round++) {
+                Topology topology = i % 2 ? MakeTopology({}) : MakeSynthetic("pack:2 core:2 pu:2");
+                ASSERT_TRUE(topology);
+                EXPECT_EQ(mti_topology_is_this_machine(topology.get()), i % 2 != 0);
+            }
+        });
+    }
+    for (std::thread &thread : threads)
+        thread.join();
 }
 
 // ---- Words and memory ----------------------------------------------------------------------------
