@@ -63,7 +63,7 @@
 //                               INOUT and OUT
 //     manta_status_t x_result(ref, T *out)
 //                               waits and copies a single element, for tasks with one result of one
-//                               element: MANTA_OUT(T, n, 1). Else MANTA_ERR_TYPE_MISMATCH
+//                               element, as MANTA_OUT(T, n, 1). Another size: ERR_TYPE_MISMATCH
 //     x_args_t, x_task          the argument image and the definition, for task.h
 //
 // In a body, |task| is the running task (task.h: manta_fail, manta_cancelled, ...). It returns
@@ -232,7 +232,7 @@ manta_put(const T *ptr, size_t size_bytes)
 #define MTI_ITEM_T(c, T, n)  mti_##c##__##n##_i
 #define MTI_IS_DATA(c, T, n)                                                                       \
     typedef T MTI_T(c, T, n);                                                                      \
-    MTI_ASSERT(!MTI_IS_POINTER(MTI_T(c, T, n)), MTI_NOT_DATA(c, T, n))
+    MTI_ASSERT(MTI_IS_PLAIN(MTI_T(c, T, n)), MTI_NOT_DATA(c, T, n))
 #define MTI_SPAN(c, T, n, Q)                                                                       \
     typedef struct {                                                                               \
         Q MTI_T(c, T, n) * data;                                                                   \
@@ -260,7 +260,7 @@ manta_put(const T *ptr, size_t size_bytes)
 #endif
 #define MTI_NOT_DATA(c, T, n)                                                                      \
     "manta: parameter " #n " of task " #c " has type " #T                                          \
-    ", which can't be copied by its bytes (MANTA_LOCAL passes a pointer)"
+    ", which cannot be copied by its bytes (MANTA_LOCAL passes a pointer)"
 #define MTI_NOT_LOCAL(c, T, n) "manta: MANTA_LOCAL(" #T ", " #n ") of task " #c " is no pointer"
 
 #define MTI_TYPE_mti_VAL(c, T, n)     MTI_IS_DATA(c, T, n)
@@ -414,8 +414,10 @@ manta_put(const T *ptr, size_t size_bytes)
         MTI_STRIP res                                                                              \
     } x##_out_t;
 
-#define MTI_RESULT_0(x, rtype)
-#define MTI_RESULT_N(x, rtype)
+#define MTI_RESULT_0 MTI_RESULT_N
+#define MTI_RESULT_N(x, rtype)                                                                     \
+    MTI_UNAVAILABLE("manta: this is for tasks with exactly one result")                            \
+    manta_status_t x##_result(manta_ref_t mti_ref, void *mti_value);
 #define MTI_RESULT_1(x, rtype)                                                                     \
     MTI_INLINE MANTA_NODISCARD manta_status_t x##_result(MTI_ONE_REF(rtype) mti_ref,               \
                                                          MTI_TAIL rtype *mti_value)                \
@@ -439,9 +441,9 @@ manta_put(const T *ptr, size_t size_bytes)
     }
 #define MTI_RANGE_1 MTI_RANGE_N
 #define MTI_RANGE_N(x, has, proto, init)                                                           \
-    MTI_UNAVAILABLE("manta: a task with INOUT or OUT parameters can't run over a range")           \
+    MTI_UNAVAILABLE("manta: a task with INOUT or OUT parameters cannot run over a range")           \
     manta_ref_t x##_range(MTI_AFTER_##has((size_t mti_count), proto));                             \
-    MTI_UNAVAILABLE("manta: a task with INOUT or OUT parameters can't run over a range")           \
+    MTI_UNAVAILABLE("manta: a task with INOUT or OUT parameters cannot run over a range")           \
     manta_ref_t x##_range_with(MTI_AFTER_##has(MTI_RANGE_OPTIONS, proto));
 
 // -- parameters of the body

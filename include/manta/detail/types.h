@@ -86,6 +86,7 @@ MTI_INLINE void mti_items_free(mti_items_t *items)
 
 // Pointers and arrays (which decay to them) have this type class.
 #define MTI_IS_POINTER(T) (__builtin_classify_type(*(T *)0) == 5)
+#define MTI_IS_PLAIN(T)   (_Generic((T *)0, void * : 0, default: 1) && !MTI_IS_POINTER(T))
 
 // For manta_put(): void pointers, and arrays of arrays, are untyped.
 #define MTI_PUT_PTR(p) _Generic((p), void * : (char *)0, const void * : (const char *)0, default: (p))
@@ -186,7 +187,7 @@ namespace detail
 
 template <class T> constexpr manta_dtype_t dtype()
 {
-    return MANTA_DTYPE(dtype_of<T>::code, sizeof(T));
+    return MANTA_DTYPE(dtype_of<typename std::remove_cv<T>::type>::code, sizeof(T));
 }
 
 // What may cross from one task to another by its bytes.
