@@ -107,7 +107,7 @@
 #define MANTA_LOCAL(T, n)   (mti_LOCAL, T, n)
 #define MANTA_NOTHING       (mti_NOTHING, ~)
 // (T, n) or (T, n, count).
-#define MANTA_OUT(...) MTI_OUT_A(MTI_COUNT(__VA_ARGS__), __VA_ARGS__)
+#define MANTA_OUT(...)      MTI_OUT_A(MTI_COUNT(__VA_ARGS__), __VA_ARGS__)
 
 // ---- tasks ----------------------------------------------------------------------------------
 
@@ -162,6 +162,7 @@ manta_put(const T *ptr, size_t size_bytes)
 
 // =============================================================================================
 // From here on private: how the above is made. A table per thing that is generated, a row per kind.
+// clang-format off
 
 #define MTI_OUT_A(n, ...)      MTI_OUT_B(n, __VA_ARGS__)
 #define MTI_OUT_B(n, ...)      MTI_OUT_##n(__VA_ARGS__)
@@ -650,5 +651,7 @@ manta_put(const T *ptr, size_t size_bytes)
     manta_scope_t mti_scope_##n __attribute__((cleanup(manta_scope_leave), unused)) =              \
         mti_scope_begin()
 #endif
+
+// clang-format on
 
 #endif

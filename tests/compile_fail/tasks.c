@@ -14,7 +14,8 @@ struct other {
 };
 typedef float three_t[3];
 
-// The two ways of a case.
+// The two ways of a case. The formatter takes them for statements.
+// clang-format off
 #ifdef WRONG
 #define W(...) __VA_ARGS__
 #define R(...)
@@ -38,7 +39,7 @@ MANTA_TASK_DECLARE(join);
 #define local_PARAMS MANTA_LOCAL(int *, p)
 MANTA_TASK_DECLARE(local);
 #define USE(x) ((void)(x))
-#define TASK(...)                                                                          \
+#define TASK(...)                                                                                  \
     MANTA_TASK(__VA_ARGS__) { return MANTA_OK; }
 
 // ---- arguments of a call -------------------------------------------------------------------------

@@ -18,10 +18,10 @@
 #define MTI_CAT_(a, b) a##b
 #define MTI_STRIP(...) __VA_ARGS__
 
-#define MTI_HEAD(...)         MTI_HEAD_(__VA_ARGS__, ~)
-#define MTI_HEAD_(a, ...)     a
-#define MTI_TAIL(a, ...)      __VA_ARGS__
-#define MTI_SECOND(...)       MTI_SECOND_(__VA_ARGS__)
+#define MTI_HEAD(...)          MTI_HEAD_(__VA_ARGS__, ~)
+#define MTI_HEAD_(a, ...)      a
+#define MTI_TAIL(a, ...)       __VA_ARGS__
+#define MTI_SECOND(...)        MTI_SECOND_(__VA_ARGS__)
 #define MTI_SECOND_(a, b, ...) b
 
 // 1 if the argument starts with a parenthesis; the same for the first of a list.
@@ -59,9 +59,8 @@
 // F(x, E, tuples...), where E is the MTI_EACH for that many tuples.
 #define MTI_WITH_LIST(F, x, ...)      MTI_WITH_LIST_A(F, x, MTI_COUNT_16(__VA_ARGS__), __VA_ARGS__)
 #define MTI_WITH_LIST_A(F, x, n, ...) MTI_WITH_LIST_B(F, x, n, __VA_ARGS__)
-#define MTI_WITH_LIST_B(F, x, n, ...)                                                              \
-    MTI_WITH_LIST_C(F, x, MTI_EACH_##n, MTI_NORM_##n(__VA_ARGS__))
-#define MTI_WITH_LIST_C(F, x, ...) F(x, __VA_ARGS__)
+#define MTI_WITH_LIST_B(F, x, n, ...) MTI_WITH_LIST_C(F, x, MTI_EACH_##n, MTI_NORM_##n(__VA_ARGS__))
+#define MTI_WITH_LIST_C(F, x, ...)    F(x, __VA_ARGS__)
 
 // One option in C++: |e| is ".field = value", or nothing.
 #define MTI_SET(o, e) (void)(o e);

@@ -20,7 +20,7 @@
 
 #define MTI_INLINE static inline __attribute__((unused))
 // For the path of a submit: one call of the library, nothing else.
-#define MTI_HOT static inline __attribute__((unused, always_inline))
+#define MTI_HOT    static inline __attribute__((unused, always_inline))
 
 // A function that must not be called: an error at the line of the call, where the compiler can.
 #if defined(__has_attribute)
@@ -72,31 +72,52 @@ MTI_INLINE void mti_items_free(mti_items_t *items)
 
 #ifndef __cplusplus // ---- C ------------------------------------------------------------------
 
-// The code of the element type that |p| points to: only the type of |p| counts.
+#if defined(__FLT16_MAX__) // half precision, where the compiler has it
+__extension__ typedef _Float16 mti_f16_t;
+#define MTI_DTYPE_F16(Q) Q mti_f16_t * : MANTA_F16,
+#else
+#define MTI_DTYPE_F16(Q)
+#endif
+
+// The code of the element type that |p| points to: only the type of |p| counts. char is a signed byte.
+// clang-format off
 #define MTI_DTYPE_CODES(Q)                                                                         \
-    Q _Bool * : MANTA_BOOL, Q char * : MANTA_I8, Q signed char * : MANTA_I8,                       \
-    Q unsigned char * : MANTA_U8, Q short * : MANTA_I16, Q unsigned short * : MANTA_U16,           \
-    Q int * : MANTA_I32, Q unsigned * : MANTA_U32,                                                 \
-    Q long * : sizeof(long) == 8 ? MANTA_I64 : MANTA_I32,                                          \
-    Q unsigned long * : sizeof(long) == 8 ? MANTA_U64 : MANTA_U32, Q long long * : MANTA_I64,      \
-    Q unsigned long long * : MANTA_U64, Q float * : MANTA_F32, Q double * : MANTA_F64,             \
-    Q float _Complex * : MANTA_C64, Q double _Complex * : MANTA_C128
-#define MTI_DTYPE_CODE(p) _Generic((p), MTI_DTYPE_CODES(), MTI_DTYPE_CODES(const), default: MANTA_OPAQUE)
+    Q _Bool *: MANTA_BOOL,                                                                         \
+    Q char *: MANTA_I8,                                                                            \
+    Q signed char *: MANTA_I8,                                                                     \
+    Q unsigned char *: MANTA_U8,                                                                   \
+    Q short *: MANTA_I16,                                                                          \
+    Q unsigned short *: MANTA_U16,                                                                 \
+    Q int *: MANTA_I32,                                                                            \
+    Q unsigned *: MANTA_U32,                                                                       \
+    Q long *: sizeof(long) == 8 ? MANTA_I64 : MANTA_I32,                                           \
+    Q unsigned long *: sizeof(long) == 8 ? MANTA_U64 : MANTA_U32,                                  \
+    Q long long *: MANTA_I64,                                                                      \
+    Q unsigned long long *: MANTA_U64,                                                             \
+    MTI_DTYPE_F16(Q)                                                                               \
+    Q float *: MANTA_F32,                                                                          \
+    Q double *: MANTA_F64,                                                                         \
+    Q float _Complex *: MANTA_C64,                                                                 \
+    Q double _Complex *: MANTA_C128
+#define MTI_DTYPE_CODE(p)                                                                          \
+    _Generic((p), MTI_DTYPE_CODES(), MTI_DTYPE_CODES(const), default: MANTA_OPAQUE)
 #define MTI_DTYPE(T) MANTA_DTYPE(MTI_DTYPE_CODE((T *)0), sizeof(T))
 
 // Pointers and arrays (which decay to them) have this type class.
 #define MTI_IS_POINTER(T) (__builtin_classify_type(*(T *)0) == 5)
-#define MTI_IS_PLAIN(T)   (_Generic((T *)0, void * : 0, default: 1) && !MTI_IS_POINTER(T))
+#define MTI_IS_PLAIN(T)   (_Generic((T *)0, void *: 0, default: 1) && !MTI_IS_POINTER(T))
 
 // For manta_put(): void pointers, and arrays of arrays, are untyped.
-#define MTI_PUT_PTR(p) _Generic((p), void * : (char *)0, const void * : (const char *)0, default: (p))
+#define MTI_PUT_PTR(p)                                                                             \
+    _Generic((p), void *: (char *)0, const void *: (const char *)0, default: (p))
 #define MTI_PUT_CODE(p)                                                                            \
-    _Generic((p), void * : MANTA_UNTYPED, const void * : MANTA_UNTYPED, MTI_DTYPE_CODES(),         \
-             MTI_DTYPE_CODES(const),                                                               \
+    _Generic((p), void *: MANTA_UNTYPED, const void *: MANTA_UNTYPED,                              \
+             MTI_DTYPE_CODES(), MTI_DTYPE_CODES(const),                                            \
              default: __builtin_classify_type(*MTI_PUT_PTR(p)) == 5 ? MANTA_UNTYPED : MANTA_OPAQUE)
 #define MTI_PUT_DTYPE(p)                                                                           \
     (MTI_PUT_CODE(p) == MANTA_UNTYPED ? (manta_dtype_t)0                                           \
                                       : MANTA_DTYPE(MTI_PUT_CODE(p), sizeof *MTI_PUT_PTR(p)))
+// clang-format on
 
 MTI_INLINE manta_scope_t mti_scope_begin(void)
 {
@@ -160,10 +181,10 @@ constexpr manta_dtype_code_t integer_code(size_t size, bool is_signed)
 
 template <class T> constexpr manta_dtype_code_t plain_code()
 {
-    return std::is_same<T, bool>::value    ? MANTA_BOOL
-           : std::is_same<T, char>::value  ? MANTA_I8
-           : std::is_integral<T>::value    ? integer_code(sizeof(T), std::is_signed<T>::value)
-           : std::is_same<T, float>::value ? MANTA_F32
+    return std::is_same<T, bool>::value     ? MANTA_BOOL
+           : std::is_same<T, char>::value   ? MANTA_I8
+           : std::is_integral<T>::value     ? integer_code(sizeof(T), std::is_signed<T>::value)
+           : std::is_same<T, float>::value  ? MANTA_F32
            : std::is_same<T, double>::value ? MANTA_F64
                                             : MANTA_OPAQUE;
 }
@@ -181,6 +202,11 @@ template <> struct dtype_of<std::complex<float>> {
 template <> struct dtype_of<std::complex<double>> {
     static constexpr manta_dtype_code_t code = MANTA_C128;
 };
+#if defined(__FLT16_MAX__) && (defined(__clang__) || __GNUC__ >= 13)
+template <> struct dtype_of<_Float16> {
+    static constexpr manta_dtype_code_t code = MANTA_F16;
+};
+#endif
 
 namespace detail
 {

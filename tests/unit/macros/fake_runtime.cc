@@ -169,7 +169,8 @@ outcome_t run(const manta_task_def_t *def, const unsigned char *args, size_t ind
         std::vector<uint64_t> outer;
         outer.swap(handed_out); // the body's own scope
         end.status = def->cpu->invoke(&call);
-        for (uint64_t id : handed_out) drop({id});
+        for (uint64_t id : handed_out)
+            drop({id});
         outer.swap(handed_out);
     }
     end.text = task.text;
@@ -218,7 +219,10 @@ manta_ref_t manta_put_typed(const void *data, size_t size_bytes, manta_dtype_t d
 {
     return make(dtype, data, size_bytes);
 }
-manta_ref_t(manta_put)(const void *data, size_t size_bytes) { return make(0, data, size_bytes); }
+manta_ref_t(manta_put)(const void *data, size_t size_bytes)
+{
+    return make(0, data, size_bytes);
+}
 
 manta_status_t manta_get(manta_ref_t ref, manta_view_t *out_view, int64_t)
 {
@@ -281,10 +285,19 @@ const manta_error_t *manta_ref_error(manta_ref_t ref)
     if (o == nullptr || o->status == MANTA_OK) return nullptr;
     return new manta_error{o->status, o->text};
 }
-const char *manta_error_text(const manta_error_t *error) { return error ? error->text.c_str() : ""; }
-void manta_error_release(const manta_error_t *error) { delete error; }
+const char *manta_error_text(const manta_error_t *error)
+{
+    return error ? error->text.c_str() : "";
+}
+void manta_error_release(const manta_error_t *error)
+{
+    delete error;
+}
 
-manta_status_t manta_drain(int64_t) { return MANTA_OK; }
+manta_status_t manta_drain(int64_t)
+{
+    return MANTA_OK;
+}
 
 void manta_submit_call(manta_task_def_t *task, const manta_task_options_t *options,
                        const void *args, size_t args_bytes, manta_ref_t *out_results,
@@ -356,7 +369,13 @@ manta_status_t manta_out_resize_bytes(manta_task_t *task, uint32_t out_index, si
     return MANTA_OK;
 }
 
-size_t manta_task_index(const manta_task_t *task) { return task->index; }
-const char *manta_task_name(const manta_task_t *task) { return task->def->name; }
+size_t manta_task_index(const manta_task_t *task)
+{
+    return task->index;
+}
+const char *manta_task_name(const manta_task_t *task)
+{
+    return task->def->name;
+}
 
 } // extern "C"

@@ -45,8 +45,8 @@ int in_c_sixteen(void)
     MANTA_SCOPE();
     double sum = 0;
     struct tm_pair n = {14000, 28000};
-    manta_ref_t done = tm_sixteen_remote(-1, 2, -3, 4, -5, 6, -7, 8, -9, 10, 0.5f, 0.25, true, n,
-                                         TM_BLUE, &sum);
+    manta_ref_t done =
+        tm_sixteen_remote(-1, 2, -3, 4, -5, 6, -7, 8, -9, 10, 0.5f, 0.25, true, n, TM_BLUE, &sum);
     manta_view_t v;
     CHECK(manta_get(done, &v, MANTA_FOREVER) == MANTA_OK);
     manta_view_release(&v);
@@ -58,7 +58,8 @@ static int is_filled(manta_ref_t ref, int n)
 {
     int got[16] = {0};
     CHECK(manta_read(ref, got, (size_t)n * sizeof *got, MANTA_FOREVER) == MANTA_OK);
-    for (int i = 0; i < n; i++) CHECK(got[i] == n);
+    for (int i = 0; i < n; i++)
+        CHECK(got[i] == n);
     return 0;
 }
 
@@ -68,7 +69,8 @@ int in_c_results(void)
     tm_results_out_t r = tm_results_remote();
     const manta_ref_t all[] = {r.r1, r.r2,  r.r3,  r.r4,  r.r5,  r.r6,  r.r7,  r.r8,
                                r.r9, r.r10, r.r11, r.r12, r.r13, r.r14, r.r15, r.r16};
-    for (int i = 0; i < 16; i++) CHECK(is_filled(all[i], i + 1) == 0);
+    for (int i = 0; i < 16; i++)
+        CHECK(is_filled(all[i], i + 1) == 0);
     return 0;
 }
 
@@ -103,7 +105,8 @@ int in_c_lists(void)
     enum { MANY = 100 };
     static const float ones[MANY] = {1};
     manta_ref_t many[MANY];
-    for (size_t i = 0; i < MANY; i++) many[i] = manta_put(ones, (i + 1) * sizeof *ones);
+    for (size_t i = 0; i < MANY; i++)
+        many[i] = manta_put(ones, (i + 1) * sizeof *ones);
     struct tm_pair pair = {1, 2};
     manta_ref_t pairs = manta_put(&pair, sizeof pair);
 
@@ -123,11 +126,13 @@ int in_c_range(void)
     manta_view_t v;
     CHECK(manta_get(tm_mark_range(50, slots, 2), &v, MANTA_FOREVER) == MANTA_OK);
     manta_view_release(&v);
-    for (int i = 0; i < 50; i++) CHECK(slots[i] == 2);
+    for (int i = 0; i < 50; i++)
+        CHECK(slots[i] == 2);
     CHECK(manta_get(tm_mark_range_with(MANTA_OPTIONS(.name = "r"), 20, 7, slots, 1), &v,
                     MANTA_FOREVER) == MANTA_OK);
     manta_view_release(&v);
-    for (int i = 0; i < 50; i++) CHECK(slots[i] == (i < 20 ? 3 : 2));
+    for (int i = 0; i < 50; i++)
+        CHECK(slots[i] == (i < 20 ? 3 : 2));
     return 0;
 }
 
@@ -211,6 +216,10 @@ int in_c_dtypes(void)
     CHECK(CODE_OF(int64_t) == MANTA_I64 && CODE_OF(uint64_t) == MANTA_U64);
     CHECK(CODE_OF(long long) == MANTA_I64 && CODE_OF(unsigned long long) == MANTA_U64);
     CHECK(CODE_OF(float) == MANTA_F32 && CODE_OF(double) == MANTA_F64);
+#ifdef __FLT16_MAX__
+    __extension__ typedef _Float16 half;
+    CHECK(MTI_DTYPE(half) == MANTA_DTYPE(MANTA_F16, 2));
+#endif
     CHECK(CODE_OF(float complex) == MANTA_C64 && CODE_OF(double complex) == MANTA_C128);
     CHECK(CODE_OF(tm_color_t) == MANTA_U32);
     CHECK(MTI_DTYPE(struct tm_opaque) == MANTA_DTYPE(MANTA_OPAQUE, 12));

@@ -5,13 +5,13 @@
 
 #include <gtest/gtest.h>
 
-#include <cmath>
+#include <algorithm>
 #include <complex>
-#include <cstring>
-#include <map>
 #include <stdexcept>
 #include <string>
 #include <vector>
+
+extern "C" const manta_variant_t tm_cc_scale_cpu_variant;
 
 namespace
 {
@@ -55,20 +55,62 @@ typedef std::vector<float> floats;
 
 // ---- C ------------------------------------------------------------------------------------------
 
-TEST(MacrosInCTest, ExampleOfTheManualWorks) { EXPECT_EQ(0, in_c_example()); }
-TEST(MacrosInCTest, TaskWithoutParametersGivesCompletion) { EXPECT_EQ(0, in_c_no_parameters()); }
-TEST(MacrosInCTest, SixteenParametersArriveInOrder) { EXPECT_EQ(0, in_c_sixteen()); }
-TEST(MacrosInCTest, SixteenResultsComeBackByName) { EXPECT_EQ(0, in_c_results()); }
-TEST(MacrosInCTest, AllKindsMixInAnyOrder) { EXPECT_EQ(0, in_c_every()); }
-TEST(MacrosInCTest, ListsTakeNoneOneAndManyRefs) { EXPECT_EQ(0, in_c_lists()); }
-TEST(MacrosInCTest, RangeRunsTheBodyForEveryIndex) { EXPECT_EQ(0, in_c_range()); }
-TEST(MacrosInCTest, UserCodeReachesTheReader) { EXPECT_EQ(0, in_c_fail()); }
-TEST(MacrosInCTest, TaskSubmitsItselfAndWaits) { EXPECT_EQ(0, in_c_own_task()); }
-TEST(MacrosInCTest, WrongElementTypeIsRefusedAtSubmit) { EXPECT_EQ(0, in_c_type_mismatch()); }
-TEST(MacrosInCTest, BodyMayBeInCxx) { EXPECT_EQ(0, in_c_body_in_cc()); }
-TEST(MacrosInCTest, ElementTypesHaveTheirCodes) { EXPECT_EQ(0, in_c_dtypes()); }
-TEST(MacrosInCTest, PutTakesElementTypeFromPointer) { EXPECT_EQ(0, in_c_put()); }
-TEST(MacrosInCTest, OptionsTakeFieldsInAnyOrder) { EXPECT_EQ(0, in_c_options()); }
+TEST(MacrosInCTest, ExampleOfTheManualWorks)
+{
+    EXPECT_EQ(0, in_c_example());
+}
+TEST(MacrosInCTest, TaskWithoutParametersGivesCompletion)
+{
+    EXPECT_EQ(0, in_c_no_parameters());
+}
+TEST(MacrosInCTest, SixteenParametersArriveInOrder)
+{
+    EXPECT_EQ(0, in_c_sixteen());
+}
+TEST(MacrosInCTest, SixteenResultsComeBackByName)
+{
+    EXPECT_EQ(0, in_c_results());
+}
+TEST(MacrosInCTest, AllKindsMixInAnyOrder)
+{
+    EXPECT_EQ(0, in_c_every());
+}
+TEST(MacrosInCTest, ListsTakeNoneOneAndManyRefs)
+{
+    EXPECT_EQ(0, in_c_lists());
+}
+TEST(MacrosInCTest, RangeRunsTheBodyForEveryIndex)
+{
+    EXPECT_EQ(0, in_c_range());
+}
+TEST(MacrosInCTest, UserCodeReachesTheReader)
+{
+    EXPECT_EQ(0, in_c_fail());
+}
+TEST(MacrosInCTest, TaskSubmitsItselfAndWaits)
+{
+    EXPECT_EQ(0, in_c_own_task());
+}
+TEST(MacrosInCTest, WrongElementTypeIsRefusedAtSubmit)
+{
+    EXPECT_EQ(0, in_c_type_mismatch());
+}
+TEST(MacrosInCTest, BodyMayBeInCxx)
+{
+    EXPECT_EQ(0, in_c_body_in_cc());
+}
+TEST(MacrosInCTest, ElementTypesHaveTheirCodes)
+{
+    EXPECT_EQ(0, in_c_dtypes());
+}
+TEST(MacrosInCTest, PutTakesElementTypeFromPointer)
+{
+    EXPECT_EQ(0, in_c_put());
+}
+TEST(MacrosInCTest, OptionsTakeFieldsInAnyOrder)
+{
+    EXPECT_EQ(0, in_c_options());
+}
 
 TEST(MacrosInCTest, ScopeReleasesHoweverTheBlockIsLeft)
 {
@@ -133,7 +175,8 @@ TEST(MacrosTest, ListBodySeesElementsOfEachRef)
 
 MANTA_TASK(tm_local, MANTA_LOCAL(std::string *, text), MANTA_VAL(int, times))
 {
-    for (int i = 0; i < times; i++) *text += manta_task_name(task);
+    for (int i = 0; i < times; i++)
+        *text += manta_task_name(task);
     return MANTA_OK;
 }
 
@@ -159,8 +202,8 @@ TEST(MacrosTest, GoRunsWithoutResult)
     ASSERT_EQ(MANTA_OK, tm_forget_go(&seen, manta_put(&one, sizeof one)));
     ASSERT_EQ(MANTA_OK, manta_drain(MANTA_FOREVER));
     EXPECT_EQ(1, seen);
-    ASSERT_EQ(MANTA_OK, tm_forget_go_with(MANTA_OPTIONS(.name = "x"), &seen,
-                                          manta_put(&two, sizeof two)));
+    ASSERT_EQ(MANTA_OK,
+              tm_forget_go_with(MANTA_OPTIONS(.name = "x"), &seen, manta_put(&two, sizeof two)));
     ASSERT_EQ(MANTA_OK, manta_drain(MANTA_FOREVER));
     EXPECT_EQ(2, seen);
     manta_ref_t stale = {UINT64_C(0x123456789abc)};
@@ -182,7 +225,8 @@ TEST(MacrosTest, ResultIsOneElementOrMismatch)
 
 MANTA_TASK(tm_shrink, MANTA_OUT(int, r, 10))
 {
-    for (size_t i = 0; i < r.count; i++) r[i] = (int)i;
+    for (size_t i = 0; i < r.count; i++)
+        r[i] = (int)i;
     return manta_out_resize(r, 3);
 }
 
@@ -192,7 +236,8 @@ TEST(MacrosTest, OutCanShrink)
     EXPECT_EQ((std::vector<int>{0, 1, 2}), read<int>(tm_shrink_remote()));
 }
 
-MANTA_TASK(tm_huge, MANTA_VAL(size_t, n), MANTA_VAL(bool, early), MANTA_OUT(double, r, early ? n : 0))
+MANTA_TASK(tm_huge, MANTA_VAL(size_t, n), MANTA_VAL(bool, early),
+           MANTA_OUT(double, r, early ? n : 0))
 {
     return manta_out_resize(r, n);
 }
@@ -245,7 +290,8 @@ struct tm_copied {
 MANTA_TASK(tm_complex, MANTA_IN(std::complex<float>, c), MANTA_VAL(tm_copied, by),
            MANTA_OUT(std::complex<float>, r, c.count))
 {
-    for (size_t i = 0; i < c.count; i++) r[i] = c[i] * by.c;
+    for (size_t i = 0; i < c.count; i++)
+        r[i] = c[i] * by.c;
     return MANTA_OK;
 }
 
@@ -323,6 +369,15 @@ TEST(MacrosTest, DefinitionDescribesTheParameters)
         EXPECT_EQ(want[i].align, p.align) << p.name;
         EXPECT_EQ(want[i].offset, p.offset) << p.name;
     }
+}
+
+// Bodies are there before the first static initialiser runs, whatever the order of the files.
+static const manta_variant_t *const variant_at_start = tm_cc_scale_task.cpu;
+
+TEST(MacrosTest, BodiesAreRegisteredBeforeStaticInitialisers)
+{
+    EXPECT_NE(nullptr, variant_at_start);
+    EXPECT_EQ(&tm_cc_scale_cpu_variant, variant_at_start);
 }
 
 TEST(MacrosTest, SizesAreAskedForOnlyWhereThereAreCounts)

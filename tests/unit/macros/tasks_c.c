@@ -5,7 +5,8 @@
 MANTA_TASK(tm_axpy)
 {
     if (x.count != y.count) return manta_fail(task, MANTA_ERR_USER + 1, "%zu elements", x.count);
-    for (size_t i = 0; i < y.count; i++) y.data[i] += a * x.data[i];
+    for (size_t i = 0; i < y.count; i++)
+        y.data[i] += a * x.data[i];
     return MANTA_OK;
 }
 
@@ -19,7 +20,10 @@ MANTA_TASK(tm_minmax)
     return MANTA_OK;
 }
 
-MANTA_TASK(tm_nothing) { return MANTA_OK; }
+MANTA_TASK(tm_nothing)
+{
+    return MANTA_OK;
+}
 
 MANTA_TASK(tm_sixteen)
 {
@@ -29,7 +33,8 @@ MANTA_TASK(tm_sixteen)
 }
 
 #define FILL(r)                                                                                    \
-    for (size_t i = 0; i < r.count; i++) r.data[i] = (int)r.count
+    for (size_t i = 0; i < r.count; i++)                                                           \
+    r.data[i] = (int)r.count
 MANTA_TASK(tm_results)
 {
     FILL(r1);
@@ -60,8 +65,10 @@ MANTA_TASK(tm_every)
             joined.data[i] += parts.items[i].data[k] * scale.x;
         total.data[0] += joined.data[i];
     }
-    for (size_t i = 0; i < bias.count; i++) joined.data[parts.count + i] = bias.data[i];
-    for (size_t i = 0; i < counters.count; i++) counters.data[i]++;
+    for (size_t i = 0; i < bias.count; i++)
+        joined.data[parts.count + i] = bias.data[i];
+    for (size_t i = 0; i < counters.count; i++)
+        counters.data[i]++;
 
     // Grows twice: what is there stays.
     manta_status_t status = manta_out_resize(grown, 1);
@@ -80,8 +87,10 @@ MANTA_TASK(tm_lists)
     memset(n.data, 0, n.count * sizeof *n.data);
     n.data[0] = a.count;
     n.data[2] = b.count;
-    for (size_t i = 0; i < a.count; i++) n.data[1] += a.items[i].count;
-    for (size_t i = 0; i < b.count; i++) n.data[3] += b.items[i].count;
+    for (size_t i = 0; i < a.count; i++)
+        n.data[1] += a.items[i].count;
+    for (size_t i = 0; i < b.count; i++)
+        n.data[3] += b.items[i].count;
     return MANTA_OK;
 }
 

@@ -5,7 +5,8 @@
 
 MANTA_TASK(tm_cc_scale)
 {
-    for (double &d : v) d *= by;
+    for (double &d : v)
+        d *= by;
     return MANTA_OK;
 }
 
