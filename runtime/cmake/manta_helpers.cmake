@@ -7,8 +7,15 @@ set(MANTA_WARNINGS -Wall -Wextra -Wpedantic -Wshadow -Wpointer-arith -Wwrite-str
 # What code inside the library is compiled with; unit tests see it too.
 add_library(manta_internal INTERFACE)
 target_include_directories(manta_internal INTERFACE ${PROJECT_SOURCE_DIR}/include
+                                                    ${PROJECT_SOURCE_DIR}
                                                     ${PROJECT_SOURCE_DIR}/runtime)
-target_compile_definitions(manta_internal INTERFACE _GNU_SOURCE MTI_ASSERT_LEVEL=${MANTA_ASSERT})
+# _GNU_SOURCE= and not =1, so that a file may say "#define _GNU_SOURCE" itself; g++ has it anyway.
+target_compile_definitions(manta_internal INTERFACE MANTA_ASSERT=${MANTA_ASSERT}
+                           $<$<COMPILE_LANGUAGE:C>:_GNU_SOURCE=>)
+
+# The public headers without the library, for tests that bring their own manta_submit() and so on.
+add_library(manta_headers INTERFACE)
+target_include_directories(manta_headers INTERFACE ${PROJECT_SOURCE_DIR}/include)
 
 # manta_module(<name> [SOURCES file.c ...] [DEPENDS module ...] [LIBS target ...])
 #
@@ -59,7 +66,7 @@ set(MANTA_TEST_ENV
 
 # manta_test([NAME] <folder/.../name> [SOURCES file ...] [LABELS label ...] [TIMEOUT seconds]
 #            [LIBS target ...] [ARGS arg ...] [ENV VAR=value ...] [DEFINES ...] [C_STD n] [CXX_STD n]
-#            [LINK manta|manta_testing] [NO_MAIN] [SERIAL])
+#            [LINK manta|manta_testing|manta_headers] [NO_MAIN] [SERIAL])
 #
 # One test program, by the name of its file under tests/. Everything else has a default:
 # SOURCES  <name>.cc, or <name>.c, which then has its own main; .cc files get GoogleTest's
@@ -67,7 +74,7 @@ set(MANTA_TEST_ENV
 # LABELS   the first folder.
 # LINK     manta_testing, with the internals visible, for unit/ and fault/; else manta, with
 #          nothing but the public headers in sight.
-# DEFINES  besides MANTA_TEST_FIXTURES, the path of tests/fixtures as a string.
+# DEFINES  besides MANTA_SOURCE_DIR, a string; fixtures lie in its tests/fixtures.
 # TIMEOUT  60 s, five times that under a sanitizer. SERIAL: nothing else runs beside it.
 function(manta_test)
     set(args ${ARGN})
@@ -116,9 +123,9 @@ function(manta_test)
         endif()
     endforeach()
     target_compile_options(${target} PRIVATE ${MANTA_WARNINGS})
+    target_include_directories(${target} PRIVATE ${PROJECT_SOURCE_DIR}/tests)
     target_compile_definitions(${target} PRIVATE
-                               MANTA_TEST_FIXTURES="${PROJECT_SOURCE_DIR}/tests/fixtures"
-                               ${arg_DEFINES})
+                               MANTA_SOURCE_DIR="${PROJECT_SOURCE_DIR}" ${arg_DEFINES})
     target_link_libraries(${target} PRIVATE ${arg_LINK} Threads::Threads ${arg_LIBS})
     if(arg_SOURCES MATCHES "\\.cc")
         target_link_libraries(${target} PRIVATE GTest::gmock GTest::gtest)

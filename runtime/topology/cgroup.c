@@ -4,10 +4,6 @@
 // those hierarchies are mounted and which group a mount shows as its root (in a container that is
 // often not the hierarchy's). A quota binds everything below it, so each level from the process's
 // group up to the mount's root is read, and the tightest one counts.
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE // getline, strtok_r, strdup
-#endif
-
 #include "topology/topology_impl.h"
 
 #include <limits.h>

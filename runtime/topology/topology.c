@@ -1,30 +1,13 @@
 // The snapshot: hwloc's tree made flat once, and the queries over it.
 #include "topology/topology_impl.h"
 
+#include "base/alloc.h"
 #include "base/status.h"
 
-#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-// ---- Memory --------------------------------------------------------------------------------------
-
-static void *topology_alloc(const manta_allocator_t *allocator, size_t size_bytes)
-{
-    if (allocator->alloc)
-        return allocator->alloc(allocator->user, size_bytes, _Alignof(max_align_t));
-    return malloc(size_bytes);
-}
-
-static void topology_free(const manta_allocator_t *allocator, void *ptr, size_t size_bytes)
-{
-    if (allocator->free)
-        allocator->free(allocator->user, ptr, size_bytes);
-    else
-        free(ptr);
-}
 
 // ---- Making it flat ------------------------------------------------------------------------------
 
@@ -48,10 +31,9 @@ static mti_topology_t *topology_alloc_block(const manta_allocator_t *allocator,
     size_t size_bytes = sizeof(mti_topology_t) + nodes * sizeof(mti_node_t) +
                         pus * (sizeof(mti_core_t) + 2 * sizeof(int)) + model_bytes + source_bytes;
 
-    char *block = topology_alloc(allocator, size_bytes);
-    if (!block) return NULL;
-    memset(block, 0, size_bytes);
-    mti_topology_t *topology = (mti_topology_t *)block;
+    mti_topology_t *topology =
+        mti_alloc_zeroed(allocator, size_bytes, _Alignof(struct mti_topology));
+    if (!topology) return NULL;
     // From the strictest alignment to the least.
     topology->cores = (mti_core_t *)(topology + 1);
     topology->nodes = (mti_node_t *)(topology->cores + pus);
@@ -320,6 +302,11 @@ manta_status_t mti_topology_create(const mti_topology_options_t *options,
         goto fail;
     }
     topology_add_cores(topology, usable);
+    if (topology->core_count == 0) { // a file whose sets name processors that it doesn't describe
+        status =
+            mti_fail(MANTA_ERR_INVALID_ARGUMENT, "no processor of %s may be used", machine.source);
+        goto fail;
+    }
     topology_add_memory_nodes(topology, usable);
     topology_fill_nodes(topology);
     topology->binds_memory = topology_may_bind_memory(topology);
@@ -330,6 +317,7 @@ manta_status_t mti_topology_create(const mti_topology_options_t *options,
     return MANTA_OK;
 
 fail:
+    if (topology) mti_free(&options->allocator, topology, topology->block_size_bytes);
     hwloc_bitmap_free(mask);
     hwloc_bitmap_free(usable);
     hwloc_topology_destroy(machine.hwloc);
@@ -342,7 +330,7 @@ void mti_topology_destroy(mti_topology_t *topology)
     hwloc_bitmap_free(topology->original_mask);
     hwloc_topology_destroy(topology->hwloc);
     manta_allocator_t allocator = topology->allocator;
-    topology_free(&allocator, topology, topology->block_size_bytes);
+    mti_free(&allocator, topology, topology->block_size_bytes);
 }
 
 // ---- Queries -------------------------------------------------------------------------------------
@@ -475,7 +463,10 @@ int mti_topology_format(const mti_topology_t *topology, char *buffer, size_t siz
     for (int i = 0; i < topology->node_count; i++)
         memory_bytes += topology->nodes[i].memory_bytes;
 
-    if (*topology->model) topology_write(&text, "%s: ", topology->model);
+    int model_length = (int)strlen(topology->model); // cpuid pads it with blanks
+    while (model_length > 0 && topology->model[model_length - 1] == ' ')
+        model_length--;
+    if (model_length > 0) topology_write(&text, "%.*s: ", model_length, topology->model);
     topology_write(&text, "%d package%s", topology->package_count,
                    topology->package_count == 1 ? "" : "s");
     topology_write_count(&text, topology->node_count, "NUMA node");

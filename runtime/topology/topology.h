@@ -22,7 +22,8 @@ typedef struct mti_topology mti_topology_t;
 
 // At most one of |xml_path| and |synthetic|. With neither, HWLOC_SYNTHETIC and HWLOC_XMLFILE of the
 // environment are looked at, in hwloc's order, and then this machine. Strings are borrowed for the
-// call. All zero is a good default.
+// call. All zero is a good default. Files are trusted as far as hwloc trusts them: most damage is
+// an error, but there are sets that contradict each other on which hwloc itself crashes (2.9.0).
 typedef struct mti_topology_options {
     const char *xml_path;
     const char *synthetic;

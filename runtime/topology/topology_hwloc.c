@@ -10,6 +10,14 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#if __has_include(<sys/single_threaded.h>)
+#include <sys/single_threaded.h>
+#else
+#define __libc_single_threaded 0
+#endif
+
+#include <hwloc/plugins.h> // hwloc_hide_errors
+
 // Processors beyond this are a typo, not a machine; hwloc bitmaps take memory up to the highest bit.
 #define CPUSET_MAX_INDEX (1 << 16)
 
@@ -25,6 +33,19 @@ static const char machine_this[] = "this machine";
 static void machine_load_plugins(void)
 {
     if (hwloc_topology_init(&machine_keep_plugins) != 0) machine_keep_plugins = NULL;
+}
+
+// hwloc writes a page to stderr about XML whose objects don't fit together, unless HWLOC_HIDE_ERRORS
+// says 2 when it first looks. The variable is there only for that look, and only while no other
+// thread can be inside getenv; otherwise the page stays. The machine itself is never read from here,
+// so what hwloc has to say about a broken BIOS still comes through until a file has been read.
+static void machine_hide_errors(void)
+{
+    static const char name[] = "HWLOC_HIDE_ERRORS";
+    if (!__libc_single_threaded || getenv(name)) return;
+    if (setenv(name, "2", 1) != 0) return;
+    hwloc_hide_errors();
+    unsetenv(name);
 }
 
 static bool cpuset_parse_number(const char **text, int *out_value)
@@ -70,6 +91,7 @@ static manta_status_t machine_set_xml(hwloc_topology_t hwloc, const char *path)
         if (S_ISDIR(info.st_mode))
             return mti_fail(MANTA_ERR_IO, "topology file \"%s\": %s", path, strerror(EISDIR));
     }
+    machine_hide_errors();
     if (hwloc_topology_set_xml(hwloc, path) != 0)
         return mti_fail(MANTA_ERR_INVALID_ARGUMENT, "topology file \"%s\" is not hwloc XML", path);
     return MANTA_OK;

@@ -11,7 +11,10 @@
 #include <numeric>
 #include <set>
 #include <string>
+#include <thread>
 #include <vector>
+
+#include <sys/single_threaded.h>
 
 using testing::ElementsAre;
 using testing::HasSubstr;
@@ -115,13 +118,14 @@ void ExpectSoundStealOrder(const mti_topology_t *topology)
     }
 }
 
-manta_status_t CreateFails(const mti_topology_options_t &options)
+manta_status_t CreateFails(const mti_topology_options_t &options, bool quiet = true)
 {
     mti_topology_t *const untouched = reinterpret_cast<mti_topology_t *>(0x10);
     mti_topology_t *topology = untouched;
     testing::internal::CaptureStderr();
     manta_status_t status = mti_topology_create(&options, &topology);
-    EXPECT_EQ(testing::internal::GetCapturedStderr(), "") << "hwloc talks to the user's terminal";
+    std::string printed = testing::internal::GetCapturedStderr();
+    EXPECT_TRUE(!quiet || printed.empty()) << "hwloc talks to the user's terminal: " << printed;
     EXPECT_EQ(topology, untouched) << "an output written on failure";
     return status;
 }
@@ -132,6 +136,7 @@ class TopologyTest : public testing::Test
     ScopedEnvironment xml_{"HWLOC_XMLFILE", nullptr};
     ScopedEnvironment synthetic_{"HWLOC_SYNTHETIC", nullptr};
     ScopedEnvironment this_system_{"HWLOC_THISSYSTEM", nullptr};
+    ScopedEnvironment hide_errors_{"HWLOC_HIDE_ERRORS", nullptr};
 };
 
 } // namespace
@@ -456,6 +461,39 @@ TEST_F(TopologyTest, FileThatIsNoMachineIsRefused)
     std::remove(path.c_str());
 }
 
+namespace
+{
+std::string Replaced(std::string text, const std::string &from, const std::string &to)
+{
+    size_t at = text.find(from);
+    EXPECT_NE(at, std::string::npos) << from;
+    return at == std::string::npos ? text : text.replace(at, from.size(), to);
+}
+} // namespace
+
+TEST_F(TopologyTest, FileWhosePartsDoNotFitIsRefusedQuietly)
+{
+    // With more threads about, the environment can't be touched and hwloc is not told to be quiet.
+    bool quiet = __libc_single_threaded;
+    std::ifstream whole_file(FixturePath("hybrid-2p4e.xml"));
+    std::string whole((std::istreambuf_iterator<char>(whole_file)), {});
+    std::string path = testing::TempDir() + "manta_odd_machine.xml";
+    size_t node = whole.find("<object type=\"NUMANode\"");
+    ASSERT_NE(node, std::string::npos);
+    std::string no_node = whole;
+    no_node.erase(node, no_node.find("/>", node) + 2 - node);
+    for (const std::string &text :
+         {no_node, Replaced(whole, "allowed_cpuset=\"0x000000ff\"", "allowed_cpuset=\"0x0\"")}) {
+        std::ofstream(path) << text;
+        mti_topology_options_t options = {};
+        options.xml_path = path.c_str();
+        EXPECT_EQ(CreateFails(options, quiet), MANTA_ERR_INVALID_ARGUMENT);
+        EXPECT_THAT(manta_error_message(), HasSubstr(path));
+    }
+    std::remove(path.c_str());
+    EXPECT_EQ(std::getenv("HWLOC_HIDE_ERRORS"), nullptr) << "the user's environment was changed";
+}
+
 TEST_F(TopologyTest, SyntheticStringThatIsNoMachineIsRefused)
 {
     for (const char *text : {"", "foo", "pack:2 core:x", "pack:0 pu:1", "numa:2 core:2", "pu:-1",
@@ -542,6 +580,22 @@ TEST_F(TopologyTest, NoOptionsAreDefaults)
     EXPECT_TRUE(mti_topology_is_this_machine(topology));
     mti_topology_destroy(topology);
     mti_topology_destroy(nullptr);
+}
+
+TEST_F(TopologyTest, SeveralThreadsMayCreateAtOnce)
+{
+    std::vector<std::thread> threads;
+    for (int i = 0; i < 4; i++) {
+        threads.emplace_back([i] {
+            for (int round = 0; round < 3; round++) {
+                Topology topology = i % 2 ? MakeTopology({}) : MakeSynthetic("pack:2 core:2 pu:2");
+                ASSERT_TRUE(topology);
+                EXPECT_EQ(mti_topology_is_this_machine(topology.get()), i % 2 != 0);
+            }
+        });
+    }
+    for (std::thread &thread : threads)
+        thread.join();
 }
 
 // ---- Words and memory ----------------------------------------------------------------------------

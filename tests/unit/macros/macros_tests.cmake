@@ -1,0 +1,21 @@
+# The macros over a fake of the library; and, once there is one, over the library itself.
+
+set(macros ${CMAKE_CURRENT_SOURCE_DIR}/unit/macros)
+set(macros_sources ${macros}/macros_test.cc ${macros}/tasks_c.c ${macros}/tasks_cc.cc
+                   ${macros}/in_c.c)
+set(macros_fake ${macros_sources} ${macros}/calls_test.cc ${macros}/fake_runtime.cc)
+
+manta_test(unit/macros/macros_test LINK manta_internal SOURCES ${macros_fake})
+manta_test(unit/macros/macros_cxx20_test LINK manta_internal SOURCES ${macros_fake} CXX_STD 20
+           DEFINES MANTA_NO_SYSTEM_HEADER)
+if(TARGET manta_core)
+    manta_test(integration/macros_test SOURCES ${macros_sources})
+endif()
+
+find_program(MANTA_LINT_CLANG clang)
+find_program(MANTA_LINT_CLANGXX clang++)
+set(compilers ${CMAKE_C_COMPILER} ${CMAKE_CXX_COMPILER})
+if(MANTA_LINT_CLANG AND MANTA_LINT_CLANGXX AND NOT CMAKE_C_COMPILER_ID MATCHES Clang)
+    list(APPEND compilers ${MANTA_LINT_CLANG} ${MANTA_LINT_CLANGXX})
+endif()
+manta_script_test(unit/macros/quiet COMMAND sh ${macros}/quiet.sh ${PROJECT_SOURCE_DIR} ${compilers})
