@@ -65,7 +65,8 @@ manta_status_t manta_ref_size(manta_ref_t ref, size_t *out_size_bytes)
     mti_object_t *object = look(ref, &thread, &ctx, &status);
     if (!object) return status;
     uint64_t head;
-    bool known = mti_object_is_closed(object, &head) || mti_object_kind(object) == MTI_OBJECT_CREATED;
+    bool known =
+        mti_object_is_closed(object, &head) || mti_object_kind(object) == MTI_OBJECT_CREATED;
     status = known ? mti_object_status(object, head) : MANTA_NOT_READY;
     if (status == MANTA_NOT_READY && known) status = MANTA_OK; // created, not sealed
     if (status == MANTA_OK) *out_size_bytes = mti_object_size(object);
@@ -94,12 +95,12 @@ static manta_error_t *chain_error(mti_object_t *object, uint64_t head)
         mti_object_t *at = links[i];
         if (!at->u.fail.cause) continue;
         char text[128];
-        snprintf(text, sizeof text, "argument %llu failed", (unsigned long long)mti_object_size(at));
+        snprintf(text, sizeof text, "argument %llu failed",
+                 (unsigned long long)mti_object_size(at));
         bool is_task = at->producer && mti_record_at(at->producer)->def;
-        manta_error_t *error =
-            mti_error_create(manta_error_code(root), MANTA_SCOPE_TASK,
-                             is_task ? mti_record_at(at->producer)->def->name : "promise", "", 0, text,
-                             cause);
+        manta_error_t *error = mti_error_create(
+            manta_error_code(root), MANTA_SCOPE_TASK,
+            is_task ? mti_record_at(at->producer)->def->name : "promise", "", 0, text, cause);
         manta_error_release(cause);
         cause = error;
     }
@@ -130,7 +131,8 @@ void manta_ref_print_error(manta_ref_t ref, FILE *file)
         return;
     }
     const manta_error_t *root = error;
-    while (manta_error_cause(root)) root = manta_error_cause(root);
+    while (manta_error_cause(root))
+        root = manta_error_cause(root);
     manta_status_t code = manta_error_code(root);
     fprintf(file, "%s", manta_status_name(code));
     if (code >= MANTA_ERR_USER) fprintf(file, " + %d", code - MANTA_ERR_USER);
@@ -144,7 +146,8 @@ void manta_ref_print_error(manta_ref_t ref, FILE *file)
         links[n++] = at;
     }
     for (size_t i = n; i-- > 0;) {
-        fprintf(file, "  then task %s: %s\n", manta_error_task(links[i]), manta_error_text(links[i]));
+        fprintf(file, "  then task %s: %s\n", manta_error_task(links[i]),
+                manta_error_text(links[i]));
     }
     manta_error_release(error);
 }

@@ -18,7 +18,8 @@ static mti_runtime_t *resolve(manta_runtime_t handle)
 manta_status_t manta_runtime_create(const manta_runtime_options_t *options,
                                     manta_runtime_t *out_runtime)
 {
-    if (!out_runtime) return mti_fail(MANTA_ERR_INVALID_ARGUMENT, "runtime_create: no room for the handle");
+    if (!out_runtime)
+        return mti_fail(MANTA_ERR_INVALID_ARGUMENT, "runtime_create: no room for the handle");
     mti_runtime_t *rt;
     manta_status_t status = mti_runtime_create(options, &rt);
     if (status == MANTA_OK) *out_runtime = mti_runtime_handle(rt);
@@ -75,7 +76,8 @@ manta_status_t manta_runtime_shutdown(manta_runtime_t runtime, manta_shutdown_mo
                                       int64_t timeout_ns)
 {
     mti_runtime_t *rt = resolve(runtime);
-    return rt ? mti_runtime_shutdown(mti_runtime_handle(rt), mode, timeout_ns) : MANTA_ERR_STALE_REF;
+    return rt ? mti_runtime_shutdown(mti_runtime_handle(rt), mode, timeout_ns)
+              : MANTA_ERR_STALE_REF;
 }
 
 manta_status_t manta_shutdown(int64_t timeout_ns)

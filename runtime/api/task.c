@@ -6,7 +6,7 @@ manta_status_t manta_submit(const manta_task_desc_t *desc, manta_ref_t *out_resu
 {
     if (!desc || !desc->task || (result_count && !out_results)) {
         return mti_fail(MANTA_ERR_INVALID_ARGUMENT, "submit: no %s",
-                        !desc          ? "descriptor"
+                        !desc         ? "descriptor"
                         : !desc->task ? "task definition"
                                       : "room for the results");
     }
@@ -14,8 +14,9 @@ manta_status_t manta_submit(const manta_task_desc_t *desc, manta_ref_t *out_resu
                            result_count, false);
 }
 
-void manta_submit_call(manta_task_def_t *task, const manta_task_options_t *options, const void *args,
-                       size_t args_bytes, manta_ref_t *out_results, size_t result_count)
+void manta_submit_call(manta_task_def_t *task, const manta_task_options_t *options,
+                       const void *args, size_t args_bytes, manta_ref_t *out_results,
+                       size_t result_count)
 {
     (void)mti_task_submit(task, options, args, args_bytes, out_results, result_count, true);
 }

@@ -10,13 +10,14 @@ manta_status_t manta_fail(manta_task_t *task, manta_status_t code, const char *f
     va_start(args, format);
     if (format) vsnprintf(text, sizeof text, format, args);
     va_end(args);
-    if (code == MANTA_OK) code = MANTA_ERR_INVALID_ARGUMENT; // failing with OK is a mistake, not a success
+    if (code == MANTA_OK)
+        code = MANTA_ERR_INVALID_ARGUMENT; // failing with OK is a mistake, not a success
     if (!task) return mti_fail(code, "%s", text);
     char place[32];
     int seat = mti_atomic_i32_load_relaxed(&task->ctx->sched.seat);
     snprintf(place, sizeof place, seat >= 0 ? "worker %d" : "thread outside the workers", seat);
-    manta_error_t *error = mti_error_create(code, MANTA_SCOPE_TASK, mti_record_name(task->record), place,
-                                            0, text, NULL);
+    manta_error_t *error = mti_error_create(code, MANTA_SCOPE_TASK, mti_record_name(task->record),
+                                            place, 0, text, NULL);
     if (task->error) manta_error_release(task->error);
     task->error = error;
     return code;
@@ -52,9 +53,7 @@ manta_status_t manta_forward(manta_task_t *task, manta_ref_t ref)
         mti_object_release(task->ctx, object, MTI_COUNT_INTERNAL);
     } else {
         if (task->forward.id) {
-            mti_object_release(task->ctx,
-                               &mti_table_slot(mti_ref_slot(task->forward))->object,
-                               MTI_COUNT_INTERNAL);
+            mti_object_release(task->ctx, mti_object_held(task->forward), MTI_COUNT_INTERNAL);
         }
         task->forward = ref;
     }
@@ -65,7 +64,8 @@ manta_status_t manta_forward(manta_task_t *task, manta_ref_t ref)
 manta_status_t manta_out_resize_bytes(manta_task_t *task, uint32_t out_index, size_t size_bytes,
                                       manta_buffer_t *out_buffer)
 {
-    if (!task || !out_buffer) return mti_fail(MANTA_ERR_INVALID_ARGUMENT, "out_resize: no task or buffer");
+    if (!task || !out_buffer)
+        return mti_fail(MANTA_ERR_INVALID_ARGUMENT, "out_resize: no task or buffer");
     const manta_task_def_t *def = task->record->def;
     uint32_t outs = 0, results = 0, buffers = 0;
     const manta_param_t *param = NULL;
@@ -87,10 +87,11 @@ manta_status_t manta_out_resize_bytes(manta_task_t *task, uint32_t out_index, si
     mti_object_t before = *object; // storage is a value here: only this thread looks at it
     size_t kept = mti_object_size(object) < size_bytes ? mti_object_size(object) : size_bytes;
     mti_storage_t storage = mti_object_storage(object);
-    bool in_place = storage == MTI_STORAGE_INLINE
-                        ? size_bytes <= MTI_INLINE_BYTES
-                        : storage == MTI_STORAGE_HEAP && size_bytes > MTI_INLINE_BYTES &&
-                              mti_heap_usable(size_bytes) == mti_heap_usable(mti_object_size(object));
+    bool in_place =
+        storage == MTI_STORAGE_INLINE
+            ? size_bytes <= MTI_INLINE_BYTES
+            : storage == MTI_STORAGE_HEAP && size_bytes > MTI_INLINE_BYTES &&
+                  mti_heap_usable(size_bytes) == mti_heap_usable(mti_object_size(object));
     if (in_place) {
         mti_object_set(object, mti_object_kind(object), storage, size_bytes);
     } else {
@@ -113,7 +114,10 @@ bool manta_cancelled(const manta_task_t *task)
                     mti_atomic_u32_load_relaxed(&task->ctx->rt->cancelling));
 }
 
-size_t manta_task_index(const manta_task_t *task) { return task ? task->index : 0; }
+size_t manta_task_index(const manta_task_t *task)
+{
+    return task ? task->index : 0;
+}
 
 int manta_attempt(const manta_task_t *task)
 {

@@ -11,11 +11,11 @@
 enum { GRAIN_MAX = 64, PIECES_PER_WORKER = 8, NOBODY = 0xffff };
 
 typedef struct bulk {
-    manta_task_t run;       // of the range task; completed by the last piece
+    manta_task_t run; // of the range task; completed by the last piece
     manta_buffer_t *buffers;
-    unsigned char *array;   // of argument images, NULL: a range
+    unsigned char *array; // of argument images, NULL: a range
     size_t args_bytes, count, grain, total_bytes;
-    mti_atomic_u64_t left;  // indices that are not done
+    mti_atomic_u64_t left;   // indices that are not done
     mti_atomic_i32_t status; // of the first failure; the rest is skipped
     mti_atomic_ptr_t error;  // its manta_error_t *
 } bulk_t;
@@ -28,11 +28,12 @@ typedef struct piece {
 static manta_status_t piece_invoke(const manta_call_t *call);
 
 static const manta_param_t piece_params[] = {
-    {"piece", "piece_t", MANTA_PARAM_VAL, MANTA_DTYPE(MANTA_OPAQUE, sizeof(piece_t)), sizeof(piece_t),
-     sizeof(void *), 0},
+    {"piece", "piece_t", MANTA_PARAM_VAL, MANTA_DTYPE(MANTA_OPAQUE, sizeof(piece_t)),
+     sizeof(piece_t), sizeof(void *), 0},
 };
 static const manta_variant_t piece_variant = {piece_invoke, NULL};
-static manta_task_def_t piece_def = {"range", piece_params, 1, sizeof(piece_t), &piece_variant, NULL, 0};
+static manta_task_def_t piece_def = {"range",        piece_params, 1, sizeof(piece_t),
+                                     &piece_variant, NULL,         0};
 
 static void bulk_failed(bulk_t *bulk, manta_task_t *run, manta_status_t status)
 {
@@ -123,7 +124,8 @@ bool mti_bulk_run(manta_task_t *run, size_t buffer_count)
                      .left = {info->count}};
     bulk->run.buffers = bulk->buffers;
     if (buffers_bytes) memcpy(bulk->buffers, run->buffers, buffers_bytes);
-    for (size_t i = 0; i < buffer_count; i++) { // lists point to buffers further on in the same array
+    for (size_t i = 0; i < buffer_count;
+         i++) { // lists point to buffers further on in the same array
         manta_buffer_t *items = bulk->buffers[i].data;
         if (items >= run->buffers && items < run->buffers + buffer_count) {
             bulk->buffers[i].data = bulk->buffers + (items - run->buffers);
@@ -131,8 +133,8 @@ bool mti_bulk_run(manta_task_t *run, size_t buffer_count)
     }
     // No thread runs "the" range: one that ran a piece may well wait for all of it later.
     uint64_t claim = mti_atomic_u64_load_relaxed(&t->claim);
-    while (!mti_atomic_u64_cas_acq_rel(&t->claim, &claim,
-                                       (claim & ~((uint64_t)0xffff << 16)) | (uint64_t)NOBODY << 16)) {
+    while (!mti_atomic_u64_cas_acq_rel(
+        &t->claim, &claim, (claim & ~((uint64_t)0xffff << 16)) | (uint64_t)NOBODY << 16)) {
     }
     piece_t all = {bulk, 0, info->count};
     if (info->count == 0 ||
@@ -155,8 +157,8 @@ manta_ref_t mti_bulk_submit(manta_task_def_t *def, const manta_task_options_t *o
         manta_param_kind_t kind = def->params[i].kind;
         bool is_ref = kind == MANTA_PARAM_IN || kind == MANTA_PARAM_IN_LIST;
         if (kind == MANTA_PARAM_OUT || kind == MANTA_PARAM_INOUT || (is_array && is_ref)) {
-            return mti_ref_error(mti_fail(MANTA_ERR_INVALID_ARGUMENT,
-                                          "task %s, argument %s: %s", def->name, def->params[i].name,
+            return mti_ref_error(mti_fail(MANTA_ERR_INVALID_ARGUMENT, "task %s, argument %s: %s",
+                                          def->name, def->params[i].name,
                                           is_array && is_ref ? "no refs in an array of arguments"
                                                              : "a range has no results"));
         }

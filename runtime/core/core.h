@@ -25,12 +25,12 @@ typedef struct mti_record mti_record_t;
 // State of a record, in the low byte of |claim|; the CAS away from QUEUED is what decides between
 // deques, waiters, cancel and failing arguments.
 typedef enum mti_task_state {
-    MTI_TASK_NONE = 0,    // no task: an object of another kind, or a free slot
-    MTI_TASK_QUEUED,      // waits for arguments (deps > 0) or is in a queue (deps == 0)
-    MTI_TASK_RUNNING,     // claimed by the thread that |claim| names
-    MTI_TASK_CANCELLING,  // will never run; somebody is failing its results
-    MTI_TASK_CANCELLED,   // results failed; links into arguments may be left
-    MTI_TASK_FORWARDED,   // the body is done, the result waits for another ref
+    MTI_TASK_NONE = 0,   // no task: an object of another kind, or a free slot
+    MTI_TASK_QUEUED,     // waits for arguments (deps > 0) or is in a queue (deps == 0)
+    MTI_TASK_RUNNING,    // claimed by the thread that |claim| names
+    MTI_TASK_CANCELLING, // will never run; somebody is failing its results
+    MTI_TASK_CANCELLED,  // results failed; links into arguments may be left
+    MTI_TASK_FORWARDED,  // the body is done, the result waits for another ref
     MTI_TASK_DONE,
 } mti_task_state_t;
 
@@ -44,8 +44,14 @@ static inline mti_task_state_t mti_claim_state(uint64_t claim)
 {
     return (mti_task_state_t)(claim & 0xff);
 }
-static inline uint32_t mti_claim_ctx(uint64_t claim) { return (uint32_t)(claim >> 16) & 0xffff; }
-static inline uint32_t mti_claim_gen(uint64_t claim) { return (uint32_t)(claim >> 32); }
+static inline uint32_t mti_claim_ctx(uint64_t claim)
+{
+    return (uint32_t)(claim >> 16) & 0xffff;
+}
+static inline uint32_t mti_claim_gen(uint64_t claim)
+{
+    return (uint32_t)(claim >> 32);
+}
 
 enum {
     MTI_RECORD_INLINE = 64, // bytes for the argument image and the links
@@ -53,7 +59,7 @@ enum {
     MTI_MAX_RESULTS = 3000,
 };
 
-enum { // mti_record_t.flags
+enum {                            // mti_record_t.flags
     MTI_RECORD_OVERFLOW = 1 << 0, // |args| is a block of its own
     MTI_RECORD_WIDE = 1 << 1,     // more than one CPU
     MTI_RECORD_ELASTIC = 1 << 2,  // less than one CPU
@@ -107,7 +113,7 @@ static_assert(offsetof(mti_record_t, inline_args) == 128, "links are found by th
 
 static inline mti_record_t *mti_record_at(uint32_t slot)
 {
-    return (mti_record_t *)(void *)mti_table_slot(slot);
+    return (mti_record_t *)(void *)mti_table_live_slot(slot);
 }
 static inline mti_record_t *mti_record_of(mti_object_t *object)
 {
@@ -119,7 +125,7 @@ static inline mti_record_t *mti_record_of(mti_object_t *object)
 typedef enum mti_link_kind {
     MTI_LINK_INLINE = 0, // a uint64_t in a record's |inline_args|; the record is found by its line
     MTI_LINK_FAR,        // an mti_far_link_t in an overflow block
-    MTI_LINK_FORWARD,    // like INLINE: the slot's object, of a task or a promise, becomes the object
+    MTI_LINK_FORWARD, // like INLINE: the slot's object, of a task or a promise, becomes the object
 } mti_link_kind_t;
 
 typedef struct mti_far_link {
@@ -155,7 +161,8 @@ struct mti_ctx {
     // Id of the object that this thread sleeps for without a timeout, 0: none. Read by who looks for
     // deadlocks.
     mti_atomic_u64_t waiting_on;
-    mti_atomic_u32_t wait_word; // this thread sleeps on it in a wait; set to 1 to make it look again
+    mti_atomic_u32_t
+        wait_word;       // this thread sleeps on it in a wait; set to 1 to make it look again
     mti_ctx_t *next_all; // guarded by the runtime's lock
     bool is_free;        // guarded by the runtime's lock; its thread ended
 };
@@ -169,8 +176,8 @@ typedef struct mti_scope_entry {
 struct mti_thread {
     // 1 while inside a short call that touches runtimes; shutdown waits for 0 (mti_thread_quiesce).
     mti_atomic_u32_t in_api;
-    mti_ctx_t *ctx;          // where calls without a runtime go; valid while |epoch| is current
-    uint32_t epoch;          // of the default runtime that |ctx| belongs to; 0: a runtime's own thread
+    mti_ctx_t *ctx; // where calls without a runtime go; valid while |epoch| is current
+    uint32_t epoch; // of the default runtime that |ctx| belongs to; 0: a runtime's own thread
     struct manta_task *task; // innermost running body
     bool in_callback;
     manta_status_t status; // why mti_ctx_slow gave NULL
@@ -178,7 +185,7 @@ struct mti_thread {
     mti_scope_entry_t *scopes;
     size_t scope_count, scope_capacity, scope_base;
     size_t scope_mark; // 1 + bottom of the innermost scope; 0: no scope, refs are the user's alone
-    struct { // contexts of this thread, by runtime
+    struct {           // contexts of this thread, by runtime
         mti_ctx_t *ctx;
         uint64_t runtime_id;
     } ctxs[8];
@@ -259,9 +266,9 @@ struct mti_runtime {
     mti_ctx_t *ctxs; // guarded by lock; all that were ever made
     // Work that is open but has no task: promises, created objects. Drain does not wait for it.
     _Alignas(MTI_LINE_BYTES) mti_atomic_u32_t drainers; // threads in a drain
-    mti_atomic_u32_t drain_word;                        // they sleep on it; bumped when all is complete
-    mti_atomic_u32_t waiters;                           // threads of the user's inside a wait
-    mti_mutex_t shutdown_lock; // held by whoever shuts down
+    mti_atomic_u32_t drain_word; // they sleep on it; bumped when all is complete
+    mti_atomic_u32_t waiters;    // threads of the user's inside a wait
+    mti_mutex_t shutdown_lock;   // held by whoever shuts down
 };
 
 // The runtime with that index, whatever its state. Memory of runtimes is never freed.
@@ -307,8 +314,9 @@ static inline mti_ctx_t *mti_ctx_current(mti_thread_t *thread)
 static inline mti_ctx_t *mti_ctx_for(mti_thread_t *thread, const mti_object_t *object)
 {
     mti_ctx_t *ctx = thread->ctx;
-    if (MTI_LIKELY(ctx != NULL) && MTI_LIKELY(thread->epoch == 0 || thread->epoch ==
-            mti_atomic_u32_load_relaxed(&mti_default_epoch)) &&
+    if (MTI_LIKELY(ctx != NULL) &&
+        MTI_LIKELY(thread->epoch == 0 ||
+                   thread->epoch == mti_atomic_u32_load_relaxed(&mti_default_epoch)) &&
         MTI_LIKELY(ctx->rt->index == object->runtime)) {
         return ctx;
     }
@@ -352,7 +360,8 @@ static inline void mti_scope_add(mti_thread_t *thread, mti_object_t *object, man
     mti_atomic_u32_store_relaxed(&object->scope_hint, (uint32_t)at + 1);
 }
 // The entry of |ref| in this context's scopes, NULL if it is in none.
-mti_scope_entry_t *mti_scope_find(mti_thread_t *thread, const mti_object_t *object, manta_ref_t ref);
+mti_scope_entry_t *mti_scope_find(mti_thread_t *thread, const mti_object_t *object,
+                                  manta_ref_t ref);
 // Releases everything above |mark|.
 void mti_scope_unwind(mti_thread_t *thread, size_t mark);
 
@@ -405,9 +414,9 @@ static inline bool mti_task_claim(mti_ctx_t *ctx, mti_record_t *t, uint32_t gen)
     uint64_t queued = mti_claim_make(gen, 0, MTI_TASK_QUEUED);
     // acquire: the submitter's stores; release: nothing
     return mti_atomic_u64_load_relaxed(&t->claim) == queued &&
-           mti_atomic_u64_cas_acq_rel(&t->claim, &queued,
-                                      mti_claim_make(gen, (uint32_t)ctx->sched.index,
-                                                     MTI_TASK_RUNNING));
+           mti_atomic_u64_cas_acq_rel(
+               &t->claim, &queued,
+               mti_claim_make(gen, (uint32_t)ctx->sched.index, MTI_TASK_RUNNING));
 }
 // Fails a queued task that the caller moved to CANCELLING: closes its results with |error| (taken).
 void mti_task_fail_queued(mti_ctx_t *ctx, mti_record_t *t, manta_error_t *error,
@@ -464,6 +473,8 @@ struct mti_watcher {
     void (*fire)(mti_ctx_t *ctx, mti_watcher_t *watcher, uint64_t head);
     bool locked;
 };
+// Once per process, before anything else of this.
+void mti_watch_init(void);
 // Adds |watcher|; false: the object is closed, nothing was added.
 bool mti_watch_add(mti_watcher_t *watcher, mti_object_t *object);
 // Takes it off; false: it has fired or is about to.

@@ -23,8 +23,14 @@ static void work_add(work_t *work, mti_record_t *t)
     work->last = t;
 }
 
-static uint64_t *link_cell(uint64_t word) { return (uint64_t *)(uintptr_t)(word & MTI_LINK_ADDR); }
-static mti_link_kind_t link_kind(uint64_t word) { return (mti_link_kind_t)(word >> MTI_LINK_SHIFT); }
+static uint64_t *link_cell(uint64_t word)
+{
+    return (uint64_t *)(uintptr_t)(word & MTI_LINK_ADDR);
+}
+static mti_link_kind_t link_kind(uint64_t word)
+{
+    return (mti_link_kind_t)(word >> MTI_LINK_SHIFT);
+}
 
 static mti_record_t *link_record(uint64_t word)
 {
@@ -42,7 +48,8 @@ static uint32_t link_argument(const mti_record_t *t, uint64_t word)
         mti_far_link_t *links = (mti_far_link_t *)(void *)((char *)block + block->links_offset);
         return (uint32_t)((mti_far_link_t *)(void *)link_cell(word) - links);
     }
-    return (uint32_t)((uint64_t *)(void *)(t->inline_args + MTI_RECORD_INLINE) - 1 - link_cell(word));
+    return (uint32_t)((uint64_t *)(void *)(t->inline_args + MTI_RECORD_INLINE) - 1 -
+                      link_cell(word));
 }
 
 bool mti_object_link(mti_object_t *object, uint64_t *cell, mti_link_kind_t kind)
@@ -192,7 +199,8 @@ static void fail_results(mti_ctx_t *ctx, mti_record_t *t, work_t *work)
         object->u.fail.error = (manta_error_t *)manta_error_retain(t->result.u.fail.error);
         object->u.fail.cause = t->result.u.fail.cause;
         if (object->u.fail.cause) {
-            (void)mti_atomic_u64_fetch_add_relaxed(&object->u.fail.cause->counts, MTI_COUNT_INTERNAL);
+            (void)mti_atomic_u64_fetch_add_relaxed(&object->u.fail.cause->counts,
+                                                   MTI_COUNT_INTERNAL);
         }
         mti_object_set(object, MTI_OBJECT_RESULT, MTI_STORAGE_NONE, mti_object_size(&t->result));
         (void)close_one(ctx, object, bits, work, NULL);
@@ -220,7 +228,8 @@ static bool become(mti_ctx_t *ctx, mti_object_t *object, mti_object_t *target, w
         object->u.mem.data = mti_object_data(target);
         object->u.mem.parent = target;
         object->dtype = target->dtype;
-        mti_object_set(object, mti_object_kind(object), MTI_STORAGE_PARENT, mti_object_size(target));
+        mti_object_set(object, mti_object_kind(object), MTI_STORAGE_PARENT,
+                       mti_object_size(target));
     }
     if (close_one(ctx, object, bits, work, NULL)) return true;
     // Its head is bare, so what we stored is nobody's.

@@ -5,7 +5,8 @@
 
 manta_status_t mti_stale(manta_ref_t ref)
 {
-    return mti_fail(MANTA_ERR_STALE_REF, "stale ref %llu.%u: released, of a runtime that ended, or made up",
+    return mti_fail(MANTA_ERR_STALE_REF,
+                    "stale ref %llu.%u: released, of a runtime that ended, or made up",
                     (unsigned long long)mti_ref_gen(ref), (unsigned)mti_ref_slot(ref));
 }
 

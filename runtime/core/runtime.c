@@ -14,13 +14,13 @@ enum { MAX_RUNTIMES = 256, RETAIN_BYTES = 1 << 30 };
 
 static struct {
     mti_mutex_t lock;
-    mti_thread_t *threads;                // guarded by lock
+    mti_thread_t *threads;                   // guarded by lock
     mti_atomic_ptr_t runtimes[MAX_RUNTIMES]; // memory is never freed, slots are used again
-    pthread_key_t key;                    // ends the record of a user's thread
+    pthread_key_t key;                       // ends the record of a user's thread
 } process = {.lock = MTI_MUTEX_INIT(MTI_RANK_REGISTRY)};
 
 static struct {
-    mti_mutex_t lock;   // held while it starts
+    mti_mutex_t lock;    // held while it starts
     mti_atomic_ptr_t rt; // mti_runtime_t *, NULL: none
 } the_default = {.lock = MTI_MUTEX_INIT(MTI_RANK_DEFAULT_RUNTIME)};
 
@@ -50,6 +50,7 @@ static void process_init(void)
     (void)pthread_key_create(&process.key, thread_key_end);
     (void)pthread_atfork(NULL, NULL, process_forked);
     mti_fence_init();
+    mti_watch_init();
 }
 
 // ---- threads --------------------------------------------------------------------------------------
@@ -179,7 +180,8 @@ static mti_ctx_t *ctx_of_thread(mti_thread_t *thread, mti_runtime_t *rt)
     for (size_t i = 0; i < n; i++) {
         if (thread->ctxs[i].ctx && thread->ctxs[i].runtime_id == id) return thread->ctxs[i].ctx;
         mti_runtime_t *other = mti_runtime_at((uint32_t)thread->ctxs[i].runtime_id);
-        bool stale = !thread->ctxs[i].ctx || mti_runtime_handle(other).id != thread->ctxs[i].runtime_id ||
+        bool stale = !thread->ctxs[i].ctx ||
+                     mti_runtime_handle(other).id != thread->ctxs[i].runtime_id ||
                      mti_atomic_u32_load_acquire(&other->state) >= MTI_RUNTIME_DEAD;
         if (stale) room = i;
     }
@@ -239,7 +241,10 @@ static mti_sched_ctx_t *on_ctx_create(void *user)
     return ctx ? &ctx->sched : NULL;
 }
 
-static void on_ctx_retire(mti_sched_ctx_t *ctx) { mti_ctx_retire((mti_ctx_t *)(void *)ctx); }
+static void on_ctx_retire(mti_sched_ctx_t *ctx)
+{
+    mti_ctx_retire((mti_ctx_t *)(void *)ctx);
+}
 
 static void on_thread_enter(mti_sched_ctx_t *sched_ctx)
 {
@@ -337,10 +342,8 @@ void mti_runtime_log(const mti_runtime_t *rt, manta_status_t code, const char *f
 
 void manta_runtime_options_init(manta_runtime_options_t *options)
 {
-    *options = (manta_runtime_options_t){.struct_size = sizeof *options,
-                                         .workers = MANTA_AUTO,
-                                         .bind = MANTA_AUTO,
-                                         .spin_ns = -1};
+    *options = (manta_runtime_options_t){
+        .struct_size = sizeof *options, .workers = MANTA_AUTO, .bind = MANTA_AUTO, .spin_ns = -1};
 }
 
 // A free place in the registry, taken: its state is STARTING.
@@ -400,7 +403,7 @@ static void runtime_setup(mti_runtime_t *rt, const manta_runtime_options_t *opti
     rt->allocator = options->allocator;
     rt->measure_busy = options->measure_busy;
     rt->report_leaks = options->report_leaks;
-    rt->log = options->log                                  ? options->log
+    rt->log = options->log                             ? options->log
               : log_off && strcmp(log_off, "off") == 0 ? log_nowhere
                                                        : log_to_stderr;
     rt->log_user = options->log_user;
@@ -430,9 +433,10 @@ manta_status_t mti_runtime_create(const manta_runtime_options_t *options, mti_ru
     manta_runtime_options_init(&full);
     if (options) {
         if (options->struct_size < sizeof(size_t) || options->struct_size > 4096) {
-            return mti_fail(MANTA_ERR_INVALID_ARGUMENT,
-                            "runtime options with struct_size %zu: use manta_runtime_options_init()",
-                            options->struct_size);
+            return mti_fail(
+                MANTA_ERR_INVALID_ARGUMENT,
+                "runtime options with struct_size %zu: use manta_runtime_options_init()",
+                options->struct_size);
         }
         size_t known = options->struct_size < sizeof full ? options->struct_size : sizeof full;
         memcpy(&full, options, known);
@@ -598,13 +602,13 @@ static void census_count(mti_slot_t *slot, void *user)
     uint64_t head;
     bool closed = mti_object_is_closed(object, &head);
     mti_record_t *t = object->producer ? mti_record_at(object->producer) : NULL;
-    const char *maker = t && t->def ? t->def->name
+    const char *maker = t && t->def                                     ? t->def->name
                         : mti_object_kind(object) == MTI_OBJECT_PROMISE ? "promise"
                                                                         : "put";
     char line[256];
     snprintf(line, sizeof line, "ref %u.%u: %s, %llu bytes, of %s, %u user and %u internal counts",
              mti_atomic_u32_load_relaxed(&object->gen), object->slot,
-             !closed                   ? "pending"
+             !closed                  ? "pending"
              : head & MTI_HEAD_FAILED ? "failed"
                                       : "ready",
              (unsigned long long)mti_object_size(object), maker, mti_count_user(counts),
@@ -683,7 +687,8 @@ static void list_running(mti_slot_t *slot, void *user)
     if (slot->object.runtime != running->rt->index) return;
     uint64_t claim = mti_atomic_u64_load_acquire(&t->claim);
     mti_task_state_t state = mti_claim_state(claim);
-    if (state != MTI_TASK_RUNNING && state != MTI_TASK_QUEUED && state != MTI_TASK_FORWARDED) return;
+    if (state != MTI_TASK_RUNNING && state != MTI_TASK_QUEUED && state != MTI_TASK_FORWARDED)
+        return;
     if (mti_claim_gen(claim) != mti_atomic_u32_load_relaxed(&slot->object.gen)) return;
     if (running->count++ < 8 && running->length < sizeof running->text - 48) {
         running->length += (size_t)snprintf(running->text + running->length,
@@ -709,8 +714,8 @@ static void free_leftover(mti_slot_t *slot, void *user)
 {
     mti_ctx_t *ctx = user;
     mti_object_t *object = &slot->object;
-    if (mti_atomic_u64_load_relaxed(&object->counts) == 0 ||
-        object->runtime != ctx->rt->index || mti_object_kind(object) == MTI_OBJECT_FREE) {
+    if (mti_atomic_u64_load_relaxed(&object->counts) == 0 || object->runtime != ctx->rt->index ||
+        mti_object_kind(object) == MTI_OBJECT_FREE) {
         return;
     }
     uint64_t head = mti_atomic_u64_load_relaxed(&object->head);
@@ -736,7 +741,8 @@ static void runtime_free(mti_runtime_t *rt, mti_ctx_t *mine)
     }
     while (mti_sched_step(&mine->sched)) { // deleters and callbacks, exactly once
     }
-    for (mti_ctx_t *ctx = rt->ctxs; ctx; ctx = ctx->next_all) mti_table_flush(&ctx->table);
+    for (mti_ctx_t *ctx = rt->ctxs; ctx; ctx = ctx->next_all)
+        mti_table_flush(&ctx->table);
     runtime_free_ctxs(rt);
     mti_sched_destroy(rt->sched);
     mti_heap_destroy(rt->heap);
@@ -811,7 +817,10 @@ manta_status_t mti_runtime_shutdown(manta_runtime_t handle, manta_shutdown_mode_
 
 // ---- the default runtime --------------------------------------------------------------------------
 
-mti_runtime_t *mti_runtime_default_peek(void) { return mti_atomic_ptr_load_acquire(&the_default.rt); }
+mti_runtime_t *mti_runtime_default_peek(void)
+{
+    return mti_atomic_ptr_load_acquire(&the_default.rt);
+}
 
 void mti_runtime_default_forget(mti_runtime_t *rt)
 {

@@ -2,7 +2,6 @@
 #include "runtime/core/core.h"
 
 #include <errno.h>
-#include <math.h>
 #include <string.h>
 
 // ---- the plan of a definition -------------------------------------------------------------------
@@ -17,9 +16,18 @@ enum {
     PLAN_BUFFERS_SHIFT = 24, // 16 bits: parameters with a buffer
     PLAN_RESULTS_SHIFT = 40, // 16 bits: OUT and INOUT parameters
 };
-static uint32_t plan_refs(uint64_t plan) { return (uint32_t)(plan >> PLAN_REFS_SHIFT) & 0xffff; }
-static uint32_t plan_buffers(uint64_t plan) { return (uint32_t)(plan >> PLAN_BUFFERS_SHIFT) & 0xffff; }
-static uint32_t plan_results(uint64_t plan) { return (uint32_t)(plan >> PLAN_RESULTS_SHIFT) & 0xffff; }
+static uint32_t plan_refs(uint64_t plan)
+{
+    return (uint32_t)(plan >> PLAN_REFS_SHIFT) & 0xffff;
+}
+static uint32_t plan_buffers(uint64_t plan)
+{
+    return (uint32_t)(plan >> PLAN_BUFFERS_SHIFT) & 0xffff;
+}
+static uint32_t plan_results(uint64_t plan)
+{
+    return (uint32_t)(plan >> PLAN_RESULTS_SHIFT) & 0xffff;
+}
 // Objects that a call closes: the results, or the completion.
 static uint32_t plan_objects(uint64_t plan)
 {
@@ -31,11 +39,15 @@ static uint32_t param_image_bytes(const manta_param_t *param)
 {
     switch (param->kind) {
     case MANTA_PARAM_VAL:
-    case MANTA_PARAM_LOCAL: return param->size_bytes;
+    case MANTA_PARAM_LOCAL:
+        return param->size_bytes;
     case MANTA_PARAM_IN:
-    case MANTA_PARAM_INOUT: return sizeof(manta_ref_t);
-    case MANTA_PARAM_IN_LIST: return sizeof(manta_ref_list_t);
-    default: return 0;
+    case MANTA_PARAM_INOUT:
+        return sizeof(manta_ref_t);
+    case MANTA_PARAM_IN_LIST:
+        return sizeof(manta_ref_list_t);
+    default:
+        return 0;
     }
 }
 
@@ -56,7 +68,8 @@ static manta_status_t plan_make(manta_task_def_t *def, uint64_t *out_plan)
     for (uint32_t i = 0; i < def->param_count; i++) {
         const manta_param_t *param = &def->params[i];
         uint32_t bytes = param_image_bytes(param);
-        bool in_range = param->offset <= def->args_bytes && bytes <= def->args_bytes - param->offset;
+        bool in_range =
+            param->offset <= def->args_bytes && bytes <= def->args_bytes - param->offset;
         if (param->kind < MANTA_PARAM_VAL || param->kind > MANTA_PARAM_LOCAL || !in_range ||
             (bytes && param->kind != MANTA_PARAM_VAL && param->kind != MANTA_PARAM_LOCAL &&
              param->offset % 8)) {
@@ -118,8 +131,8 @@ static bool dtype_fits(manta_dtype_t object, manta_dtype_t param)
 
 static const char *dtype_name(manta_dtype_t dtype)
 {
-    static const char *const names[] = {"untyped", "opaque", "bool", "i8",  "u8",   "i16",
-                                        "u16",     "i32",    "u32",  "i64", "u64",  "f16",
+    static const char *const names[] = {"untyped", "opaque", "bool", "i8",  "u8",  "i16",
+                                        "u16",     "i32",    "u32",  "i64", "u64", "f16",
                                         "bf16",    "f32",    "f64",  "c64", "c128"};
     uint32_t code = MANTA_DTYPE_CODE(dtype);
     return code < sizeof names / sizeof names[0] ? names[code] : "unknown";
@@ -142,10 +155,11 @@ static manta_status_t check_bytes(const char *task, const manta_param_t *param, 
     uint32_t each = param->size_bytes;
     bool power_of_two = (each & (each - 1)) == 0; // spares the division
     if (each > 1 && (power_of_two ? (size & (each - 1)) != 0 : size % each != 0)) {
-        return mti_fail(MANTA_ERR_TYPE_MISMATCH,
-                        "task %s, argument %s: %llu bytes are no whole number of %s (%u bytes each)",
-                        task, param->name, (unsigned long long)size,
-                        param->type_name ? param->type_name : "elements", param->size_bytes);
+        return mti_fail(
+            MANTA_ERR_TYPE_MISMATCH,
+            "task %s, argument %s: %llu bytes are no whole number of %s (%u bytes each)", task,
+            param->name, (unsigned long long)size, param->type_name ? param->type_name : "elements",
+            param->size_bytes);
     }
     if (param->align > 1 && ((uintptr_t)data & (param->align - 1)) != 0) {
         return mti_fail(MANTA_ERR_TYPE_MISMATCH,
@@ -165,8 +179,8 @@ typedef struct submit {
     const manta_task_options_t *options;
     bool always_take;
     mti_record_t *t;
-    uint32_t acquired; // arguments that were acquired so far
-    manta_status_t error_arg; // code of an error ref among the arguments
+    uint32_t acquired;              // arguments that were acquired so far
+    manta_status_t error_arg;       // code of an error ref among the arguments
     const mti_bulk_request_t *bulk; // NULL: one call
 } submit_t;
 
@@ -239,8 +253,8 @@ static manta_status_t submit_bulk(submit_t *s, size_t args_bytes)
                         s->bulk->count);
     }
     info->count = s->bulk->count;
-    info->grain = mti_bulk_grain(info->count, s->bulk->grain,
-                                 mti_sched_worker_count(s->ctx->rt->sched));
+    info->grain =
+        mti_bulk_grain(info->count, s->bulk->grain, mti_sched_worker_count(s->ctx->rt->sched));
     info->total_bytes = total;
     info->is_array = s->bulk->array != NULL;
     if (images) memcpy(info->images, s->bulk->array, images);
@@ -294,7 +308,7 @@ static void submit_release_args(submit_t *s, uint32_t count)
         }
         for (size_t k = 0; k < n && done < count; k++, done++) {
             if (mti_ref_is_error(refs[k])) continue;
-            mti_object_t *object = &mti_table_slot(mti_ref_slot(refs[k]))->object;
+            mti_object_t *object = mti_object_held(refs[k]);
             uint64_t taken = MTI_COUNT_INTERNAL;
             if (param->kind == MANTA_PARAM_INOUT) taken -= MTI_COUNT_USER;
             mti_object_release(s->ctx, object, taken);
@@ -356,6 +370,13 @@ static manta_status_t submit_acquire_args(submit_t *s)
     return MANTA_OK;
 }
 
+// |x| in units, rounded up; small and not negative.
+static uint32_t round_up(double x)
+{
+    uint32_t whole = (uint32_t)x;
+    return (double)whole < x ? whole + 1 : whole;
+}
+
 // What the options ask for, checked against what there is.
 static manta_status_t submit_options(submit_t *s)
 {
@@ -364,20 +385,19 @@ static manta_status_t submit_options(submit_t *s)
     const char *name = o->name ? o->name : s->def->name;
     int workers = mti_sched_worker_count(s->ctx->rt->sched);
     if (workers == 0) workers = 1;
-    if (o->where < 0 || o->gpus < 0.0 || isnan(o->gpus) || isnan(o->cpus)) {
-        if (o->gpus != MANTA_NONE) {
-            return mti_fail(MANTA_ERR_INVALID_ARGUMENT, "task %s: where %d, cpus %g, gpus %g", name,
-                            (int)o->where, o->cpus, o->gpus);
-        }
+    // Written so that not-a-number fails, too.
+    bool gpus_ok = o->gpus >= 0.0 || o->gpus == MANTA_NONE;
+    bool cpus_ok = o->cpus >= 0.0 || o->cpus == MANTA_NONE;
+    if (o->where < 0 || !gpus_ok || !cpus_ok) {
+        return mti_fail(MANTA_ERR_INVALID_ARGUMENT, "task %s: where %d, cpus %g, gpus %g", name,
+                        (int)o->where, o->cpus, o->gpus);
     }
     if (o->where >= MANTA_GPU || o->gpus > 0.0) {
-        return mti_fail(MANTA_ERR_INFEASIBLE, "task %s asks for a GPU; this machine offers 0", name);
+        return mti_fail(MANTA_ERR_INFEASIBLE, "task %s asks for a GPU; this machine offers 0",
+                        name);
     }
     if (!s->def->cpu) {
         return mti_fail(MANTA_ERR_INFEASIBLE, "task %s has no CPU body, and there is no GPU", name);
-    }
-    if (o->cpus < 0.0 && o->cpus != MANTA_NONE) {
-        return mti_fail(MANTA_ERR_INVALID_ARGUMENT, "task %s: cpus %g", name, o->cpus);
     }
     if (o->cpus > workers) {
         return mti_fail(MANTA_ERR_INFEASIBLE, "task %s asks for %g CPUs; runtime '%s' has %d", name,
@@ -390,10 +410,10 @@ static manta_status_t submit_options(submit_t *s)
     *t->cold = (mti_cold_t){.name = o->name};
     if (wide && !s->ctx->rt->is_serial) {
         t->flags |= MTI_RECORD_WIDE;
-        t->cold->cores = (int)ceil(o->cpus);
+        t->cold->cores = (int)round_up(o->cpus);
     } else if (elastic && !s->ctx->rt->is_serial) {
         t->flags |= MTI_RECORD_ELASTIC;
-        t->cold->milli = o->cpus == MANTA_NONE ? 0 : (uint32_t)ceil(o->cpus * 1000.0);
+        t->cold->milli = o->cpus == MANTA_NONE ? 0 : round_up(o->cpus * 1000.0);
     }
     return MANTA_OK;
 }
@@ -416,7 +436,8 @@ static void record_init(mti_ctx_t *ctx, mti_record_t *t, manta_task_def_t *def, 
     uint32_t gen = mti_atomic_u32_load_relaxed(&object->gen);
     mti_object_set(object, MTI_OBJECT_TASK, MTI_STORAGE_NONE, 0);
     object->runtime = ctx->rt->index;
-    object->dtype = MTI_LIKELY(def->param_count) ? result_dtype(def, 0) : (manta_dtype_t)MANTA_UNTYPED;
+    object->dtype =
+        MTI_LIKELY(def->param_count) ? result_dtype(def, 0) : (manta_dtype_t)MANTA_UNTYPED;
     object->producer = object->slot;
     mti_atomic_u32_store_relaxed(&object->scope_hint, 0);
     mti_atomic_u64_store_relaxed(&object->head, held ? 0 : MTI_HEAD_ORPHAN);
@@ -482,7 +503,7 @@ static void submit_give_refs(submit_t *s, manta_ref_t *out_results)
         out_results[0] = mti_ref_of(&t->result);
         mti_scope_add(thread, &t->result, out_results[0]);
         for (uint32_t i = 1; i < t->result_count; i++) {
-            mti_object_t *object = &mti_table_slot(slots[i - 1])->object;
+            mti_object_t *object = mti_object_at(slots[i - 1]);
             out_results[i] = mti_ref_of(object);
             mti_scope_add(thread, object, out_results[i]);
         }
@@ -491,14 +512,14 @@ static void submit_give_refs(submit_t *s, manta_ref_t *out_results)
     for (uint32_t i = 0, k = 0; i < s->def->param_count; i++) {
         const manta_param_t *param = &s->def->params[i];
         if (param->kind != MANTA_PARAM_OUT && param->kind != MANTA_PARAM_INOUT) continue;
-        mti_object_t *object = k == 0 ? &t->result : &mti_table_slot(slots[k - 1])->object;
+        mti_object_t *object = k == 0 ? &t->result : mti_object_at(slots[k - 1]);
         manta_ref_t ref = out_results[k] = mti_ref_of(object);
         k++;
         mti_scope_entry_t *entry = NULL;
         if (param->kind == MANTA_PARAM_INOUT) {
             manta_ref_t old;
             memcpy(&old, t->args + param->offset, sizeof old);
-            mti_object_t *was = mti_ref_is_error(old) ? NULL : &mti_table_slot(mti_ref_slot(old))->object;
+            mti_object_t *was = mti_ref_is_error(old) ? NULL : mti_object_held(old);
             entry = was ? mti_scope_find(thread, was, old) : NULL;
             if (was && !entry) continue; // the caller's own before, the caller's own after
         }
@@ -537,7 +558,7 @@ static uint32_t submit_link(submit_t *s, mti_object_t **out_failed, uint32_t *ou
     uint64_t *near = (uint64_t *)(void *)(t->inline_args + MTI_RECORD_INLINE) - 1;
     mti_arg_iter_t iter = {.t = t};
     for (manta_ref_t ref; mti_arg_next(&iter, &ref); k++) {
-        mti_object_t *object = &mti_table_slot(mti_ref_slot(ref))->object;
+        mti_object_t *object = mti_object_held(ref);
         uint64_t head;
         if (!mti_object_is_closed(object, &head)) {
             bool linked;
@@ -616,7 +637,8 @@ static manta_status_t submit_context(submit_t *s)
     if (MTI_UNLIKELY(!s->ctx)) return s->thread->status;
     uint32_t state = mti_atomic_u32_load_acquire(&s->ctx->rt->state);
     if (MTI_LIKELY(state == MTI_RUNTIME_RUNNING)) return MANTA_OK;
-    bool inside = s->ctx->sched.thread || (s->thread->task && s->thread->task->ctx->rt == s->ctx->rt);
+    bool inside =
+        s->ctx->sched.thread || (s->thread->task && s->thread->task->ctx->rt == s->ctx->rt);
     if (state == MTI_RUNTIME_CLOSED && inside) return MANTA_OK;
     return mti_fail(MANTA_ERR_SHUTDOWN, "task %s: runtime '%s' is closed", s->def->name,
                     s->ctx->rt->name);
@@ -661,7 +683,8 @@ static manta_status_t submit(submit_t *s, const void *args, size_t args_bytes,
     record_init(ctx, t, s->def, plan_objects(s->plan), result_count != 0);
     if (s->thread->task) t->parent = mti_ref_of(&s->thread->task->record->result).id;
     if (MTI_UNLIKELY(s->options != NULL) && (status = submit_options(s)) != MANTA_OK) goto discard;
-    if (MTI_UNLIKELY(s->bulk != NULL) && (status = submit_bulk(s, args_bytes)) != MANTA_OK) goto discard;
+    if (MTI_UNLIKELY(s->bulk != NULL) && (status = submit_bulk(s, args_bytes)) != MANTA_OK)
+        goto discard;
     status = submit_make_room(s, args, args_bytes);
     if (MTI_UNLIKELY(status != MANTA_OK)) goto discard;
     submit_copy_args(s, args, args_bytes);
@@ -710,7 +733,8 @@ manta_status_t mti_task_submit(manta_task_def_t *def, const manta_task_options_t
     // An argument that is an error ref: the results carry its code, and the call did what it should.
     if (status == MANTA_OK || always_take) {
         if (args_bytes == def->args_bytes) take_anyway(def, args);
-        for (size_t i = 0; i < result_count; i++) out_results[i] = mti_ref_error(code);
+        for (size_t i = 0; i < result_count; i++)
+            out_results[i] = mti_ref_error(code);
     }
     return status;
 }
@@ -724,7 +748,7 @@ static mti_object_t *run_result(const mti_record_t *t, uint32_t index)
     if (index == 0) return (mti_object_t *)&t->result;
     mti_overflow_t *block = mti_record_overflow(t);
     uint32_t *slots = (uint32_t *)(void *)((char *)block + block->results_offset);
-    return &mti_table_slot(slots[index - 1])->object;
+    return mti_object_at(slots[index - 1]);
 }
 
 static manta_status_t run_copy_inout(manta_task_t *run, mti_object_t *from, mti_object_t *to)
@@ -750,7 +774,8 @@ static manta_status_t run_inout(manta_task_t *run, mti_object_t *from, mti_objec
     return MANTA_OK;
 }
 
-static manta_status_t run_note(const mti_record_t *t, const manta_param_t *param, manta_status_t code)
+static manta_status_t run_note(const mti_record_t *t, const manta_param_t *param,
+                               manta_status_t code)
 {
     return mti_fail_note(code, "task %s, argument %s", mti_record_name(t), param->name);
 }
@@ -768,7 +793,7 @@ static manta_status_t run_arguments(manta_task_t *run, manta_buffer_t *list_room
         if (param->kind == MANTA_PARAM_IN || param->kind == MANTA_PARAM_INOUT) {
             manta_ref_t ref;
             memcpy(&ref, at, sizeof ref);
-            mti_object_t *object = &mti_table_slot(mti_ref_slot(ref))->object;
+            mti_object_t *object = mti_object_held(ref);
             status = check_bytes(mti_record_name(t), param, mti_object_data(object),
                                  mti_object_size(object));
             if (param->kind == MANTA_PARAM_INOUT) {
@@ -784,12 +809,10 @@ static manta_status_t run_arguments(manta_task_t *run, manta_buffer_t *list_room
             run->buffers[b++] = (manta_buffer_t){NULL, 0};
         } else if (param->kind == MANTA_PARAM_IN_LIST) {
             const manta_ref_list_t *list = (const manta_ref_list_t *)(const void *)at;
-            run->buffers[b++] =
-                (manta_buffer_t){list_room, list->count * sizeof(manta_buffer_t)};
+            run->buffers[b++] = (manta_buffer_t){list_room, list->count * sizeof(manta_buffer_t)};
             for (size_t k = 0; k < list->count && status == MANTA_OK; k++) {
-                mti_object_t *object = &mti_table_slot(mti_ref_slot(list->refs[k]))->object;
-                *list_room++ =
-                    (manta_buffer_t){mti_object_data(object), mti_object_size(object)};
+                mti_object_t *object = mti_object_held(list->refs[k]);
+                *list_room++ = (manta_buffer_t){mti_object_data(object), mti_object_size(object)};
                 status = check_bytes(mti_record_name(t), param, mti_object_data(object),
                                      mti_object_size(object));
             }
@@ -819,9 +842,9 @@ static manta_status_t run_outs(manta_task_t *run, const manta_call_t *call)
             mti_object_t *object = run->results[r++];
             size_t size = sizes[o++];
             if (!mti_object_storage_alloc(run->ctx, object, size)) {
-                status = mti_fail(MANTA_ERR_OUT_OF_MEMORY,
-                                  "task %s, result %s: no memory for %zu bytes", mti_record_name(t),
-                                  def->params[i].name, size);
+                status =
+                    mti_fail(MANTA_ERR_OUT_OF_MEMORY, "task %s, result %s: no memory for %zu bytes",
+                             mti_record_name(t), def->params[i].name, size);
             }
             run->buffers[b++] = (manta_buffer_t){mti_object_data(object), size};
         } else if (kind == MANTA_PARAM_INOUT) {
@@ -885,7 +908,7 @@ static void record_release_args(mti_ctx_t *ctx, mti_record_t *t)
 {
     mti_arg_iter_t iter = {.t = t};
     for (manta_ref_t ref; mti_arg_next(&iter, &ref);) {
-        mti_object_release(ctx, &mti_table_slot(mti_ref_slot(ref))->object, MTI_COUNT_INTERNAL);
+        mti_object_release(ctx, mti_object_held(ref), MTI_COUNT_INTERNAL);
     }
 }
 
@@ -915,7 +938,7 @@ static void run_forward(manta_task_t *run)
 {
     mti_record_t *t = run->record;
     mti_ctx_t *ctx = run->ctx;
-    mti_object_t *target = &mti_table_slot(mti_ref_slot(run->forward))->object; // held since
+    mti_object_t *target = mti_object_held(run->forward); // held since
     mti_object_storage_free(ctx, &t->result);
     record_release_args(ctx, t);
     record_free_room(ctx, t);
@@ -992,21 +1015,25 @@ static void run_complete(manta_task_t *run, manta_status_t status, uint64_t *out
     mti_atomic_u64_owner_add(&ctx->completed, 1);
 }
 
-void mti_task_complete(manta_task_t *run, manta_status_t status) { run_complete(run, status, NULL); }
+void mti_task_complete(manta_task_t *run, manta_status_t status)
+{
+    run_complete(run, status, NULL);
+}
 
 static void run_task(mti_ctx_t *ctx, mti_record_t *t, uint64_t *out_next)
 {
     manta_buffer_t stack_buffers[STACK_BUFFERS];
     mti_object_t *stack_results[STACK_BUFFERS];
-    manta_task_t run = {.record = t, .ctx = ctx, .buffers = stack_buffers, .results = stack_results};
+    manta_task_t run = {
+        .record = t, .ctx = ctx, .buffers = stack_buffers, .results = stack_results};
     manta_status_t status = MANTA_OK;
     uint64_t plan = t->def->plan;
     uint32_t buffers = plan_buffers(plan), objects = t->result_count;
     size_t room_bytes = 0;
     void *room = NULL;
     if (MTI_UNLIKELY(buffers > STACK_BUFFERS || objects > STACK_BUFFERS || plan & PLAN_LISTS)) {
-        room_bytes = (buffers + t->link_count) * sizeof(manta_buffer_t) +
-                     objects * sizeof(mti_object_t *);
+        room_bytes =
+            (buffers + t->link_count) * sizeof(manta_buffer_t) + objects * sizeof(mti_object_t *);
         room = mti_heap_alloc(&ctx->heap, room_bytes);
         if (room) {
             run.buffers = room;
@@ -1020,7 +1047,8 @@ static void run_task(mti_ctx_t *ctx, mti_record_t *t, uint64_t *out_next)
         status = mti_fail(MANTA_ERR_CANCELLED, "the runtime is shutting down");
     }
     if (MTI_LIKELY(status == MANTA_OK)) {
-        for (uint32_t i = 0; i < objects; i++) run.results[i] = run_result(t, i);
+        for (uint32_t i = 0; i < objects; i++)
+            run.results[i] = run_result(t, i);
         if (buffers) status = run_arguments(&run, run.buffers + buffers);
     }
     if (MTI_UNLIKELY(t->flags & MTI_RECORD_RANGE) && status == MANTA_OK) {
@@ -1040,8 +1068,7 @@ static void run_task(mti_ctx_t *ctx, mti_record_t *t, uint64_t *out_next)
             run_forward(&run);
             return;
         }
-        mti_object_release(ctx, &mti_table_slot(mti_ref_slot(run.forward))->object,
-                           MTI_COUNT_INTERNAL);
+        mti_object_release(ctx, mti_object_held(run.forward), MTI_COUNT_INTERNAL);
     }
     if (MTI_UNLIKELY(room != NULL)) mti_heap_free(&ctx->heap, room, room_bytes);
     run_complete(&run, status, out_next);
@@ -1105,8 +1132,9 @@ static bool cancel_queued(mti_ctx_t *ctx, mti_record_t *t, uint32_t gen)
                                     mti_claim_make(gen, 0, MTI_TASK_CANCELLING))) {
         return false;
     }
-    manta_error_t *error = mti_error_create(MANTA_ERR_CANCELLED, MANTA_SCOPE_TASK,
-                                            mti_record_name(t), "", 0, "cancelled while queued", NULL);
+    manta_error_t *error =
+        mti_error_create(MANTA_ERR_CANCELLED, MANTA_SCOPE_TASK, mti_record_name(t), "", 0,
+                         "cancelled while queued", NULL);
     mti_task_fail_queued(ctx, t, error, NULL, 0, NULL);
     return true;
 }
@@ -1121,8 +1149,8 @@ static bool cancel_running(mti_ctx_t *ctx, mti_record_t *t, uint32_t gen)
         if (mti_claim_gen(claim) != gen || !active || claim & MTI_CLAIM_CANCEL) return false;
     } while (!mti_atomic_u64_cas_acq_rel(&t->claim, &claim, claim | MTI_CLAIM_CANCEL));
     // A count keeps the slot until the body returns. Without a holder nobody would see the failure.
-    mti_object_t *object = mti_ref_acquire_weak(mti_ref_make(t->result.slot, gen).id,
-                                                MTI_COUNT_INTERNAL);
+    mti_object_t *object =
+        mti_ref_acquire_weak(mti_ref_make(t->result.slot, gen).id, MTI_COUNT_INTERNAL);
     if (!object) return true;
     // Of several results the first fails now, the others when the body returns (run_complete).
     if (!mti_object_close(ctx, object, mti_head_bare(MANTA_ERR_CANCELLED), NULL)) {

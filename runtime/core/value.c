@@ -82,8 +82,8 @@ static mti_ctx_t *value_ctx(mti_thread_t *thread, manta_runtime_t runtime)
 }
 
 // Allocates an object with |size_bytes| of memory, entered; the caller fills it in and leaves.
-static manta_status_t value_begin(manta_runtime_t runtime, mti_object_kind_t kind, size_t size_bytes,
-                                  manta_dtype_t dtype, mti_thread_t **out_thread,
+static manta_status_t value_begin(manta_runtime_t runtime, mti_object_kind_t kind,
+                                  size_t size_bytes, manta_dtype_t dtype, mti_thread_t **out_thread,
                                   mti_ctx_t **out_ctx, mti_object_t **out_object)
 {
     mti_thread_t *thread = mti_thread_self();
@@ -100,7 +100,8 @@ static manta_status_t value_begin(manta_runtime_t runtime, mti_object_kind_t kin
     }
     if (!object) {
         mti_thread_leave(thread);
-        return mti_fail(MANTA_ERR_OUT_OF_MEMORY, "no memory for an object of %zu bytes", size_bytes);
+        return mti_fail(MANTA_ERR_OUT_OF_MEMORY, "no memory for an object of %zu bytes",
+                        size_bytes);
     }
     *out_thread = thread;
     *out_ctx = ctx;
@@ -120,8 +121,8 @@ manta_ref_t manta_put_in(manta_runtime_t runtime, const void *data, size_t size_
                          manta_dtype_t dtype)
 {
     if (!data && size_bytes) {
-        return mti_ref_error(mti_fail(MANTA_ERR_INVALID_ARGUMENT, "put: data is NULL, size is %zu",
-                                      size_bytes));
+        return mti_ref_error(
+            mti_fail(MANTA_ERR_INVALID_ARGUMENT, "put: data is NULL, size is %zu", size_bytes));
     }
     mti_thread_t *thread;
     mti_ctx_t *ctx;
@@ -256,8 +257,8 @@ manta_ref_t manta_promise_create(manta_dtype_t dtype)
     mti_thread_t *thread;
     mti_ctx_t *ctx;
     mti_object_t *object;
-    manta_status_t status = value_begin((manta_runtime_t){0}, MTI_OBJECT_PROMISE, 0, dtype, &thread,
-                                        &ctx, &object);
+    manta_status_t status =
+        value_begin((manta_runtime_t){0}, MTI_OBJECT_PROMISE, 0, dtype, &thread, &ctx, &object);
     if (status != MANTA_OK) return mti_ref_error(status);
     mti_object_set(object, MTI_OBJECT_PROMISE, MTI_STORAGE_NONE, 0);
     return value_end(thread, object);
@@ -335,18 +336,18 @@ manta_status_t manta_promise_forward(manta_ref_t promise, manta_ref_t ref)
 
 // ---- memory of others -----------------------------------------------------------------------------
 
-manta_ref_t manta_wrap(void *data, size_t size_bytes, manta_dtype_t dtype, manta_deleter_fn_t deleter,
-                       void *user)
+manta_ref_t manta_wrap(void *data, size_t size_bytes, manta_dtype_t dtype,
+                       manta_deleter_fn_t deleter, void *user)
 {
     if (!data && size_bytes) {
-        return mti_ref_error(mti_fail(MANTA_ERR_INVALID_ARGUMENT, "wrap: data is NULL, size is %zu",
-                                      size_bytes));
+        return mti_ref_error(
+            mti_fail(MANTA_ERR_INVALID_ARGUMENT, "wrap: data is NULL, size is %zu", size_bytes));
     }
     mti_thread_t *thread;
     mti_ctx_t *ctx;
     mti_object_t *object;
-    manta_status_t status = value_begin((manta_runtime_t){0}, MTI_OBJECT_PUT, 0, dtype, &thread, &ctx,
-                                        &object);
+    manta_status_t status =
+        value_begin((manta_runtime_t){0}, MTI_OBJECT_PUT, 0, dtype, &thread, &ctx, &object);
     if (status != MANTA_OK) return mti_ref_error(status);
     wrap_job_t *job = NULL;
     const manta_allocator_t *allocator = &ctx->rt->allocator;

@@ -17,11 +17,11 @@
 #include <string.h>
 
 enum {
-    STACK_MIN = 64 * 1024,     // a waiter does not nest with less left
-    WALK_DEPTH = 48,           // recursion over branches; chains are walked in a loop
-    WALK_BUDGET = 256,         // records looked at by one attempt to help
-    WALK_BUDGET_TASK = 65536,  // by a task that is about to sleep, for deadlocks
-    SPIN_ROUNDS = 64,          // looks at the object before sleeping, with growing pauses
+    STACK_MIN = 64 * 1024,    // a waiter does not nest with less left
+    WALK_DEPTH = 48,          // recursion over branches; chains are walked in a loop
+    WALK_BUDGET = 256,        // records looked at by one attempt to help
+    WALK_BUDGET_TASK = 65536, // by a task that is about to sleep, for deadlocks
+    SPIN_ROUNDS = 64,         // looks at the object before sleeping, with growing pauses
 };
 
 typedef struct walk {
@@ -77,7 +77,7 @@ static mti_object_t *walk_arguments(walk_t *walk, mti_record_t *t, uint32_t gen,
                 *iter = from_start; // all were looked at; the next attempt begins anew
                 break;
             }
-            mti_object_t *object = &mti_table_slot(mti_ref_slot(ref))->object;
+            mti_object_t *object = mti_object_held(ref);
             uint64_t head;
             if (mti_object_is_closed(object, &head)) continue;
             if (last) {
@@ -130,8 +130,8 @@ static void walk_object(walk_t *walk, mti_object_t *object, int depth, mti_arg_i
                 if (walk->may_claim && mti_task_claim(walk->ctx, t, gen)) walk->found = t;
                 break;
             case MTI_TASK_RUNNING: {
-                mti_ctx_t *runner =
-                    (mti_ctx_t *)(void *)mti_sched_ctx_at(walk->ctx->rt->sched, mti_claim_ctx(claim));
+                mti_ctx_t *runner = (mti_ctx_t *)(void *)mti_sched_ctx_at(walk->ctx->rt->sched,
+                                                                          mti_claim_ctx(claim));
                 if (runner == walk->ctx) {
                     walk->deadlock = true;
                 } else if (runner) {
@@ -140,8 +140,11 @@ static void walk_object(walk_t *walk, mti_object_t *object, int depth, mti_arg_i
                 }
                 break;
             }
-            case MTI_TASK_FORWARDED: next = walk_forward_target(object); break;
-            default: break;
+            case MTI_TASK_FORWARDED:
+                next = walk_forward_target(object);
+                break;
+            default:
+                break;
             }
         }
         if (held) mti_object_release(walk->ctx, held, MTI_COUNT_INTERNAL);
@@ -161,7 +164,8 @@ static void run_nested(mti_ctx_t *ctx, mti_record_t *t)
 
 static bool task_is_cancelled(const mti_thread_t *thread)
 {
-    return thread->task && mti_atomic_u64_load_relaxed(&thread->task->record->claim) & MTI_CLAIM_CANCEL;
+    return thread->task &&
+           mti_atomic_u64_load_relaxed(&thread->task->record->claim) & MTI_CLAIM_CANCEL;
 }
 
 // Why a wait must end though its object is still open; MANTA_OK: it needn't.
@@ -192,7 +196,8 @@ void mti_wait_wake(mti_runtime_t *rt, uint32_t ctx_index)
 void mti_wait_interrupt(mti_runtime_t *rt)
 {
     mti_mutex_lock(&rt->lock);
-    for (mti_ctx_t *ctx = rt->ctxs; ctx; ctx = ctx->next_all) wake_ctx(ctx);
+    for (mti_ctx_t *ctx = rt->ctxs; ctx; ctx = ctx->next_all)
+        wake_ctx(ctx);
     mti_mutex_unlock(&rt->lock);
 }
 
@@ -224,7 +229,8 @@ static bool wait_sleep(mti_ctx_t *ctx, int64_t deadline_ns)
 typedef enum help { HELP_RAN, HELP_NOTHING, HELP_DEADLOCK, HELP_TOO_DEEP } help_t;
 
 // Runs one task that |object| depends on.
-static help_t wait_help(mti_ctx_t *ctx, mti_object_t *object, uint32_t budget, mti_arg_iter_t *cursor)
+static help_t wait_help(mti_ctx_t *ctx, mti_object_t *object, uint32_t budget,
+                        mti_arg_iter_t *cursor)
 {
     bool deep = mti_thread_stack_left() < STACK_MIN;
     walk_t walk = {.ctx = ctx, .budget = budget, .may_claim = !deep};
@@ -260,7 +266,8 @@ static bool wait_spin(const mti_ctx_t *ctx, mti_object_t *object)
     if (ctx->rt->is_serial) return false;
     for (int round = 0; round < SPIN_ROUNDS; round++) {
         if (mti_object_is_closed(object, &head)) return true;
-        for (int i = 0; i < 8 + round; i++) mti_cpu_pause();
+        for (int i = 0; i < 8 + round; i++)
+            mti_cpu_pause();
     }
     return false;
 }
@@ -398,8 +405,8 @@ static size_t count_closed(mti_object_t **objects, size_t n, size_t enough)
 }
 
 // |k| of |n|, fewer than all or with a timeout: runs nothing of others, unless nobody else would.
-static manta_status_t wait_some(mti_thread_t *thread, mti_ctx_t *ctx, mti_object_t **objects, size_t n,
-                                size_t k, int64_t timeout_ns)
+static manta_status_t wait_some(mti_thread_t *thread, mti_ctx_t *ctx, mti_object_t **objects,
+                                size_t n, size_t k, int64_t timeout_ns)
 {
     int64_t deadline = mti_clock_deadline(timeout_ns);
     waiter_t *waiters = mti_alloc(&ctx->rt->allocator, n * sizeof *waiters, 16);
@@ -408,9 +415,8 @@ static manta_status_t wait_some(mti_thread_t *thread, mti_ctx_t *ctx, mti_object
     mti_atomic_u32_t missing = {(uint32_t)k};
     mti_atomic_u32_store_relaxed(&ctx->wait_word, 0);
     for (size_t i = 0; i < n; i++) {
-        waiters[i] = (waiter_t){.watcher = {.fire = waiter_fire, .locked = true},
-                                .ctx = ctx,
-                                .missing = &missing};
+        waiters[i] = (waiter_t){
+            .watcher = {.fire = waiter_fire, .locked = true}, .ctx = ctx, .missing = &missing};
         if (!objects[i] || !mti_watch_add(&waiters[i].watcher, objects[i])) {
             waiters[i].watcher.object = NULL;
             (void)mti_atomic_u32_fetch_sub_acq_rel(&missing, 1);
@@ -571,7 +577,8 @@ void manta_view_release(manta_view_t *view)
 
 manta_status_t manta_read(manta_ref_t ref, void *dst, size_t size_bytes, int64_t timeout_ns)
 {
-    if (!dst && size_bytes) return mti_fail(MANTA_ERR_INVALID_ARGUMENT, "read: no room for the value");
+    if (!dst && size_bytes)
+        return mti_fail(MANTA_ERR_INVALID_ARGUMENT, "read: no room for the value");
     mti_thread_t *thread = mti_thread_tls;
     if (MTI_LIKELY(thread && !mti_ref_is_error(ref) && !thread->in_callback)) {
         mti_thread_enter(thread);

@@ -17,9 +17,13 @@ typedef struct bucket {
     mti_watcher_t *first; // guarded by lock
 } bucket_t;
 
-static bucket_t buckets[BUCKETS] = {
-    [0 ... BUCKETS - 1] = {.lock = MTI_MUTEX_INIT(MTI_RANK_WATCH)},
-};
+static bucket_t buckets[BUCKETS];
+
+void mti_watch_init(void)
+{
+    for (size_t i = 0; i < BUCKETS; i++)
+        mti_mutex_init(&buckets[i].lock, MTI_RANK_WATCH);
+}
 
 static bucket_t *bucket_of(const mti_object_t *object)
 {
@@ -243,7 +247,8 @@ static cq_t *cq_acquire(manta_cq_t handle)
     uint32_t index = (uint32_t)handle.id;
     cq_t *cq = NULL;
     mti_mutex_lock(&cq_table.lock);
-    if (index < MAX_CQS && cq_table.cqs[index] && cq_table.gens[index] == (uint32_t)(handle.id >> 32)) {
+    if (index < MAX_CQS && cq_table.cqs[index] &&
+        cq_table.gens[index] == (uint32_t)(handle.id >> 32)) {
         cq = cq_table.cqs[index];
         (void)mti_atomic_u32_fetch_add_relaxed(&cq->count, 1);
     }
@@ -273,7 +278,8 @@ manta_status_t manta_cq_create(manta_cq_t *out_cq)
     mti_atomic_u32_store_relaxed(&cq->count, 1);
     mti_mutex_lock(&cq_table.lock);
     uint32_t index = 0;
-    while (index < MAX_CQS && cq_table.cqs[index]) index++;
+    while (index < MAX_CQS && cq_table.cqs[index])
+        index++;
     if (index < MAX_CQS) {
         cq_table.cqs[index] = cq;
         *out_cq = (manta_cq_t){(uint64_t)++cq_table.gens[index] << 32 | index};

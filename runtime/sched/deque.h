@@ -39,8 +39,14 @@ typedef struct mti_deque {
     const manta_allocator_t *allocator;
 } mti_deque_t;
 
-static inline uint32_t mti_anchor_head(uint64_t anchor) { return (uint32_t)anchor & 0xffff; }
-static inline uint32_t mti_anchor_size(uint64_t anchor) { return (uint32_t)anchor >> 16; }
+static inline uint32_t mti_anchor_head(uint64_t anchor)
+{
+    return (uint32_t)anchor & 0xffff;
+}
+static inline uint32_t mti_anchor_size(uint64_t anchor)
+{
+    return (uint32_t)anchor >> 16;
+}
 static inline uint64_t mti_anchor_make(uint32_t head, uint32_t size, uint32_t tag)
 {
     return (uint64_t)tag << 32 | (uint64_t)size << 16 | head;
@@ -64,8 +70,8 @@ static inline bool mti_deque_put(mti_deque_t *deque, uint64_t entry)
         // relaxed: the release of the anchor publishes it
         mti_atomic_u64_store_relaxed(&ring->entries[(head + size) & ring->mask], entry);
         // release: publishes the entry and the task; pairs with the acquire in steal
-        mti_atomic_u64_store_release(
-            &deque->anchor, mti_anchor_make(head, size + 1, (uint32_t)(anchor >> 32) + 1));
+        mti_atomic_u64_store_release(&deque->anchor,
+                                     mti_anchor_make(head, size + 1, (uint32_t)(anchor >> 32) + 1));
         return true;
     }
 }
@@ -77,8 +83,7 @@ static inline uint64_t mti_deque_take(mti_deque_t *deque)
     uint32_t head = mti_anchor_head(anchor), size = mti_anchor_size(anchor);
     if (size == 0) return 0;
     mti_deque_ring_t *ring = (mti_deque_ring_t *)mti_atomic_ptr_load_relaxed(&deque->ring);
-    uint64_t entry =
-        mti_atomic_u64_load_relaxed(&ring->entries[(head + size - 1) & ring->mask]);
+    uint64_t entry = mti_atomic_u64_load_relaxed(&ring->entries[(head + size - 1) & ring->mask]);
     // release: a thief that reads this anchor must see the entries that are left
     mti_atomic_u64_store_release(&deque->anchor,
                                  mti_anchor_make(head, size - 1, (uint32_t)(anchor >> 32)));
@@ -117,8 +122,7 @@ static inline uint32_t mti_deque_steal(mti_deque_t *deque, uint64_t *out, uint32
     for (uint32_t i = 0; i < n; i++) {
         out[i] = mti_atomic_u64_load_relaxed(&ring->entries[(head + i) & ring->mask]);
     }
-    uint64_t left =
-        mti_anchor_make((head + n) & ring->mask, size - n, (uint32_t)(anchor >> 32));
+    uint64_t left = mti_anchor_make((head + n) & ring->mask, size - n, (uint32_t)(anchor >> 32));
     return mti_atomic_u64_cas_acq_rel(&deque->anchor, &anchor, left) ? n : 0;
 }
 

@@ -24,7 +24,7 @@ typedef struct seat {
     mti_sched_ctx_t *claimant; // guarded by lock; wants the seat back
     bool short_of_threads;     // guarded by lock; the occupant blocks on the seat
     bool donated;              // guarded by lock; its core is a wide task's
-    bool wanted_next;          // guarded by lock; donated to one, and the one that collects wants it
+    bool wanted_next; // guarded by lock; donated to one, and the one that collects wants it
     int core;
     int *order; // the other seats, nearest first
 } seat_t;
@@ -33,7 +33,7 @@ struct mti_sched_thread {
     struct mti_sched_thread *next_all, *next_pool;
     pthread_t thread;
     mti_sched_ctx_t *ctx;
-    uint64_t job_entry;  // elastic entry to run first, 0: none
+    uint64_t job_entry; // elastic entry to run first, 0: none
     uint32_t job_milli;
 };
 typedef struct mti_sched_thread thread_t;
@@ -57,9 +57,10 @@ typedef struct side_queue {
 struct mti_sched {
     mti_sched_hot_t hot; // first: mti_sched_notify reads it
 
-    _Alignas(MTI_LINE_BYTES) mti_atomic_u32_t shared_count; // jobs and chunks of entries queued below
-    mti_atomic_u32_t wide_waiting;                          // wide entries queued, while none collects
-    mti_atomic_u32_t ctx_count;                             // ctxs[0 .. count) may be used
+    _Alignas(MTI_LINE_BYTES)
+        mti_atomic_u32_t shared_count; // jobs and chunks of entries queued below
+    mti_atomic_u32_t wide_waiting;     // wide entries queued, while none collects
+    mti_atomic_u32_t ctx_count;        // ctxs[0 .. count) may be used
     mti_atomic_u32_t stopping;
 
     _Alignas(MTI_LINE_BYTES) const mti_sched_ops_t *ops;
@@ -172,7 +173,8 @@ manta_status_t mti_sched_ctx_init(mti_sched_t *sched, mti_sched_ctx_t *ctx)
     mti_mutex_lock(&sched->lock);
     uint32_t count = mti_atomic_u32_load_relaxed(&sched->ctx_count);
     uint32_t i = 0;
-    while (i < count && mti_atomic_ptr_load_relaxed(&sched->ctxs[i])) i++;
+    while (i < count && mti_atomic_ptr_load_relaxed(&sched->ctxs[i]))
+        i++;
     if (i < MAX_CTXS) {
         ctx->index = (int)i;
         // release: publishes the deque to thieves
@@ -210,8 +212,8 @@ static bool thread_start(mti_sched_t *sched, thread_t *thread)
 {
     char name[32];
     mti_mutex_lock(&sched->lock);
-    bool ok = sched->thread_count < sched->max_threads &&
-              !mti_atomic_u32_load_relaxed(&sched->stopping);
+    bool ok =
+        sched->thread_count < sched->max_threads && !mti_atomic_u32_load_relaxed(&sched->stopping);
     if (ok) {
         snprintf(name, sizeof name, "%.9s-%d", sched->name, sched->thread_count);
         sched->thread_count++;
@@ -236,8 +238,8 @@ manta_status_t mti_sched_start(mti_sched_t *sched)
 {
     int n = sched->worker_count;
     int cores = mti_topology_core_count(sched->topology);
-    int *order = mti_alloc(sched->allocator, (size_t)(cores > 0 ? cores : 1) * sizeof *order,
-                           sizeof *order);
+    int *order =
+        mti_alloc(sched->allocator, (size_t)(cores > 0 ? cores : 1) * sizeof *order, sizeof *order);
     if (!order) return mti_fail(MANTA_ERR_OUT_OF_MEMORY, "no memory for the steal order");
     for (int i = 0; i < n; i++) {
         seat_t *seat = &sched->seats[i];
@@ -250,7 +252,8 @@ manta_status_t mti_sched_start(mti_sched_t *sched)
         }
         size_t others = mti_topology_steal_order(sched->topology, seat->core, order);
         for (size_t k = 0; k < others; k++) {
-            for (int j = order[k]; j < n; j += cores) seat->order[found++] = j;
+            for (int j = order[k]; j < n; j += cores)
+                seat->order[found++] = j;
         }
     }
     mti_free(sched->allocator, order, (size_t)(cores > 0 ? cores : 1) * sizeof *order);
@@ -263,8 +266,9 @@ manta_status_t mti_sched_start(mti_sched_t *sched)
         if (!thread || !thread_start(sched, thread)) {
             mti_atomic_ptr_store_release(&sched->seats[i].occupant, NULL);
             mti_sched_stop(sched);
-            return thread ? mti_fail(MANTA_ERR_SYSTEM, "can't start thread of worker %d of %d", i, n)
-                          : mti_fail(MANTA_ERR_OUT_OF_MEMORY, "no memory for worker %d of %d", i, n);
+            return thread
+                       ? mti_fail(MANTA_ERR_SYSTEM, "can't start thread of worker %d of %d", i, n)
+                       : mti_fail(MANTA_ERR_OUT_OF_MEMORY, "no memory for worker %d of %d", i, n);
         }
     }
     return MANTA_OK;
@@ -303,7 +307,8 @@ void mti_sched_stop(mti_sched_t *sched)
         (void)mti_atomic_u32_fetch_or_acq_rel(&sched->seats[i].attention, ATTENTION_STOP);
         (void)seat_unpark(sched, &sched->seats[i]);
     }
-    for (thread_t *thread = sched->pool; thread; thread = thread->next_pool) ctx_wake(thread->ctx);
+    for (thread_t *thread = sched->pool; thread; thread = thread->next_pool)
+        ctx_wake(thread->ctx);
     sched->pool = NULL;
     mti_mutex_unlock(&sched->lock);
     // No thread is added any more; nobody else removes them.
@@ -347,7 +352,8 @@ static bool overflow_put(mti_sched_t *sched, const uint64_t *entries, uint32_t n
         chunk_t *chunk = sched->chunks_last;
         if (!chunk || chunk->last == CHUNK_ENTRIES) chunk = overflow_chunk_locked(sched);
         if (!chunk) break;
-        while (done < n && chunk->last < CHUNK_ENTRIES) chunk->entries[chunk->last++] = entries[done++];
+        while (done < n && chunk->last < CHUNK_ENTRIES)
+            chunk->entries[chunk->last++] = entries[done++];
     }
     if (done) mti_atomic_u32_store_release(&sched->shared_count, 1);
     mti_mutex_unlock(&sched->overflow_lock);
@@ -367,7 +373,8 @@ static uint32_t overflow_get(mti_sched_t *sched, uint64_t *out, uint32_t max, mt
     }
     while (!*out_job && n < max && sched->chunks) {
         chunk_t *chunk = sched->chunks;
-        while (n < max && chunk->first < chunk->last) out[n++] = chunk->entries[chunk->first++];
+        while (n < max && chunk->first < chunk->last)
+            out[n++] = chunk->entries[chunk->first++];
         if (chunk->first < chunk->last) break;
         if (chunk == sched->chunks_last && chunk->last < CHUNK_ENTRIES) {
             chunk->first = chunk->last = 0; // empty but with room: stays
@@ -398,7 +405,8 @@ bool mti_sched_push_slow(mti_sched_ctx_t *ctx, uint64_t entry)
     uint64_t oldest[1024];
     uint32_t n = mti_deque_steal(&ctx->deque, oldest, 1024);
     if (n && !overflow_put(sched, oldest, n)) {
-        for (uint32_t i = 0; i < n; i++) (void)mti_deque_put(&ctx->deque, oldest[i]);
+        for (uint32_t i = 0; i < n; i++)
+            (void)mti_deque_put(&ctx->deque, oldest[i]);
         return false;
     }
     return mti_deque_put(&ctx->deque, entry) || overflow_put(sched, &entry, 1);
@@ -446,8 +454,7 @@ static uint64_t steal(mti_sched_ctx_t *ctx)
         const int *order = sched->seats[seat].order;
         for (int k = 0; k < sched->worker_count - 1; k++) {
             // acquire: pairs with the release when the occupant changed
-            mti_sched_ctx_t *victim =
-                mti_atomic_ptr_load_acquire(&sched->seats[order[k]].occupant);
+            mti_sched_ctx_t *victim = mti_atomic_ptr_load_acquire(&sched->seats[order[k]].occupant);
             if (!victim || mti_deque_size(&victim->deque) == 0) continue;
             uint64_t entry = steal_from(ctx, victim);
             if (entry) return entry;
@@ -526,7 +533,8 @@ static bool step_shared(mti_sched_ctx_t *ctx)
     uint32_t n = overflow_get(sched, batch, sched->hot.serial ? 1 : MTI_TUNE_OVERFLOW_BATCH, &job);
     if (!job && n == 0) return false;
     for (uint32_t i = n; i > 1; i--) {
-        if (MTI_UNLIKELY(!mti_deque_put(&ctx->deque, batch[i - 1]))) sched->ops->run(ctx, batch[i - 1]);
+        if (MTI_UNLIKELY(!mti_deque_put(&ctx->deque, batch[i - 1])))
+            sched->ops->run(ctx, batch[i - 1]);
     }
     search_end(ctx);
     if (job) {
@@ -561,7 +569,8 @@ bool mti_sched_step(mti_sched_ctx_t *ctx)
 static void bind_to_seat(mti_sched_ctx_t *ctx, int seat)
 {
     // A refusal is not fatal: the thread runs where the kernel puts it.
-    if (ctx->sched->bind) (void)mti_affinity_bind_core(ctx->sched->topology, ctx->sched->seats[seat].core);
+    if (ctx->sched->bind)
+        (void)mti_affinity_bind_core(ctx->sched->topology, ctx->sched->seats[seat].core);
 }
 
 static thread_t *pool_pop_locked(mti_sched_t *sched)
@@ -686,7 +695,8 @@ static bool seat_yield(mti_sched_ctx_t *ctx, int index)
 
 // ---- wide tasks ---------------------------------------------------------------------------------
 
-static bool side_put_locked(mti_sched_t *sched, side_queue_t *queue, uint64_t entry, uint32_t amount)
+static bool side_put_locked(mti_sched_t *sched, side_queue_t *queue, uint64_t entry,
+                            uint32_t amount)
 {
     side_entry_t *side = mti_alloc(sched->allocator, sizeof *side, 16);
     if (!side) return false;
@@ -730,7 +740,8 @@ static void leader_got_one_locked(mti_sched_t *sched)
 // A seat whose occupant sleeps in a wait runs nothing: it counts as donated.
 static void wide_check_donation_locked(mti_sched_t *sched, seat_t *seat)
 {
-    if (!(mti_atomic_u32_load_relaxed(&seat->attention) & ATTENTION_DONATE) || seat->donated) return;
+    if (!(mti_atomic_u32_load_relaxed(&seat->attention) & ATTENTION_DONATE) || seat->donated)
+        return;
     seat->donated = true;
     leader_got_one_locked(sched);
 }
@@ -807,7 +818,8 @@ static bool step_wide(mti_sched_ctx_t *ctx)
     int count = set ? (int)cores : 1;
     if (!set) set = seats; // without memory it runs on one core rather than not at all
     set[0] = index;
-    for (int k = 1; k < count; k++) set[k] = sched->seats[index].order[k - 1];
+    for (int k = 1; k < count; k++)
+        set[k] = sched->seats[index].order[k - 1];
 
     mti_mutex_lock(&sched->lock);
     sched->leader_missing = count - 1;
@@ -837,7 +849,8 @@ static bool step_wide(mti_sched_ctx_t *ctx)
     mti_mutex_unlock(&sched->lock);
     if (sched->bind) {
         int *bound = mti_alloc(sched->allocator, (size_t)count * sizeof *bound, sizeof *bound);
-        for (int k = 0; bound && k < count; k++) bound[k] = sched->seats[set[k]].core;
+        for (int k = 0; bound && k < count; k++)
+            bound[k] = sched->seats[set[k]].core;
         if (bound) (void)mti_affinity_bind_cores(sched->topology, bound, (size_t)count);
         mti_free(sched->allocator, bound, (size_t)count * sizeof *bound);
     }
@@ -866,8 +879,14 @@ mti_sched_ctx_t *mti_sched_ctx_at(const mti_sched_t *sched, uint32_t index)
     return index < MAX_CTXS ? mti_atomic_ptr_load_acquire(&sched->ctxs[index]) : NULL;
 }
 
-int mti_sched_seat_core(const mti_sched_t *sched, int seat) { return sched->seats[seat].core; }
-int mti_sched_worker_count(const mti_sched_t *sched) { return sched->worker_count; }
+int mti_sched_seat_core(const mti_sched_t *sched, int seat)
+{
+    return sched->seats[seat].core;
+}
+int mti_sched_worker_count(const mti_sched_t *sched)
+{
+    return sched->worker_count;
+}
 
 int mti_sched_thread_count(mti_sched_t *sched)
 {
@@ -979,7 +998,8 @@ static bool worker_search(mti_sched_ctx_t *ctx, seat_t *seat)
     for (unsigned look = 1;; look++) {
         if (mti_sched_step(ctx)) return true;
         if (mti_atomic_u32_load_relaxed(&seat->attention)) return false;
-        for (int i = 0; i < MTI_TUNE_SPIN_PAUSES; i++) mti_cpu_pause();
+        for (int i = 0; i < MTI_TUNE_SPIN_PAUSES; i++)
+            mti_cpu_pause();
         if (look % MTI_TUNE_SPIN_LOOKS != 0) continue;
         int64_t now = mti_clock_ns();
         if (until == 0) {

@@ -20,7 +20,10 @@ struct mti_heap {
 };
 
 // Class c >= 4 holds (4 + c % 4) << (c / 4 + 2) bytes: 64, 80, 96, 112, 128, 160, …; rounded to 64.
-static size_t class_bytes(size_t c) { return (4 + c % 4) << (c / 4 + 4); }
+static size_t class_bytes(size_t c)
+{
+    return (4 + c % 4) << (c / 4 + 4);
+}
 
 static size_t class_of(size_t size)
 {
@@ -32,11 +35,20 @@ static size_t class_of(size_t size)
 }
 
 // Small classes are rounded to whole lines, so that every buffer is 64-byte aligned.
-static size_t class_stride(size_t c) { return mti_size_align(class_bytes(c), 64); }
+static size_t class_stride(size_t c)
+{
+    return mti_size_align(class_bytes(c), 64);
+}
 
-static bool size_is_small(size_t size) { return size <= MTI_HEAP_SMALL_MAX; }
+static bool size_is_small(size_t size)
+{
+    return size <= MTI_HEAP_SMALL_MAX;
+}
 
-size_t mti_heap_usable(size_t size_bytes) { return class_stride(class_of(size_bytes)); }
+size_t mti_heap_usable(size_t size_bytes)
+{
+    return class_stride(class_of(size_bytes));
+}
 
 static void list_push(mti_heap_list_t *list, void *ptr)
 {
@@ -70,7 +82,8 @@ void mti_heap_destroy(mti_heap_t *heap)
     if (!heap) return;
     for (size_t c = 0; c < MTI_HEAP_CLASSES; c++) {
         if (size_is_small(class_bytes(c))) continue; // inside a span
-        for (void *ptr; (ptr = list_pop(&heap->lists[c]));) munmap(ptr, class_stride(c));
+        for (void *ptr; (ptr = list_pop(&heap->lists[c]));)
+            munmap(ptr, class_stride(c));
     }
     while (heap->spans) {
         heap_span_t *span = heap->spans;
@@ -89,7 +102,8 @@ void mti_heap_cache_init(mti_heap_cache_t *cache, mti_heap_t *heap)
 
 static void heap_take_back_locked(mti_heap_t *heap, mti_heap_list_t *list, size_t c, uint32_t keep)
 {
-    while (list->count > keep) list_push(&heap->lists[c], list_pop(list));
+    while (list->count > keep)
+        list_push(&heap->lists[c], list_pop(list));
 }
 
 void mti_heap_cache_deinit(mti_heap_cache_t *cache)
@@ -97,7 +111,8 @@ void mti_heap_cache_deinit(mti_heap_cache_t *cache)
     mti_heap_t *heap = cache->heap;
     if (!heap) return;
     mti_mutex_lock(&heap->lock);
-    for (size_t c = 0; c < MTI_HEAP_CLASSES; c++) heap_take_back_locked(heap, &cache->lists[c], c, 0);
+    for (size_t c = 0; c < MTI_HEAP_CLASSES; c++)
+        heap_take_back_locked(heap, &cache->lists[c], c, 0);
     mti_mutex_unlock(&heap->lock);
 }
 

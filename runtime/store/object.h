@@ -27,14 +27,20 @@
 #define MTI_HEAD_FAILED  ((uint64_t)1 << 1) // with CLOSED: the object holds an error
 #define MTI_HEAD_ORPHAN  ((uint64_t)1 << 2) // no counts are left: the closer frees
 // Links carry their kind in the top byte of the pointer-sized word (user addresses have 48 bits).
-#define MTI_LINK_SHIFT  56
-#define MTI_LINK_ADDR   (((uint64_t)1 << MTI_LINK_SHIFT) - 8)
+#define MTI_LINK_SHIFT   56
+#define MTI_LINK_ADDR    (((uint64_t)1 << MTI_LINK_SHIFT) - 8)
 
 // ---- counts word ----------------------------------------------------------------------------
 #define MTI_COUNT_USER     ((uint64_t)1)
 #define MTI_COUNT_INTERNAL ((uint64_t)1 << 32)
-static inline uint32_t mti_count_user(uint64_t counts) { return (uint32_t)counts; }
-static inline uint32_t mti_count_internal(uint64_t counts) { return (uint32_t)(counts >> 32); }
+static inline uint32_t mti_count_user(uint64_t counts)
+{
+    return (uint32_t)counts;
+}
+static inline uint32_t mti_count_internal(uint64_t counts)
+{
+    return (uint32_t)(counts >> 32);
+}
 
 // What an object was made by.
 typedef enum mti_object_kind {
@@ -80,11 +86,11 @@ struct mti_object {
             mti_object_t *cause;  // the argument through which it came, one internal count, or NULL
         } fail;
     } u;
-    uint64_t size_bits;      // bytes in the low 48 bits, storage and kind above
-    mti_atomic_u32_t gen;    // bumped when the slot is freed
-    uint32_t slot;           // own index in the table, constant
-    uint16_t runtime;        // index of the runtime that it belongs to
-    uint16_t home;           // index of the cache that its slot goes home to, constant
+    uint64_t size_bits;   // bytes in the low 48 bits, storage and kind above
+    mti_atomic_u32_t gen; // bumped when the slot is freed
+    uint32_t slot;        // own index in the table, constant
+    uint16_t runtime;     // index of the runtime that it belongs to
+    uint16_t home;        // index of the cache that its slot goes home to, constant
     manta_dtype_t dtype;
     mti_atomic_u32_t scope_hint; // 1 + index in the scope stack that it was put on last; 0: none
     uint32_t producer;           // slot of the task that closes it; 0: not a task
@@ -141,12 +147,21 @@ static inline manta_ref_t mti_ref_error(manta_status_t code)
 {
     return (manta_ref_t){(uint64_t)1 << 63 | (uint32_t)code};
 }
-static inline bool mti_ref_is_error(manta_ref_t ref) { return ref.id >> 63 != 0; }
+static inline bool mti_ref_is_error(manta_ref_t ref)
+{
+    return ref.id >> 63 != 0;
+}
 static inline manta_status_t mti_ref_error_code(manta_ref_t ref)
 {
     return (manta_status_t)(uint32_t)ref.id;
 }
-static inline uint32_t mti_ref_gen(manta_ref_t ref) { return (uint32_t)(ref.id >> 32); }
-static inline uint32_t mti_ref_slot(manta_ref_t ref) { return (uint32_t)ref.id; }
+static inline uint32_t mti_ref_gen(manta_ref_t ref)
+{
+    return (uint32_t)(ref.id >> 32);
+}
+static inline uint32_t mti_ref_slot(manta_ref_t ref)
+{
+    return (uint32_t)ref.id;
+}
 
 #endif

@@ -14,9 +14,9 @@ enum { MAX_CACHES = 65536 };
 // Process-wide: slots outlive runtimes.
 static struct {
     mti_mutex_t lock;
-    mti_table_run_t *unused_runs; // guarded by lock; of caches that are gone
-    uint32_t next_slot;           // guarded by lock; first slot that belongs to no run yet
-    uint32_t cache_count;         // guarded by lock; caches ever made
+    mti_table_run_t *unused_runs;      // guarded by lock; of caches that are gone
+    uint32_t next_slot;                // guarded by lock; first slot that belongs to no run yet
+    uint32_t cache_count;              // guarded by lock; caches ever made
     uint16_t free_indices[MAX_CACHES]; // guarded by lock
     uint32_t free_index_count;         // guarded by lock
 } table = {.lock = MTI_MUTEX_INIT(MTI_RANK_TABLE)};
@@ -65,7 +65,8 @@ static bool table_map_chunk_locked(uint32_t slot)
     size_t bytes = (size_t)MTI_TABLE_CHUNK_SLOTS * MTI_SLOT_BYTES;
     // Huge-page sized and aligned pieces: first touch of a 4 KiB page costs as much as 20 tasks.
     const size_t huge = (size_t)2 << 20;
-    char *map = mmap(NULL, bytes + huge, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    char *map =
+        mmap(NULL, bytes + huge, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (map == MAP_FAILED) return false;
     char *at = (char *)(((uintptr_t)map + huge - 1) & ~(uintptr_t)(huge - 1));
     if (at > map) munmap(map, (size_t)(at - map));
@@ -142,7 +143,8 @@ void mti_table_flush_slow(mti_table_cache_t *cache, mti_table_outbox_t *box)
 
 void mti_table_flush(mti_table_cache_t *cache)
 {
-    for (size_t i = 0; i < MTI_TABLE_OUTBOXES; i++) mti_table_flush_slow(cache, &cache->outbox[i]);
+    for (size_t i = 0; i < MTI_TABLE_OUTBOXES; i++)
+        mti_table_flush_slow(cache, &cache->outbox[i]);
 }
 
 void mti_table_cache_each(mti_table_cache_t *cache, void (*fn)(mti_slot_t *slot, void *user),

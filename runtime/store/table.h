@@ -20,7 +20,7 @@ enum {
 // A slot as the table sees it. The object line comes first; the rest is its producer's.
 typedef struct mti_slot {
     mti_object_t object;
-    uint64_t claim;        // core's; kept here because its generation must survive
+    uint64_t claim; // core's; kept here because its generation must survive
     uint64_t reserved;
     struct mti_slot *next; // list of free slots; otherwise the owner's
     unsigned char rest[MTI_SLOT_BYTES - sizeof(mti_object_t) - 24];
@@ -55,8 +55,27 @@ extern mti_atomic_ptr_t mti_table_chunks[MTI_TABLE_CHUNKS];
 static inline mti_slot_t *mti_table_slot(uint32_t slot)
 {
     // acquire: pairs with the release store of a new chunk
-    mti_slot_t *chunk = mti_atomic_ptr_load_acquire(&mti_table_chunks[slot / MTI_TABLE_CHUNK_SLOTS]);
+    mti_slot_t *chunk =
+        mti_atomic_ptr_load_acquire(&mti_table_chunks[slot / MTI_TABLE_CHUNK_SLOTS]);
     return MTI_LIKELY(chunk != NULL) ? chunk + slot % MTI_TABLE_CHUNK_SLOTS : NULL;
+}
+
+// The same for an index that is known to be a slot's.
+static inline mti_slot_t *mti_table_live_slot(uint32_t slot)
+{
+    mti_slot_t *chunk =
+        mti_atomic_ptr_load_acquire(&mti_table_chunks[slot / MTI_TABLE_CHUNK_SLOTS]);
+    if (!chunk) __builtin_unreachable();
+    return chunk + slot % MTI_TABLE_CHUNK_SLOTS;
+}
+static inline mti_object_t *mti_object_at(uint32_t slot)
+{
+    return &mti_table_live_slot(slot)->object;
+}
+// The object of a ref that somebody is known to hold a count of.
+static inline mti_object_t *mti_object_held(manta_ref_t ref)
+{
+    return mti_object_at(mti_ref_slot(ref));
 }
 
 // Registers a cache. Returns false if there are too many (65 535). Deinit gives its runs back to the
