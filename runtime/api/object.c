@@ -1,5 +1,5 @@
 // object.h: what needs no more than a look. Put, get and friends stand in core.
-#include "runtime/core/core.h"
+#include "core/core.h"
 
 #include <string.h>
 

@@ -1,5 +1,5 @@
 // runtime.h: handles in, the runtime inward.
-#include "runtime/core/core.h"
+#include "core/core.h"
 
 #include <string.h>
 

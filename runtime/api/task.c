@@ -1,5 +1,5 @@
 // task.h: submit and cancel. What bodies call stands in core/body.c.
-#include "runtime/core/core.h"
+#include "core/core.h"
 
 manta_status_t manta_submit(const manta_task_desc_t *desc, manta_ref_t *out_results,
                             size_t result_count)

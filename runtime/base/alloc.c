@@ -1,4 +1,4 @@
-#include "runtime/base/alloc.h"
+#include "base/alloc.h"
 
 #include <stdlib.h>
 #include <string.h>

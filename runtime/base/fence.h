@@ -10,7 +10,7 @@
 #ifndef MTI_BASE_FENCE_H
 #define MTI_BASE_FENCE_H
 
-#include "runtime/base/atomic.h"
+#include "base/atomic.h"
 
 // Set once by mti_fence_init(), before any thread of ours exists.
 extern bool mti_fence_asymmetric;

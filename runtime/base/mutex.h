@@ -2,7 +2,7 @@
 #ifndef MTI_BASE_MUTEX_H
 #define MTI_BASE_MUTEX_H
 
-#include "runtime/base/assert.h"
+#include "base/assert.h"
 
 #include <pthread.h>
 

@@ -1,6 +1,6 @@
-#include "runtime/base/notify.h"
+#include "base/notify.h"
 
-#include "runtime/base/clock.h"
+#include "base/clock.h"
 
 #include <errno.h>
 #include <linux/futex.h>

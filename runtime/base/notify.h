@@ -6,7 +6,7 @@
 #ifndef MTI_BASE_NOTIFY_H
 #define MTI_BASE_NOTIFY_H
 
-#include "runtime/base/atomic.h"
+#include "base/atomic.h"
 
 // Sleeps while |*word| == |value|, at most until |deadline_ns| (mti_clock_ns() time; INT64_MAX: for
 // ever). Returns false if the deadline passed with the word unchanged. Spurious returns do not

@@ -1,8 +1,8 @@
-#include "runtime/base/status.h"
+#include "base/status.h"
 
-#include "runtime/base/alloc.h"
-#include "runtime/base/assert.h"
-#include "runtime/base/atomic.h"
+#include "base/alloc.h"
+#include "base/assert.h"
+#include "base/atomic.h"
 
 #include <stdio.h>
 #include <stdlib.h>

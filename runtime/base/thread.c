@@ -1,5 +1,5 @@
 #define _GNU_SOURCE
-#include "runtime/base/thread.h"
+#include "base/thread.h"
 
 #include <signal.h>
 #include <stdint.h>

@@ -1,5 +1,5 @@
 // What a body can ask of its task.
-#include "runtime/core/core.h"
+#include "core/core.h"
 
 #include <string.h>
 

@@ -4,7 +4,7 @@
 // gives half of what is left away when some worker is idle, and runs |grain| indices between two looks.
 // So pieces cost something only when somebody is there to take them. The thread that finishes the last
 // index completes the task.
-#include "runtime/core/core.h"
+#include "core/core.h"
 
 #include <string.h>
 

@@ -5,13 +5,12 @@
 #ifndef MTI_CORE_CORE_H
 #define MTI_CORE_CORE_H
 
-#include "runtime/base/clock.h"
-#include "runtime/base/mutex.h"
-#include "runtime/base/notify.h"
-#include "runtime/base/status.h"
-#include "runtime/sched/sched.h"
-#include "runtime/store/heap.h"
-#include "runtime/store/table.h"
+#include "base/clock.h"
+#include "base/mutex.h"
+#include "base/notify.h"
+#include "base/status.h"
+#include "sched/sched.h"
+#include "store/store.h"
 
 #include <manta/task.h>
 

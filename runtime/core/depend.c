@@ -4,7 +4,7 @@
 // either mti_object_link refused it because the object was closed, or it is in the list that the closer
 // took. Failures spread through a work list, never by recursion: a failing root with a million
 // dependents needs no stack and no memory.
-#include "runtime/core/core.h"
+#include "core/core.h"
 
 // Records whose results have to be closed, linked by |next|: FORWARDED ones with the target in
 // |result.u.mem.parent|, CANCELLING ones with the error in |result.u.fail|.

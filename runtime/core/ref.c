@@ -1,5 +1,5 @@
 // Refs: lookups, counts, scopes.
-#include "runtime/core/core.h"
+#include "core/core.h"
 
 #include <string.h>
 

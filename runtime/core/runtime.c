@@ -1,7 +1,5 @@
 // Runtimes, the threads that use them, and the contexts of both: start, drain, shutdown.
-#include "runtime/core/core.h"
-
-#include "runtime/sched/tuning.h"
+#include "core/core.h"
 
 #include <pthread.h>
 #include <sched.h>

@@ -1,5 +1,5 @@
 // Tasks: submit, run, complete, cancel.
-#include "runtime/core/core.h"
+#include "core/core.h"
 
 #include <errno.h>
 #include <string.h>
@@ -472,7 +472,7 @@ static manta_status_t submit_make_results(submit_t *s, bool held)
         mti_object_t *object = mti_object_alloc(s->ctx, MTI_OBJECT_RESULT, result_dtype(s->def, i));
         if (!object) {
             for (uint32_t k = 1; k < i; k++) {
-                mti_slot_t *slot = mti_table_slot(slots[k - 1]);
+                mti_slot_t *slot = mti_table_live_slot(slots[k - 1]);
                 mti_atomic_u64_store_relaxed(&slot->object.counts, 0);
                 mti_table_free(&s->ctx->table, slot);
             }

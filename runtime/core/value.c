@@ -1,5 +1,5 @@
 // Objects without tasks: put, create and seal, wrap, slice, promises; and the storage of all objects.
-#include "runtime/core/core.h"
+#include "core/core.h"
 
 #include <string.h>
 

@@ -9,9 +9,9 @@
 // Deadlock: a thread that is about to sleep publishes what it waits for (waiting_on, seq_cst) and walks
 // the chain again; if that leads to a task that runs on this very thread, the wait can never end. Of
 // several threads that close a cycle the last one to publish sees all of it.
-#include "runtime/core/core.h"
+#include "core/core.h"
 
-#include "runtime/base/thread.h"
+#include "base/thread.h"
 
 #include <errno.h>
 #include <string.h>

@@ -3,7 +3,7 @@
 // Who wants to know about an object without being a task stands in a hash table of buckets, each with a
 // lock; the WATCHED bit in the object's head says that somebody does. The closer takes the bit away with
 // the list of links, so it comes to the bucket exactly once, after all who added themselves before.
-#include "runtime/core/core.h"
+#include "core/core.h"
 
 #include <errno.h>
 #include <string.h>

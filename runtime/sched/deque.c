@@ -1,4 +1,4 @@
-#include "runtime/sched/deque.h"
+#include "sched/deque.h"
 
 static size_t ring_bytes(uint32_t capacity)
 {

@@ -20,8 +20,8 @@
 #ifndef MTI_SCHED_DEQUE_H
 #define MTI_SCHED_DEQUE_H
 
-#include "runtime/base/alloc.h"
-#include "runtime/base/atomic.h"
+#include "base/alloc.h"
+#include "base/atomic.h"
 
 #include <stddef.h>
 

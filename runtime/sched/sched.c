@@ -1,12 +1,12 @@
-#include "runtime/sched/sched.h"
+#include "sched/sched.h"
 
-#include "runtime/base/alloc.h"
-#include "runtime/base/clock.h"
-#include "runtime/base/mutex.h"
-#include "runtime/base/notify.h"
-#include "runtime/base/status.h"
-#include "runtime/base/thread.h"
-#include "runtime/sched/tuning.h"
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "base/mutex.h"
+#include "base/notify.h"
+#include "base/status.h"
+#include "base/thread.h"
+#include "sched/tuning.h"
 
 #include <sched.h>
 #include <stdio.h>

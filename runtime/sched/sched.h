@@ -11,10 +11,10 @@
 #ifndef MTI_SCHED_SCHED_H
 #define MTI_SCHED_SCHED_H
 
-#include "runtime/base/atomic.h"
-#include "runtime/base/fence.h"
-#include "runtime/sched/deque.h"
-#include "runtime/topology/topology.h"
+#include "base/atomic.h"
+#include "base/fence.h"
+#include "sched/deque.h"
+#include "topology/topology.h"
 
 #include <manta/status.h>
 

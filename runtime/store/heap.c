@@ -1,4 +1,4 @@
-#include "runtime/store/heap.h"
+#include "store/heap.h"
 
 #include <string.h>
 #include <sys/mman.h>

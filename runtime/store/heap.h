@@ -6,9 +6,9 @@
 #ifndef MTI_STORE_HEAP_H
 #define MTI_STORE_HEAP_H
 
-#include "runtime/base/alloc.h"
-#include "runtime/base/atomic.h"
-#include "runtime/base/mutex.h"
+#include "base/alloc.h"
+#include "base/atomic.h"
+#include "base/mutex.h"
 
 #include <stddef.h>
 #include <stdint.h>

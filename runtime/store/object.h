@@ -11,9 +11,9 @@
 #ifndef MTI_STORE_OBJECT_H
 #define MTI_STORE_OBJECT_H
 
-#include "runtime/base/assert.h"
-#include "runtime/base/atomic.h"
-#include "runtime/base/status.h"
+#include "base/assert.h"
+#include "base/atomic.h"
+#include "base/status.h"
 
 #include <manta/object.h>
 

@@ -1,7 +1,7 @@
-#include "runtime/store/table.h"
+#include "store/table.h"
 
-#include "runtime/base/alloc.h"
-#include "runtime/base/mutex.h"
+#include "base/alloc.h"
+#include "base/mutex.h"
 
 #include <stdlib.h>
 #include <string.h>

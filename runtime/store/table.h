@@ -7,7 +7,7 @@
 #ifndef MTI_STORE_TABLE_H
 #define MTI_STORE_TABLE_H
 
-#include "runtime/store/object.h"
+#include "store/object.h"
 
 enum {
     MTI_TABLE_CHUNK_SLOTS = 8192,
