@@ -31,7 +31,7 @@ template <typename F> void on_team(int threads, F &&body)
 
 void independent(Run &run)
 {
-    const size_t n = run.size(500000);
+    const size_t n = run.size(300000);
     on_team(run.workers, [&] {
         run.each(n, n, [n] {
             for (size_t i = 0; i < n; i++) {
@@ -60,19 +60,19 @@ void taskloop_of_its_choice(size_t n)
 
 void bulk(Run &run)
 {
-    const size_t n = run.size(1000000);
+    const size_t n = run.size(500000);
     on_team(run.workers, [&] { run.each(n, n, [n] { taskloop_of_single_items(n); }); });
 }
 
 void bulk_auto(Run &run)
 {
-    const size_t n = run.size(1000000);
+    const size_t n = run.size(500000);
     on_team(run.workers, [&] { run.each(n, n, [n] { taskloop_of_its_choice(n); }); });
 }
 
 void chain(Run &run)
 {
-    const size_t n = run.size(200000);
+    const size_t n = run.size(100000);
     on_team(run.workers, [&] {
         run.each(n, n, [&] {
             uint64_t value = 0;
@@ -91,7 +91,7 @@ void chain(Run &run)
 
 void fan(Run &run)
 {
-    const size_t rounds = run.size(200), width = 1000;
+    const size_t rounds = run.size(100), width = 1000;
     const size_t n = rounds * (width + 2);
     on_team(run.workers, [&] {
         run.each(n, n, [&] {
@@ -258,7 +258,8 @@ void latency_parked_2ms(Run &run)
 
 void memory(Run &run)
 {
-    const size_t n = run.size(1000000);
+    // Fewer than the others: opening the gate takes libomp time with the square of their number.
+    const size_t n = run.size(100000);
     on_team(run.workers, [&] {
         const uint64_t before = bench::ticks_total();
         const size_t resident = bench::resident_bytes();

@@ -41,7 +41,7 @@ struct OtherThread {
 void independent(Run &run)
 {
     Pool pool(run.workers);
-    const size_t n = run.size(500000);
+    const size_t n = run.size(300000);
     pool.arena.execute([&] {
         run.each(n, n, [n] {
             oneapi::tbb::task_group group;
@@ -55,7 +55,7 @@ void independent(Run &run)
 template <typename Partitioner> void bulk(Run &run)
 {
     Pool pool(run.workers);
-    const size_t n = run.size(1000000);
+    const size_t n = run.size(500000);
     pool.arena.execute([&] {
         run.each(n, n, [n] {
             oneapi::tbb::parallel_for(
@@ -72,7 +72,7 @@ template <typename Partitioner> void bulk(Run &run)
 void chain(Run &run)
 {
     Pool pool(run.workers);
-    const size_t n = run.size(200000);
+    const size_t n = run.size(100000);
     pool.arena.execute([&] {
         run.each(n, n, [&] {
             uint64_t value = 0;
@@ -97,7 +97,7 @@ void chain(Run &run)
 void fan(Run &run)
 {
     Pool pool(run.workers);
-    const size_t rounds = run.size(200), width = 1000;
+    const size_t rounds = run.size(100), width = 1000;
     const size_t n = rounds * (width + 2);
     pool.arena.execute([&] {
         run.each(n, n, [&] {
