@@ -7,11 +7,13 @@
 #include "report.h"
 
 #include <manta/manta.h>
+#include <manta/topology.h>
 
 #include <cblas.h>
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 enum { EXIT_USAGE = 2, BLOCKS_MOST = 512 };
 
@@ -162,9 +164,18 @@ static bool runtime_start(int workers)
 
 static void machine_print(void)
 {
+    manta_runtime_t runtime = manta_runtime_default();
+    char text[1024] = "";
+    manta_topology_describe(runtime, text, sizeof text);
+    const char *label = "machine";
+    for (char *save, *line = strtok_r(text, "\n", &save); line;
+         line = strtok_r(NULL, "\n", &save)) {
+        printf("%-9s %s\n", label, line);
+        label = "";
+    }
     manta_stats_t stats = {.struct_size = sizeof stats};
-    manta_runtime_stats(manta_runtime_default(), &stats);
-    printf("machine   %d workers\n", stats.workers);
+    manta_runtime_stats(runtime, &stats);
+    printf("workers   %d\n", stats.workers);
 }
 
 int main(int argc, char **argv)
