@@ -7,6 +7,7 @@
 #include <manta/runtime.h>
 #include <manta/status.h>
 #include <manta/task.h>
+#include <manta/topology.h>
 #include <manta/version.h>
 
 #endif

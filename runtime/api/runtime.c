@@ -3,18 +3,6 @@
 
 #include <string.h>
 
-// The runtime that |handle| or, if that is {0}, the context names. NULL with a message.
-static mti_runtime_t *resolve(manta_runtime_t handle)
-{
-    if (handle.id) return mti_runtime_find(handle);
-    mti_thread_t *thread = mti_thread_tls;
-    if (thread && thread->task) return thread->task->ctx->rt;
-    if (thread && thread->ctx && thread->epoch == 0) return thread->ctx->rt;
-    mti_runtime_t *rt = mti_runtime_default_peek();
-    if (!rt) (void)mti_fail(MANTA_ERR_STALE_REF, "no runtime runs");
-    return rt;
-}
-
 manta_status_t manta_runtime_create(const manta_runtime_options_t *options,
                                     manta_runtime_t *out_runtime)
 {
@@ -51,7 +39,7 @@ manta_runtime_t manta_runtime_current(void)
 
 manta_status_t manta_runtime_close(manta_runtime_t runtime)
 {
-    mti_runtime_t *rt = resolve(runtime);
+    mti_runtime_t *rt = mti_runtime_resolve(runtime);
     if (!rt) return MANTA_ERR_STALE_REF;
     uint32_t running = MTI_RUNTIME_RUNNING;
     (void)mti_atomic_u32_cas_acq_rel(&rt->state, &running, MTI_RUNTIME_CLOSED);
@@ -60,7 +48,7 @@ manta_status_t manta_runtime_close(manta_runtime_t runtime)
 
 manta_status_t manta_runtime_drain(manta_runtime_t runtime, int64_t timeout_ns)
 {
-    mti_runtime_t *rt = resolve(runtime);
+    mti_runtime_t *rt = mti_runtime_resolve(runtime);
     return rt ? mti_runtime_drain(rt, timeout_ns) : MANTA_ERR_STALE_REF;
 }
 
@@ -75,7 +63,7 @@ manta_status_t manta_drain(int64_t timeout_ns)
 manta_status_t manta_runtime_shutdown(manta_runtime_t runtime, manta_shutdown_mode_t mode,
                                       int64_t timeout_ns)
 {
-    mti_runtime_t *rt = resolve(runtime);
+    mti_runtime_t *rt = mti_runtime_resolve(runtime);
     return rt ? mti_runtime_shutdown(mti_runtime_handle(rt), mode, timeout_ns)
               : MANTA_ERR_STALE_REF;
 }
@@ -94,7 +82,7 @@ manta_status_t manta_runtime_stats(manta_runtime_t runtime, manta_stats_t *out_s
     if (!out_stats || out_stats->struct_size < sizeof(size_t)) {
         return mti_fail(MANTA_ERR_INVALID_ARGUMENT, "stats: struct_size is not set");
     }
-    mti_runtime_t *rt = resolve(runtime);
+    mti_runtime_t *rt = mti_runtime_resolve(runtime);
     if (!rt) return MANTA_ERR_STALE_REF;
     manta_stats_t stats = {.struct_size = out_stats->struct_size,
                            .workers = mti_sched_worker_count(rt->sched),
@@ -119,6 +107,6 @@ manta_status_t manta_runtime_stats(manta_runtime_t runtime, manta_stats_t *out_s
 
 size_t manta_runtime_print_refs(manta_runtime_t runtime, FILE *file)
 {
-    mti_runtime_t *rt = resolve(runtime);
+    mti_runtime_t *rt = mti_runtime_resolve(runtime);
     return rt ? mti_runtime_print_refs(rt, file, false) : 0;
 }

@@ -251,6 +251,7 @@ struct mti_runtime {
     uint16_t index;
     uint32_t gen;
     bool is_serial;
+    bool bind; // workers are bound for real
     bool measure_busy;
     bool report_leaks;
     char name[32];
@@ -278,6 +279,9 @@ static inline manta_runtime_t mti_runtime_handle(const mti_runtime_t *rt)
 }
 // The live runtime of |handle|, NULL (with a message) if there is none.
 mti_runtime_t *mti_runtime_find(manta_runtime_t handle);
+
+// The same, where {0} means the current one; it is not started for that.
+mti_runtime_t *mti_runtime_resolve(manta_runtime_t handle);
 
 manta_status_t mti_runtime_create(const manta_runtime_options_t *options, mti_runtime_t **out_rt);
 manta_status_t mti_runtime_shutdown(manta_runtime_t handle, manta_shutdown_mode_t mode,

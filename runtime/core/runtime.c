@@ -315,6 +315,17 @@ mti_runtime_t *mti_runtime_find(manta_runtime_t handle)
     return NULL;
 }
 
+mti_runtime_t *mti_runtime_resolve(manta_runtime_t handle)
+{
+    if (handle.id) return mti_runtime_find(handle);
+    mti_thread_t *thread = mti_thread_tls;
+    if (thread && thread->task) return thread->task->ctx->rt;
+    if (thread && thread->ctx && thread->epoch == 0) return thread->ctx->rt;
+    mti_runtime_t *rt = mti_runtime_default_peek();
+    if (!rt) (void)mti_fail(MANTA_ERR_STALE_REF, "no runtime runs");
+    return rt;
+}
+
 static void log_to_stderr(void *user, manta_status_t code, const char *message)
 {
     (void)user;
@@ -462,6 +473,7 @@ manta_status_t mti_runtime_create(const manta_runtime_options_t *options, mti_ru
                           !(mti_topology_is_quota_limited(rt->topology) && !full.cpuset) &&
                           workers <= mti_topology_core_count(rt->topology)
                     : full.bind != 0;
+    rt->bind = bind;
     mti_sched_options_t sched = {.workers = workers,
                                  .topology = rt->topology,
                                  .bind = bind,
