@@ -336,7 +336,17 @@ void mti_thread_end(void);                // the calling thread is about to end
 // generation matches. NULL: stale. Threads: any, entered.
 mti_object_t *mti_ref_acquire(manta_ref_t ref, uint64_t add);
 // The same without a count taken: good for looking only, the caller rechecks the generation.
-mti_object_t *mti_ref_peek(manta_ref_t ref);
+static inline mti_object_t *mti_ref_peek(manta_ref_t ref)
+{
+    if (MTI_UNLIKELY(mti_ref_is_error(ref))) return NULL;
+    mti_slot_t *slot = mti_table_slot(mti_ref_slot(ref));
+    if (MTI_UNLIKELY(!slot)) return NULL;
+    mti_object_t *object = &slot->object;
+    // acquire: pairs with the release in mti_table_free
+    if (MTI_UNLIKELY(mti_atomic_u32_load_acquire(&object->gen) != mti_ref_gen(ref))) return NULL;
+    uint64_t counts = mti_atomic_u64_load_acquire(&object->counts);
+    return MTI_LIKELY(mti_count_user(counts) != 0) ? object : NULL;
+}
 // Like acquire, but any count will do, not only a user's.
 mti_object_t *mti_ref_acquire_weak(uint64_t id, uint64_t add);
 // Gives |sub| back; frees the object when nothing is left.
@@ -374,6 +384,15 @@ void mti_scope_unwind(mti_thread_t *thread, size_t mark);
 // closed before. The object must not be touched afterwards unless the caller holds a count. Tasks that
 // became ready are queued; one of them is given back instead if |out_next| is not NULL.
 bool mti_object_close(mti_ctx_t *ctx, mti_object_t *object, uint64_t bits, uint64_t *out_next);
+// The same for a task's result, inline as long as nobody waits.
+static inline bool mti_object_close_quick(mti_ctx_t *ctx, mti_object_t *object, uint64_t bits,
+                                          uint64_t *out_next)
+{
+    uint64_t nobody = 0;
+    // release: publishes the value
+    if (MTI_LIKELY(mti_atomic_u64_cas_acq_rel(&object->head, &nobody, bits))) return true;
+    return mti_object_close(ctx, object, bits, out_next);
+}
 // The same with an error: |error| (taken) and the argument |cause| (one internal count, taken; may be
 // NULL) are stored. Only for the one who may write the object's value.
 bool mti_object_close_failed(mti_ctx_t *ctx, mti_object_t *object, manta_error_t *error,

@@ -12,9 +12,13 @@ enum {
     PLAN_LISTS = 1u << 1,
     PLAN_INOUTS = 1u << 2,
     PLAN_LOCAL = 1u << 3,
+    // No refs, one object, an image that fits the record, a CPU body: the short ways through submit and
+    // run below.
+    PLAN_PLAIN = 1u << 4,
     PLAN_REFS_SHIFT = 8,     // 16 bits: IN and INOUT parameters
     PLAN_BUFFERS_SHIFT = 24, // 16 bits: parameters with a buffer
     PLAN_RESULTS_SHIFT = 40, // 16 bits: OUT and INOUT parameters
+    PLAN_FIRST_SHIFT = 56,   // 8 bits: 1 + index of the only result of a plain task, 0: none
 };
 static uint32_t plan_refs(uint64_t plan)
 {
@@ -87,6 +91,14 @@ static manta_status_t plan_make(manta_task_def_t *def, uint64_t *out_plan)
         if (param->kind == MANTA_PARAM_INOUT) plan |= PLAN_INOUTS;
         if (param->kind == MANTA_PARAM_IN_LIST) plan |= PLAN_LISTS;
         if (param->kind == MANTA_PARAM_LOCAL) plan |= PLAN_LOCAL;
+        if (is_result && i < 255 && plan_results(plan) == 1) {
+            plan |= (uint64_t)(i + 1) << PLAN_FIRST_SHIFT;
+        }
+    }
+    bool has_first = plan_results(plan) == 0 || plan >> PLAN_FIRST_SHIFT != 0;
+    if (def->cpu && plan_refs(plan) == 0 && !(plan & PLAN_LISTS) && plan_results(plan) <= 1 &&
+        has_first && def->args_bytes <= MTI_RECORD_INLINE) {
+        plan |= PLAN_PLAIN;
     }
     // relaxed: every thread works out the same value
     __atomic_store_n(&def->plan, plan, __ATOMIC_RELAXED);
@@ -718,9 +730,9 @@ manta_status_t mti_task_submit_bulk(manta_task_def_t *def, const manta_task_opti
     return status == MANTA_OK ? s.error_arg : status;
 }
 
-manta_status_t mti_task_submit(manta_task_def_t *def, const manta_task_options_t *options,
-                               const void *args, size_t args_bytes, manta_ref_t *out_results,
-                               size_t result_count, bool always_take)
+static __attribute__((noinline)) manta_status_t
+submit_general(manta_task_def_t *def, const manta_task_options_t *options, const void *args,
+               size_t args_bytes, manta_ref_t *out_results, size_t result_count, bool always_take)
 {
     submit_t s = {.def = def, .options = options, .always_take = always_take};
     manta_status_t status = MANTA_OK;
@@ -737,6 +749,87 @@ manta_status_t mti_task_submit(manta_task_def_t *def, const manta_task_options_t
             out_results[i] = mti_ref_error(code);
     }
     return status;
+}
+
+// Copies an argument image of a plain task; those are short, and multiples of 8 mostly.
+static inline void copy_image(unsigned char *to, const void *from, size_t bytes)
+{
+    if (MTI_LIKELY(bytes == 8)) {
+        memcpy(to, from, 8);
+    } else if (bytes == 16) {
+        memcpy(to, from, 16);
+    } else if (bytes) {
+        memcpy(to, from, bytes);
+    }
+}
+
+// The short way: a plain task in the current runtime, with everything at hand. False: go the long way,
+// nothing has happened.
+static inline bool submit_plain(mti_thread_t *thread, manta_task_def_t *def, uint64_t plan,
+                                const void *args, manta_ref_t *out_results, size_t result_count)
+{
+    mti_ctx_t *ctx = thread->ctx;
+    bool current = ctx && (thread->epoch == 0 ||
+                           thread->epoch == mti_atomic_u32_load_acquire(&mti_default_epoch));
+    if (MTI_UNLIKELY(!current)) return false;
+    mti_thread_enter(thread);
+    mti_slot_t *slot = ctx->table.free;
+    bool ready = mti_atomic_u32_load_acquire(&ctx->rt->state) == MTI_RUNTIME_RUNNING && slot &&
+                 (!thread->scope_mark || thread->scope_count < thread->scope_capacity) &&
+                 !ctx->rt->is_serial;
+    if (MTI_UNLIKELY(!ready)) {
+        mti_thread_leave(thread);
+        return false;
+    }
+    ctx->table.free = slot->next;
+    mti_record_t *t = (mti_record_t *)(void *)slot;
+    uint32_t gen = mti_atomic_u32_load_relaxed(&t->result.gen);
+    uint32_t first = (uint32_t)(plan >> PLAN_FIRST_SHIFT);
+    mti_object_set(&t->result, MTI_OBJECT_TASK, MTI_STORAGE_NONE, 0);
+    t->result.runtime = ctx->rt->index;
+    t->result.dtype = first ? def->params[first - 1].dtype : (manta_dtype_t)MANTA_UNTYPED;
+    t->result.producer = t->result.slot;
+    mti_atomic_u32_store_relaxed(&t->result.scope_hint, 0);
+    t->def = def;
+    mti_atomic_u32_store_relaxed(&t->deps, 0);
+    t->link_count = 0;
+    t->result_count = 1;
+    t->parent = thread->task ? mti_ref_of(&thread->task->record->result).id : 0;
+    t->cold = NULL;
+    t->args = t->inline_args;
+    t->args_bytes = (uint16_t)def->args_bytes;
+    t->priority = 0;
+    t->flags = 0;
+    t->cancel_epoch = 0;
+    copy_image(t->inline_args, args, def->args_bytes);
+    mti_atomic_u64_store_relaxed(&t->claim, mti_claim_make(gen, 0, MTI_TASK_QUEUED));
+    manta_ref_t ref = mti_ref_make(t->result.slot, gen);
+    bool held = result_count != 0;
+    mti_atomic_u64_store_relaxed(&t->result.head, held ? 0 : MTI_HEAD_ORPHAN);
+    // release: a stale lookup that gets a count from here sees a whole object
+    mti_atomic_u64_store_release(&t->result.counts, held ? MTI_COUNT_USER : 0);
+    if (held) {
+        mti_scope_add(thread, &t->result, ref);
+        *out_results = ref;
+    }
+    mti_atomic_u64_owner_add(&ctx->submitted, 1);
+    if (MTI_UNLIKELY(!mti_sched_push(&ctx->sched, ref.id))) mti_record_ready(ctx, t);
+    mti_thread_leave(thread);
+    return true;
+}
+
+manta_status_t mti_task_submit(manta_task_def_t *def, const manta_task_options_t *options,
+                               const void *args, size_t args_bytes, manta_ref_t *out_results,
+                               size_t result_count, bool always_take)
+{
+    uint64_t plan = __atomic_load_n(&def->plan, __ATOMIC_RELAXED);
+    if (MTI_LIKELY(plan & PLAN_PLAIN && !options && args_bytes == def->args_bytes &&
+                   result_count <= 1 && mti_thread_tls)) {
+        if (MTI_LIKELY(submit_plain(mti_thread_tls, def, plan, args, out_results, result_count))) {
+            return MANTA_OK;
+        }
+    }
+    return submit_general(def, options, args, args_bytes, out_results, result_count, always_take);
 }
 
 // ---- run -------------------------------------------------------------------------------------------
@@ -819,6 +912,19 @@ static manta_status_t run_arguments(manta_task_t *run, manta_buffer_t *list_room
         }
         if (MTI_UNLIKELY(status != MANTA_OK)) return status;
     }
+    return MANTA_OK;
+}
+
+// Memory for one OUT of |size| bytes.
+static manta_status_t run_alloc_out(mti_object_t *object, manta_task_t *run,
+                                    const manta_param_t *param, size_t size,
+                                    manta_buffer_t *out_buffer)
+{
+    if (!mti_object_storage_alloc(run->ctx, object, size)) {
+        return mti_fail(MANTA_ERR_OUT_OF_MEMORY, "task %s, result %s: no memory for %zu bytes",
+                        mti_record_name(run->record), param->name, size);
+    }
+    *out_buffer = (manta_buffer_t){mti_object_data(object), size};
     return MANTA_OK;
 }
 
@@ -1020,8 +1126,93 @@ void mti_task_complete(manta_task_t *run, manta_status_t status)
     run_complete(run, status, NULL);
 }
 
+// After the body: forwarded, or complete.
+static void run_finish(manta_task_t *run, manta_status_t status, uint64_t *out_next)
+{
+    if (MTI_UNLIKELY(run->forward.id != 0)) {
+        if (status == MANTA_OK) {
+            if (run->error) manta_error_release(run->error);
+            run_forward(run);
+            return;
+        }
+        mti_object_release(run->ctx, mti_object_held(run->forward), MTI_COUNT_INTERNAL);
+    }
+    run_complete(run, status, out_next);
+}
+
+// The short way: a plain task. Everything that is rare goes to run_complete.
+static void run_plain(mti_ctx_t *ctx, mti_record_t *t, uint64_t plan, uint64_t *out_next)
+{
+    mti_thread_t *thread = mti_thread_tls;
+    const manta_task_def_t *def = t->def;
+    mti_object_t *result = &t->result;
+    manta_buffer_t buffer = {NULL, 0};
+    manta_task_t run;
+    run.record = t;
+    run.ctx = ctx;
+    run.outer = thread->task;
+    run.buffers = &buffer;
+    run.results = &result;
+    run.error = NULL;
+    run.forward.id = 0;
+    run.index = 0;
+    run.blocking = false;
+    run.in_body = false;
+    manta_call_t call = {.task = &run, .args = t->inline_args, .buffers = &buffer};
+    size_t outer_base = thread->scope_base, outer_mark = thread->scope_mark;
+    thread->task = &run;
+    thread->scope_base = thread->scope_count;
+    thread->scope_mark = thread->scope_count + 1;
+    manta_status_t status = MANTA_OK;
+    if (plan_results(plan)) {
+        size_t size = 0;
+        if (def->cpu->sizes) status = def->cpu->sizes(&call, &size);
+        if (MTI_LIKELY(size <= MTI_INLINE_BYTES)) {
+            mti_object_set(result, MTI_OBJECT_TASK, MTI_STORAGE_INLINE, size);
+            buffer.data = size ? result->u.bytes : NULL;
+            buffer.size_bytes = size;
+        } else if (status == MANTA_OK) {
+            uint32_t first = (uint32_t)(plan >> PLAN_FIRST_SHIFT) - 1;
+            status = run_alloc_out(result, &run, &def->params[first], size, &buffer);
+        }
+    }
+    if (MTI_LIKELY(status == MANTA_OK)) {
+        run.in_body = true;
+        status = def->cpu->invoke(&call);
+        if (MTI_UNLIKELY(run.blocking)) manta_blocking_end(&run);
+    }
+    if (MTI_UNLIKELY(thread->scope_count != thread->scope_base)) {
+        mti_scope_unwind(thread, thread->scope_base);
+    }
+    thread->scope_base = outer_base;
+    thread->scope_mark = outer_mark;
+    thread->task = run.outer;
+    if (MTI_UNLIKELY(status != MANTA_OK || run.error || run.forward.id)) {
+        run_finish(&run, status, out_next);
+        return;
+    }
+    uint32_t gen = mti_atomic_u32_load_relaxed(&result->gen);
+    mti_atomic_u64_store_release(&t->claim, mti_claim_make(gen, 0, MTI_TASK_DONE));
+    if (mti_atomic_u64_load_relaxed(&result->head) == MTI_HEAD_ORPHAN &&
+        mti_object_storage(result) <= MTI_STORAGE_INLINE) {
+        // Without a count nobody can come any more, so there is nobody to close it for.
+        mti_atomic_u64_store_relaxed(&result->head, MTI_HEAD_CLOSED);
+        mti_table_free(&ctx->table, (mti_slot_t *)(void *)t);
+    } else if (MTI_UNLIKELY(!mti_object_close_quick(ctx, result, MTI_HEAD_CLOSED, out_next))) {
+        mti_object_release(ctx, result, MTI_COUNT_INTERNAL); // cancelled while it ran
+    }
+    mti_atomic_u64_owner_add(&ctx->completed, 1);
+}
+
 static void run_task(mti_ctx_t *ctx, mti_record_t *t, uint64_t *out_next)
 {
+    mti_thread_t *self = mti_thread_tls;
+    if (MTI_LIKELY(t->def->plan & PLAN_PLAIN && !(t->flags | (t->cold != NULL)) &&
+                   self->ctx == ctx && !self->in_callback && !ctx->rt->measure_busy &&
+                   !mti_atomic_u32_load_relaxed(&ctx->rt->cancelling))) {
+        run_plain(ctx, t, t->def->plan, out_next);
+        return;
+    }
     manta_buffer_t stack_buffers[STACK_BUFFERS];
     mti_object_t *stack_results[STACK_BUFFERS];
     manta_task_t run = {
@@ -1061,17 +1252,8 @@ static void run_task(mti_ctx_t *ctx, mti_record_t *t, uint64_t *out_next)
     } else if (MTI_LIKELY(status == MANTA_OK)) {
         status = run_body(&run);
     }
-    if (MTI_UNLIKELY(run.forward.id != 0)) {
-        if (status == MANTA_OK) {
-            if (room) mti_heap_free(&ctx->heap, room, room_bytes);
-            if (run.error) manta_error_release(run.error);
-            run_forward(&run);
-            return;
-        }
-        mti_object_release(ctx, mti_object_held(run.forward), MTI_COUNT_INTERNAL);
-    }
     if (MTI_UNLIKELY(room != NULL)) mti_heap_free(&ctx->heap, room, room_bytes);
-    run_complete(&run, status, out_next);
+    run_finish(&run, status, out_next);
 }
 
 void mti_task_run_claimed(mti_ctx_t *ctx, mti_record_t *t, bool chain)

@@ -469,16 +469,22 @@ manta_status_t mti_wait_many(mti_thread_t *thread, mti_ctx_t *ctx, mti_object_t 
 static void read_shortcut(mti_thread_t *thread, manta_ref_t ref, mti_object_t *object)
 {
     mti_ctx_t *ctx = thread->ctx;
-    if (!ctx || thread->epoch != 0 || ctx->rt->index != object->runtime) return;
+    if (!ctx || ctx->rt->index != object->runtime) return;
+    if (thread->epoch != 0 && thread->epoch != mti_atomic_u32_load_relaxed(&mti_default_epoch))
+        return;
     if (mti_deque_peek(&ctx->sched.deque) != ref.id) return;
     if (mti_thread_stack_left() < STACK_MIN) return;
     mti_record_t *t = mti_record_of(object);
     if (task_is_cancelled(thread)) return;
     (void)mti_deque_take(&ctx->sched.deque);
     if (mti_task_claim(ctx, t, mti_ref_gen(ref))) {
+        // Outside of tasks nothing else keeps the runtime while its body runs.
+        bool outside = !thread->task;
+        if (outside) (void)wait_enter(ctx);
         mti_thread_leave(thread);
         mti_task_run_claimed(ctx, t, false);
         mti_thread_enter(thread);
+        if (outside) wait_leave(ctx);
     }
 }
 
