@@ -104,8 +104,7 @@ manta_status_t manta_topology_worker_binding(manta_runtime_t runtime, int worker
     if (worker < 0 || worker >= mti_sched_worker_count(rt->sched)) {
         return mti_fail(MANTA_ERR_OUT_OF_RANGE, "there is no worker %d", worker);
     }
-    const mti_core_t *core =
-        mti_topology_core(topology, mti_sched_seat_core(rt->sched, worker));
+    const mti_core_t *core = mti_topology_core(topology, mti_sched_seat_core(rt->sched, worker));
     manta_worker_binding_t info = {.worker = worker,
                                    .core = core->core,
                                    .pu = core->pu,

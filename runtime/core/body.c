@@ -51,6 +51,12 @@ manta_status_t manta_forward(manta_task_t *task, manta_ref_t ref)
         status = mti_fail(MANTA_ERR_INVALID_ARGUMENT,
                           "forward: the ref is the task's own result, or of another runtime");
         mti_object_release(task->ctx, object, MTI_COUNT_INTERNAL);
+    } else if (!mti_dtype_fits(object->dtype, task->record->result.dtype)) {
+        status = mti_fail(MANTA_ERR_TYPE_MISMATCH,
+                          "forward: the ref has elements of %u bytes, the task's result of %u",
+                          (unsigned)MANTA_DTYPE_SIZE(object->dtype),
+                          (unsigned)MANTA_DTYPE_SIZE(task->record->result.dtype));
+        mti_object_release(task->ctx, object, MTI_COUNT_INTERNAL);
     } else {
         if (task->forward.id) {
             mti_object_release(task->ctx, mti_object_held(task->forward), MTI_COUNT_INTERNAL);

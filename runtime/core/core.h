@@ -450,7 +450,15 @@ static inline const char *mti_record_name(const mti_record_t *t)
 {
     return t->cold && t->cold->name ? t->cold->name : t->def->name;
 }
-// Calls |fn| for each ref among the arguments, in order.
+// Whether a value of type |object| may stand where |param| is wanted; sizes are another matter.
+static inline bool mti_dtype_fits(manta_dtype_t object, manta_dtype_t param)
+{
+    uint32_t a = MANTA_DTYPE_CODE(object), b = MANTA_DTYPE_CODE(param);
+    if (object == param || a == MANTA_UNTYPED || b == MANTA_UNTYPED) return true;
+    if (a != MANTA_OPAQUE && b != MANTA_OPAQUE) return false;
+    return MANTA_DTYPE_SIZE(object) == MANTA_DTYPE_SIZE(param);
+}
+// Walks the refs among the arguments, in order.
 typedef struct mti_arg_iter {
     const mti_record_t *t;
     uint32_t param, item;

@@ -227,7 +227,6 @@ static bool become(mti_ctx_t *ctx, mti_object_t *object, mti_object_t *target, w
     } else {
         object->u.mem.data = mti_object_data(target);
         object->u.mem.parent = target;
-        object->dtype = target->dtype;
         mti_object_set(object, mti_object_kind(object), MTI_STORAGE_PARENT,
                        mti_object_size(target));
     }

@@ -739,7 +739,7 @@ static void free_leftover(mti_slot_t *slot, void *user)
     mti_atomic_u64_store_relaxed(&object->counts, 0);
     // Not to a free list: the run goes back to the process as a whole. Stale from here on.
     uint32_t gen = mti_atomic_u32_load_relaxed(&object->gen);
-    object->size_bits = 0;
+    mti_atomic_u64_store_relaxed(&object->size_bits, 0);
     mti_atomic_u32_store_release(&object->gen, gen + 1);
 }
 

@@ -12,14 +12,15 @@ enum {
     PLAN_LISTS = 1u << 1,
     PLAN_INOUTS = 1u << 2,
     PLAN_LOCAL = 1u << 3,
-    // No refs, one object, an image that fits the record, a CPU body: the short ways through submit and
-    // run below.
+    // A CPU body, a few refs at most, all IN, one object, everything fits the record: the short ways
+    // through submit and run below.
     PLAN_PLAIN = 1u << 4,
     PLAN_REFS_SHIFT = 8,     // 16 bits: IN and INOUT parameters
     PLAN_BUFFERS_SHIFT = 24, // 16 bits: parameters with a buffer
     PLAN_RESULTS_SHIFT = 40, // 16 bits: OUT and INOUT parameters
     PLAN_FIRST_SHIFT = 56,   // 8 bits: 1 + index of the only result of a plain task, 0: none
 };
+enum { PLAIN_REFS = 4, PLAIN_BUFFERS = PLAIN_REFS + 1 };
 static uint32_t plan_refs(uint64_t plan)
 {
     return (uint32_t)(plan >> PLAN_REFS_SHIFT) & 0xffff;
@@ -96,14 +97,24 @@ static manta_status_t plan_make(manta_task_def_t *def, uint64_t *out_plan)
         }
     }
     bool has_first = plan_results(plan) == 0 || plan >> PLAN_FIRST_SHIFT != 0;
-    if (def->cpu && plan_refs(plan) == 0 && !(plan & PLAN_LISTS) && plan_results(plan) <= 1 &&
-        has_first && def->args_bytes <= MTI_RECORD_INLINE) {
+    size_t room = mti_size_align(def->args_bytes, 8) + 8 * (size_t)plan_refs(plan);
+    if (def->cpu && plan_refs(plan) <= PLAIN_REFS && !(plan & (PLAN_LISTS | PLAN_INOUTS)) &&
+        plan_results(plan) <= 1 && has_first && room <= MTI_RECORD_INLINE) {
         plan |= PLAN_PLAIN;
     }
     // relaxed: every thread works out the same value
     __atomic_store_n(&def->plan, plan, __ATOMIC_RELAXED);
     *out_plan = plan;
     return MANTA_OK;
+}
+
+// The objects that |t| closes, by index.
+static mti_object_t *run_result(const mti_record_t *t, uint32_t index)
+{
+    if (index == 0) return (mti_object_t *)&t->result;
+    mti_overflow_t *block = mti_record_overflow(t);
+    uint32_t *slots = (uint32_t *)(void *)((char *)block + block->results_offset);
+    return mti_object_at(slots[index - 1]);
 }
 
 // ---- arguments -----------------------------------------------------------------------------------
@@ -129,16 +140,6 @@ bool mti_arg_next(mti_arg_iter_t *iter, manta_ref_t *out_ref)
         }
     }
     return false;
-}
-
-static bool dtype_fits(manta_dtype_t object, manta_dtype_t param)
-{
-    uint32_t a = MANTA_DTYPE_CODE(object), b = MANTA_DTYPE_CODE(param);
-    if (a == MANTA_UNTYPED || b == MANTA_UNTYPED) return true; // the size decides
-    if (a == MANTA_OPAQUE || b == MANTA_OPAQUE) {
-        return MANTA_DTYPE_SIZE(object) == MANTA_DTYPE_SIZE(param);
-    }
-    return object == param;
 }
 
 static const char *dtype_name(manta_dtype_t dtype)
@@ -351,7 +352,7 @@ static manta_status_t submit_acquire_one(submit_t *s, const manta_param_t *param
                         s->def->name, param->name, mti_runtime_at(object->runtime)->name,
                         s->ctx->rt->name);
     }
-    if (MTI_UNLIKELY(!dtype_fits(object->dtype, param->dtype))) {
+    if (MTI_UNLIKELY(!mti_dtype_fits(object->dtype, param->dtype))) {
         return fail_type(s->def->name, param, object);
     }
     uint64_t head;
@@ -501,6 +502,22 @@ static manta_status_t submit_make_results(submit_t *s, bool held)
     return MANTA_OK;
 }
 
+// The next version of a typed object is of that type, whatever the parameter leaves open.
+static void submit_inout_dtypes(submit_t *s)
+{
+    mti_record_t *t = s->t;
+    for (uint32_t i = 0, k = 0; i < s->def->param_count; i++) {
+        const manta_param_t *param = &s->def->params[i];
+        if (param->kind != MANTA_PARAM_OUT && param->kind != MANTA_PARAM_INOUT) continue;
+        mti_object_t *to = run_result(t, k++);
+        if (param->kind != MANTA_PARAM_INOUT) continue;
+        manta_ref_t from;
+        memcpy(&from, t->args + param->offset, sizeof from);
+        manta_dtype_t dtype = mti_object_held(from)->dtype;
+        if (MANTA_DTYPE_CODE(dtype) != MANTA_UNTYPED) to->dtype = dtype;
+    }
+}
+
 // Hands the refs out. An INOUT result takes over the scope slot of the ref that it replaces.
 static void submit_give_refs(submit_t *s, manta_ref_t *out_results)
 {
@@ -592,25 +609,11 @@ static uint32_t submit_link(submit_t *s, mti_object_t **out_failed, uint32_t *ou
     return closed;
 }
 
-// From here on the task can't fail to be: it is queued, or its arguments will queue it.
-static void submit_publish(submit_t *s)
+// The record is linked to its open arguments; |closed| were closed already, the first |failed| one, if
+// any, fails it. |guard| is what deps was set to.
+static inline void publish_linked(mti_ctx_t *ctx, mti_record_t *t, uint32_t gen, uint32_t guard,
+                                  uint32_t closed, mti_object_t *failed, uint32_t argument)
 {
-    mti_record_t *t = s->t;
-    mti_ctx_t *ctx = s->ctx;
-    uint32_t gen = mti_atomic_u32_load_relaxed(&t->result.gen);
-    mti_atomic_u64_owner_add(&ctx->submitted, 1);
-    if (MTI_LIKELY(t->link_count == 0)) {
-        mti_atomic_u32_store_relaxed(&t->deps, 0);
-        mti_atomic_u64_store_relaxed(&t->claim, mti_claim_make(gen, 0, MTI_TASK_QUEUED));
-        mti_record_ready(ctx, t);
-        return;
-    }
-    uint32_t guard = (uint32_t)t->link_count + 1;
-    mti_atomic_u32_store_relaxed(&t->deps, guard);
-    mti_atomic_u64_store_relaxed(&t->claim, mti_claim_make(gen, 0, MTI_TASK_QUEUED));
-    mti_object_t *failed = NULL;
-    uint32_t argument = 0;
-    uint32_t closed = submit_link(s, &failed, &argument);
     if (MTI_UNLIKELY(failed != NULL)) {
         uint64_t queued = mti_claim_make(gen, 0, MTI_TASK_QUEUED);
         if (mti_atomic_u64_cas_acq_rel(&t->claim, &queued,
@@ -635,6 +638,28 @@ static void submit_publish(submit_t *s)
     } else if (claim == mti_claim_make(gen, 0, MTI_TASK_CANCELLED)) {
         mti_task_finish_cancelled(ctx, t);
     }
+}
+
+// From here on the task can't fail to be: it is queued, or its arguments will queue it.
+static void submit_publish(submit_t *s)
+{
+    mti_record_t *t = s->t;
+    mti_ctx_t *ctx = s->ctx;
+    uint32_t gen = mti_atomic_u32_load_relaxed(&t->result.gen);
+    mti_atomic_u64_owner_add(&ctx->submitted, 1);
+    if (MTI_LIKELY(t->link_count == 0)) {
+        mti_atomic_u32_store_relaxed(&t->deps, 0);
+        mti_atomic_u64_store_relaxed(&t->claim, mti_claim_make(gen, 0, MTI_TASK_QUEUED));
+        mti_record_ready(ctx, t);
+        return;
+    }
+    uint32_t guard = (uint32_t)t->link_count + 1;
+    mti_atomic_u32_store_relaxed(&t->deps, guard);
+    mti_atomic_u64_store_relaxed(&t->claim, mti_claim_make(gen, 0, MTI_TASK_QUEUED));
+    mti_object_t *failed = NULL;
+    uint32_t argument = 0;
+    uint32_t closed = submit_link(s, &failed, &argument);
+    publish_linked(ctx, t, gen, guard, closed, failed, argument);
 }
 
 static manta_status_t submit_context(submit_t *s)
@@ -706,6 +731,7 @@ static manta_status_t submit(submit_t *s, const void *args, size_t args_bytes,
     }
     status = submit_make_results(s, result_count != 0);
     if (MTI_UNLIKELY(status != MANTA_OK)) goto release;
+    if (s->plan & PLAN_INOUTS) submit_inout_dtypes(s);
     if (result_count) submit_give_refs(s, out_results);
     submit_publish(s);
     return MANTA_OK;
@@ -763,6 +789,64 @@ static inline void copy_image(unsigned char *to, const void *from, size_t bytes)
     }
 }
 
+// Whether the bytes of a ready argument are what the parameter wants, where that is cheap to tell.
+static inline bool bytes_fit(const manta_param_t *param, const void *data, uint64_t size)
+{
+    uint32_t each = param->size_bytes;
+    return (each == size || (each & (each - 1)) == 0) && (size & (each - 1)) == 0 &&
+           ((uintptr_t)data & (param->align - 1)) == 0;
+}
+
+// Acquires the refs of a plain call. On failure everything is given back; the long way says what was
+// wrong.
+static inline bool plain_acquire(mti_ctx_t *ctx, const manta_task_def_t *def, uint32_t refs,
+                                 const void *args, mti_object_t **out_objects)
+{
+    uint32_t n = 0;
+    for (const manta_param_t *param = def->params; n < refs; param++) {
+        if (param->kind != MANTA_PARAM_IN) continue;
+        manta_ref_t ref;
+        memcpy(&ref, (const char *)args + param->offset, sizeof ref);
+        mti_object_t *object = mti_ref_acquire(ref, MTI_COUNT_INTERNAL);
+        if (MTI_UNLIKELY(!object)) break;
+        out_objects[n++] = object;
+        uint64_t head;
+        bool fits = object->runtime == ctx->rt->index && object->dtype == param->dtype;
+        if (fits && mti_object_is_closed(object, &head)) {
+            fits = !(head & MTI_HEAD_FAILED) &&
+                   bytes_fit(param, mti_object_data(object), mti_object_size(object));
+        }
+        if (MTI_UNLIKELY(!fits)) break;
+        if (n == refs) return true;
+    }
+    while (n)
+        mti_object_release(ctx, out_objects[--n], MTI_COUNT_INTERNAL);
+    return false;
+}
+
+// Links a plain record to its arguments and lets it go.
+static inline void plain_publish(mti_ctx_t *ctx, mti_record_t *t, uint32_t gen, uint32_t refs,
+                                 mti_object_t **objects)
+{
+    uint64_t *cells = (uint64_t *)(void *)(t->inline_args + MTI_RECORD_INLINE) - 1;
+    uint32_t closed = 0;
+    mti_object_t *failed = NULL;
+    uint32_t argument = 0;
+    uint64_t head;
+    for (uint32_t i = 0; i < refs; i++) {
+        if (!mti_object_is_closed(objects[i], &head)) {
+            if (mti_object_link(objects[i], cells - i, MTI_LINK_INLINE)) continue;
+            (void)mti_object_is_closed(objects[i], &head);
+        }
+        closed++;
+        if (MTI_UNLIKELY(head & MTI_HEAD_FAILED) && !failed) {
+            failed = objects[i];
+            argument = i;
+        }
+    }
+    publish_linked(ctx, t, gen, refs + 1, closed, failed, argument);
+}
+
 // The short way: a plain task in the current runtime, with everything at hand. False: go the long way,
 // nothing has happened.
 static inline bool submit_plain(mti_thread_t *thread, manta_task_def_t *def, uint64_t plan,
@@ -781,6 +865,13 @@ static inline bool submit_plain(mti_thread_t *thread, manta_task_def_t *def, uin
         mti_thread_leave(thread);
         return false;
     }
+    uint32_t refs = plan_refs(plan);
+    mti_object_t *objects[PLAIN_REFS];
+    if (refs && MTI_UNLIKELY(!plain_acquire(ctx, def, refs, args, objects))) {
+        mti_thread_leave(thread);
+        return false;
+    }
+    slot = ctx->table.free; // acquiring may have freed one
     ctx->table.free = slot->next;
     mti_record_t *t = (mti_record_t *)(void *)slot;
     uint32_t gen = mti_atomic_u32_load_relaxed(&t->result.gen);
@@ -791,8 +882,8 @@ static inline bool submit_plain(mti_thread_t *thread, manta_task_def_t *def, uin
     t->result.producer = t->result.slot;
     mti_atomic_u32_store_relaxed(&t->result.scope_hint, 0);
     t->def = def;
-    mti_atomic_u32_store_relaxed(&t->deps, 0);
-    t->link_count = 0;
+    mti_atomic_u32_store_relaxed(&t->deps, refs ? refs + 1 : 0);
+    t->link_count = (uint16_t)refs;
     t->result_count = 1;
     t->parent = thread->task ? mti_ref_of(&thread->task->record->result).id : 0;
     t->cold = NULL;
@@ -813,7 +904,11 @@ static inline bool submit_plain(mti_thread_t *thread, manta_task_def_t *def, uin
         *out_results = ref;
     }
     mti_atomic_u64_owner_add(&ctx->submitted, 1);
-    if (MTI_UNLIKELY(!mti_sched_push(&ctx->sched, ref.id))) mti_record_ready(ctx, t);
+    if (refs) {
+        plain_publish(ctx, t, gen, refs, objects);
+    } else if (MTI_UNLIKELY(!mti_sched_push(&ctx->sched, ref.id))) {
+        mti_record_ready(ctx, t);
+    }
     mti_thread_leave(thread);
     return true;
 }
@@ -836,14 +931,6 @@ manta_status_t mti_task_submit(manta_task_def_t *def, const manta_task_options_t
 
 enum { STACK_BUFFERS = 24, CHAIN_MAX = 128 };
 
-static mti_object_t *run_result(const mti_record_t *t, uint32_t index)
-{
-    if (index == 0) return (mti_object_t *)&t->result;
-    mti_overflow_t *block = mti_record_overflow(t);
-    uint32_t *slots = (uint32_t *)(void *)((char *)block + block->results_offset);
-    return mti_object_at(slots[index - 1]);
-}
-
 static manta_status_t run_copy_inout(manta_task_t *run, mti_object_t *from, mti_object_t *to)
 {
     size_t size = mti_object_size(from);
@@ -857,7 +944,6 @@ static manta_status_t run_copy_inout(manta_task_t *run, mti_object_t *from, mti_
 // The next version of an INOUT argument: in place if this task is the only one that holds it.
 static manta_status_t run_inout(manta_task_t *run, mti_object_t *from, mti_object_t *to)
 {
-    if (MANTA_DTYPE_CODE(from->dtype) != MANTA_UNTYPED) to->dtype = from->dtype;
     // acquire: pairs with the release of the last other holder, whose reads come first
     bool sole = mti_atomic_u64_load_acquire(&from->counts) == MTI_COUNT_INTERNAL;
     if (!sole || mti_object_storage(from) != MTI_STORAGE_HEAP) return run_copy_inout(run, from, to);
@@ -1146,34 +1232,57 @@ static void run_plain(mti_ctx_t *ctx, mti_record_t *t, uint64_t plan, uint64_t *
     mti_thread_t *thread = mti_thread_tls;
     const manta_task_def_t *def = t->def;
     mti_object_t *result = &t->result;
-    manta_buffer_t buffer = {NULL, 0};
+    manta_buffer_t buffers[PLAIN_BUFFERS];
+    mti_object_t *objects[PLAIN_REFS];
     manta_task_t run;
     run.record = t;
     run.ctx = ctx;
     run.outer = thread->task;
-    run.buffers = &buffer;
+    run.buffers = buffers;
     run.results = &result;
     run.error = NULL;
     run.forward.id = 0;
     run.index = 0;
     run.blocking = false;
     run.in_body = false;
-    manta_call_t call = {.task = &run, .args = t->inline_args, .buffers = &buffer};
+    manta_call_t call = {.task = &run, .args = t->inline_args, .buffers = buffers};
+    manta_status_t status = MANTA_OK;
+    manta_buffer_t *out = buffers;
+    uint32_t refs = t->link_count;
+    if (refs) {
+        uint32_t n = 0;
+        manta_buffer_t *buffer = buffers;
+        for (const manta_param_t *param = def->params, *end = param + def->param_count; param < end;
+             param++) {
+            if (param->kind == MANTA_PARAM_OUT) out = buffer++;
+            if (param->kind != MANTA_PARAM_IN) continue;
+            manta_ref_t ref;
+            memcpy(&ref, t->inline_args + param->offset, sizeof ref);
+            mti_object_t *object = objects[n++] = mti_object_held(ref);
+            *buffer = (manta_buffer_t){mti_object_data(object), mti_object_size(object)};
+            if (MTI_UNLIKELY(!bytes_fit(param, buffer->data, buffer->size_bytes)) &&
+                status == MANTA_OK) {
+                status = check_bytes(mti_record_name(t), param, buffer->data, buffer->size_bytes);
+            }
+            buffer++;
+        }
+    }
     size_t outer_base = thread->scope_base, outer_mark = thread->scope_mark;
     thread->task = &run;
     thread->scope_base = thread->scope_count;
     thread->scope_mark = thread->scope_count + 1;
-    manta_status_t status = MANTA_OK;
-    if (plan_results(plan)) {
+    if (plan_results(plan) && MTI_LIKELY(status == MANTA_OK)) {
         size_t size = 0;
+        out->data = NULL;
+        out->size_bytes = 0;
         if (def->cpu->sizes) status = def->cpu->sizes(&call, &size);
         if (MTI_LIKELY(size <= MTI_INLINE_BYTES)) {
             mti_object_set(result, MTI_OBJECT_TASK, MTI_STORAGE_INLINE, size);
-            buffer.data = size ? result->u.bytes : NULL;
-            buffer.size_bytes = size;
+            out->data = size ? result->u.bytes : NULL;
+            out->size_bytes = size;
         } else if (status == MANTA_OK) {
             uint32_t first = (uint32_t)(plan >> PLAN_FIRST_SHIFT) - 1;
-            status = run_alloc_out(result, &run, &def->params[first], size, &buffer);
+            status = run_alloc_out(result, &run, &def->params[first], size, out);
         }
     }
     if (MTI_LIKELY(status == MANTA_OK)) {
@@ -1191,6 +1300,8 @@ static void run_plain(mti_ctx_t *ctx, mti_record_t *t, uint64_t plan, uint64_t *
         run_finish(&run, status, out_next);
         return;
     }
+    for (uint32_t i = 0; i < refs; i++)
+        mti_object_release(ctx, objects[i], MTI_COUNT_INTERNAL);
     uint32_t gen = mti_atomic_u32_load_relaxed(&result->gen);
     mti_atomic_u64_store_release(&t->claim, mti_claim_make(gen, 0, MTI_TASK_DONE));
     if (mti_atomic_u64_load_relaxed(&result->head) == MTI_HEAD_ORPHAN &&

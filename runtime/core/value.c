@@ -314,11 +314,16 @@ manta_status_t manta_promise_forward(manta_ref_t promise, manta_ref_t ref)
         return MANTA_OK;
     }
     mti_object_t *target = mti_ref_acquire(ref, MTI_COUNT_INTERNAL);
-    if (!target || target == finish.object || target->runtime != finish.object->runtime) {
+    bool fits = target && mti_dtype_fits(target->dtype, finish.object->dtype);
+    if (!fits || target == finish.object || target->runtime != finish.object->runtime) {
         bool stale = target == NULL;
         if (target) mti_object_release(finish.ctx, target, MTI_COUNT_INTERNAL);
         finish_undo(&finish);
         if (stale) return mti_stale(ref);
+        if (!fits) {
+            return mti_fail(MANTA_ERR_TYPE_MISMATCH,
+                            "promise_forward: the ref is of another element type than the promise");
+        }
         return mti_fail(MANTA_ERR_INVALID_ARGUMENT,
                         "promise_forward: the ref is the promise itself, or of another runtime");
     }

@@ -86,7 +86,9 @@ struct mti_object {
             mti_object_t *cause;  // the argument through which it came, one internal count, or NULL
         } fail;
     } u;
-    uint64_t size_bits;   // bytes in the low 48 bits, storage and kind above
+    // Bytes in the low 48 bits, storage and kind above. Atomic, because the kind is looked at while the
+    // producer stores the rest; relaxed, because the head publishes it.
+    mti_atomic_u64_t size_bits;
     mti_atomic_u32_t gen; // bumped when the slot is freed
     uint32_t slot;        // own index in the table, constant
     uint16_t runtime;     // index of the runtime that it belongs to
@@ -99,20 +101,21 @@ static_assert(sizeof(mti_object_t) == 64, "an object is one cache line");
 
 static inline uint64_t mti_object_size(const mti_object_t *o)
 {
-    return o->size_bits & (((uint64_t)1 << 48) - 1);
+    return mti_atomic_u64_load_relaxed(&o->size_bits) & (((uint64_t)1 << 48) - 1);
 }
 static inline mti_storage_t mti_object_storage(const mti_object_t *o)
 {
-    return (mti_storage_t)(o->size_bits >> 48 & 0xff);
+    return (mti_storage_t)(mti_atomic_u64_load_relaxed(&o->size_bits) >> 48 & 0xff);
 }
 static inline mti_object_kind_t mti_object_kind(const mti_object_t *o)
 {
-    return (mti_object_kind_t)(o->size_bits >> 56);
+    return (mti_object_kind_t)(mti_atomic_u64_load_relaxed(&o->size_bits) >> 56);
 }
 static inline void mti_object_set(mti_object_t *o, mti_object_kind_t kind, mti_storage_t storage,
                                   uint64_t size_bytes)
 {
-    o->size_bits = size_bytes | (uint64_t)storage << 48 | (uint64_t)kind << 56;
+    mti_atomic_u64_store_relaxed(&o->size_bits,
+                                 size_bytes | (uint64_t)storage << 48 | (uint64_t)kind << 56);
 }
 // The bytes of a closed, not failed object, or of one that its producer fills. NULL if empty.
 static inline void *mti_object_data(const mti_object_t *o)

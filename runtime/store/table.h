@@ -100,7 +100,7 @@ static inline mti_slot_t *mti_table_alloc(mti_table_cache_t *cache)
 static inline void mti_table_free(mti_table_cache_t *cache, mti_slot_t *slot)
 {
     uint32_t gen = mti_atomic_u32_load_relaxed(&slot->object.gen) + 1;
-    slot->object.size_bits = 0;
+    mti_atomic_u64_store_relaxed(&slot->object.size_bits, 0);
     // release: a lookup that still sees the old generation afterwards sees counts of 0 as well
     mti_atomic_u32_store_release(&slot->object.gen, gen);
     if (MTI_UNLIKELY(gen >= MTI_GEN_MAX)) return; // used up: retired for good
