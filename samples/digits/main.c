@@ -105,7 +105,7 @@ static bool job_run(const job_t *job, const digits_options_t *options, uint8_t *
     ok = graph_read(&train, weights, options->gamma, &test, digits);
     if (!ok) goto done;
 
-    if (progress_show(&factor) != MANTA_OK)
+    if (progress_show(&factor, digits, test.count) != MANTA_OK)
         fprintf(stderr, "digits: no progress to show: %s\n", manta_error_message());
     for (size_t block = 0; ok && block < test.count; block++)
         ok = digits_get(digits[block], out_digits + block * tile, blocks_size(&test, block));

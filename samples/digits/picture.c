@@ -8,13 +8,14 @@
 #include <string.h>
 
 enum {
-    ZOOM = 6,                        // of an image
-    FONT_ZOOM = 3,                   // of the digits under it
-    FONT_WIDTH = 3,                  // dots
-    FONT_HEIGHT = 5,                 // dots
-    GAP = 8,                         // between cells, and around them
-    IMAGE_SIDE = DIGITS_SIDE * ZOOM, //
-    CELL_WIDTH = IMAGE_SIDE + GAP,   //
+    // Dots of the picture, but for the font's own.
+    ZOOM = 6,
+    FONT_ZOOM = 3,
+    FONT_WIDTH = 3,
+    FONT_HEIGHT = 5,
+    GAP = 8,
+    IMAGE_SIDE = DIGITS_SIDE * ZOOM,
+    CELL_WIDTH = IMAGE_SIDE + GAP,
     CELL_HEIGHT = IMAGE_SIDE + 4 + FONT_HEIGHT * FONT_ZOOM + GAP,
     COLUMNS_LEAST = 8
 };

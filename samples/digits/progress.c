@@ -33,39 +33,44 @@ static uint64_t tile_worth(size_t row, size_t column)
     return 2 * (row - column) + 1;
 }
 
-// Adds all tiles to |cq|, with their worth as tag.
-static manta_status_t watch_tiles(const triangle_t *factor, manta_cq_t cq, uint64_t *out_total)
+// Adds all tiles to |cq|, with their worth as tag, and the refs in |last|, which are worth nothing.
+static manta_status_t watch_all(manta_cq_t cq, const triangle_t *factor, const manta_ref_t *last,
+                                size_t count, uint64_t *out_total)
 {
-    *out_total = 0;
+    manta_status_t status = MANTA_OK;
+    uint64_t total = 0;
     for (size_t row = 0; row < factor->side; row++) {
-        for (size_t column = 0; column <= row; column++) {
+        for (size_t column = 0; column <= row && status == MANTA_OK; column++) {
             uint64_t worth = tile_worth(row, column);
-            manta_status_t status = manta_cq_add(cq, *triangle_at(factor, row, column), worth);
-            if (status != MANTA_OK) return status;
-            *out_total += worth;
+            status = manta_cq_add(cq, *triangle_at(factor, row, column), worth);
+            total += worth;
         }
     }
-    return MANTA_OK;
+    for (size_t i = 0; i < count && status == MANTA_OK; i++)
+        status = manta_cq_add(cq, last[i], 0);
+    *out_total = total;
+    return status;
 }
 
-manta_status_t progress_show(const triangle_t *factor)
+manta_status_t progress_show(const triangle_t *factor, const manta_ref_t *last, size_t count)
 {
     manta_cq_t cq;
     manta_status_t status = manta_cq_create(&cq);
     if (status != MANTA_OK) return status;
-    uint64_t done = 0, total;
-    status = watch_tiles(factor, cq, &total);
     bar_t bar = {.live = isatty(STDOUT_FILENO)};
+    size_t left = factor->count + count;
+    uint64_t done = 0, total;
     bool failed = false;
-    while (status == MANTA_OK && !failed && done < total) {
+    status = watch_all(cq, factor, last, count, &total);
+    while (status == MANTA_OK && left > 0) {
         manta_cq_entry_t entries[BATCH];
-        size_t count;
-        status = manta_cq_next(cq, entries, BATCH, &count, MANTA_FOREVER);
-        if (status != MANTA_OK) break;
-        for (size_t i = 0; i < count; i++) {
+        size_t got = 0;
+        status = manta_cq_next(cq, entries, BATCH, &got, MANTA_FOREVER);
+        for (size_t i = 0; i < got; i++) {
             done += entries[i].tag;
             failed = failed || entries[i].status != MANTA_OK;
         }
+        left -= got;
         if (!failed) bar_draw(&bar, (int)(done * 100 / total));
     }
     if (bar.live && bar.percent < 100) printf("\n");

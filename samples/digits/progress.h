@@ -4,9 +4,10 @@
 
 #include "graph.h"
 
-// Shows on stdout how much of |factor| is there, until all of it is or something has failed: one line
-// that is drawn again and again at a terminal, else a line for every tenth. Returns what a manta call
-// returned. A failed tile is no failure here: whoever needs it will hear of it.
-manta_status_t progress_show(const triangle_t *factor);
+// Waits until all of |factor| and the |count| refs |last| are ready, and shows on stdout meanwhile how
+// much of the factor is there: one line that is drawn again and again at a terminal, else a line for
+// every tenth. Nothing runs on this thread, but in a serial runtime. Returns what a manta call
+// returned: a ref that failed is no failure here.
+manta_status_t progress_show(const triangle_t *factor, const manta_ref_t *last, size_t count);
 
 #endif

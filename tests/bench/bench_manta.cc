@@ -343,13 +343,13 @@ void start_stop(Run &run)
     manta_runtime_options_t options;
     manta_runtime_options_init(&options);
     options.workers = run.workers;
-    run.rounds(run.size(20), 1, [&] {
+    const auto once = [&] {
         manta_runtime_t runtime;
         if (manta_runtime_create(&options, &runtime) != MANTA_OK ||
             manta_runtime_shutdown(runtime, MANTA_SHUTDOWN_DRAIN, MANTA_FOREVER) != MANTA_OK)
             run.fail(manta_error_message());
-    });
-    run.value(run.rows()[0].value / 1000);
+    };
+    run.first_and_rounds(run.size(20), once);
 }
 
 } // namespace

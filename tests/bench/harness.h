@@ -118,6 +118,17 @@ class Run
         value_ = median(std::move(times));
     }
 
+    // Runs |once| in a process that never did before (row "-first"), then |count| times more; the
+    // values are in us.
+    template <typename F> void first_and_rounds(size_t count, F &&once)
+    {
+        const double start = now_ns();
+        once();
+        also({"-first", "us", Better::lower, (now_ns() - start) / 1000});
+        rounds(count, 1, once);
+        value_ /= 1000;
+    }
+
     // Runs |prepare|, then |once| with the clock, up to |count| times or for |budget_ns|, but at
     // least five times; the value is the median ns.
     template <typename P, typename F>
