@@ -872,7 +872,7 @@ static inline bool submit_plain(mti_thread_t *thread, manta_task_def_t *def, uin
         return false;
     }
     slot = ctx->table.free; // acquiring may have freed one
-    ctx->table.free = slot->next;
+    mti_table_pop(&ctx->table, slot);
     mti_record_t *t = (mti_record_t *)(void *)slot;
     uint32_t gen = mti_atomic_u32_load_relaxed(&t->result.gen);
     uint32_t first = (uint32_t)(plan >> PLAN_FIRST_SHIFT);
@@ -1385,6 +1385,12 @@ void mti_task_run_entry(mti_sched_ctx_t *sched_ctx, uint64_t entry)
     mti_ctx_t *ctx = (mti_ctx_t *)(void *)sched_ctx;
     mti_record_t *t = mti_record_at((uint32_t)entry);
     uint32_t gen = (uint32_t)(entry >> 32);
+    uint64_t next = mti_deque_peek(&sched_ctx->deque);
+    if (next) { // probably stolen along with this one: on its way while this one runs
+        char *lines = (char *)mti_record_at((uint32_t)next);
+        for (size_t i = 0; i < MTI_SLOT_BYTES; i += 64)
+            __builtin_prefetch(lines + i, 1);
+    }
     if (MTI_LIKELY(mti_task_claim(ctx, t, gen))) {
         mti_task_run_claimed(ctx, t, true);
         return;

@@ -1,7 +1,7 @@
 // The ref table: type-stable slots of 192 bytes for objects and tasks, for all runtimes.
 //
 // A slot's memory is never unmapped and always a slot, so a stale ref can be looked at safely: its
-// generation tells. Slots come in *runs* of 256. A cache (one per thread context) owns runs; a slot
+// generation tells. Slots come in *runs* of 1024. A cache (one per thread context) owns runs; a slot
 // always goes home to the cache that owns its run, so that its memory stays near. Other threads
 // gather what they free in an outbox and send it home in batches (one CAS for up to 64 slots).
 #ifndef MTI_STORE_TABLE_H
@@ -12,7 +12,7 @@
 enum {
     MTI_TABLE_CHUNK_SLOTS = 8192,
     MTI_TABLE_CHUNKS = 1 << 19, // 2^32 slots
-    MTI_TABLE_RUN_SLOTS = 256,
+    MTI_TABLE_RUN_SLOTS = 1024,
     MTI_TABLE_OUTBOXES = 16,
     MTI_TABLE_OUTBOX_MAX = 64,
 };
@@ -86,13 +86,23 @@ void mti_table_cache_deinit(mti_table_cache_t *cache);
 mti_slot_t *mti_table_alloc_slow(mti_table_cache_t *cache);
 void mti_table_flush_slow(mti_table_cache_t *cache, mti_table_outbox_t *box);
 
+// Takes |slot|, the first free one, off the list. The one behind it may have come home from another
+// core: its lines are asked for now, so that they are here for the next call.
+static inline void mti_table_pop(mti_table_cache_t *cache, mti_slot_t *slot)
+{
+    mti_slot_t *next = slot->next;
+    cache->free = next;
+    for (size_t i = 0; i < MTI_SLOT_BYTES; i += 64)
+        __builtin_prefetch((char *)next + i, 1);
+}
+
 // Takes a free slot: its object line has a valid gen, slot and home, everything else is the caller's
 // to set. NULL: no memory. Threads: the cache's.
 static inline mti_slot_t *mti_table_alloc(mti_table_cache_t *cache)
 {
     mti_slot_t *slot = cache->free;
     if (MTI_UNLIKELY(!slot)) return mti_table_alloc_slow(cache);
-    cache->free = slot->next;
+    mti_table_pop(cache, slot);
     return slot;
 }
 

@@ -153,7 +153,26 @@ void chain(Run &run)
     });
 }
 
+// Like the peers: a wait per step.
 void fan(Run &run)
+{
+    Runtime manta(run);
+    const size_t rounds = run.size(100), width = 1000;
+    const size_t n = rounds * (width + 2);
+    run.each(n, n, [&] {
+        for (size_t r = 0; r < rounds; r++) {
+            manta.finish(empty_remote());
+            for (size_t i = 0; i < width; i++)
+                manta.check(empty_go());
+            manta.drain();
+            manta.finish(empty_remote());
+        }
+    });
+}
+
+// The same shape without waits in between: the thousand take the first one's result, the last one takes
+// a thousand refs.
+void fan_refs(Run &run)
 {
     Runtime manta(run);
     const size_t rounds = run.size(100), width = 1000;
@@ -366,6 +385,7 @@ void bench::register_scenarios()
     add({"bulk-auto", "ns/item", bulk_auto, ""});
     add({"chain", "ns/task", chain, ""});
     add({"fan", "ns/task", fan, ""});
+    add({"fan-refs", "ns/task", fan_refs, ""});
     add({"wavefront", "ns/task", wavefront, ""});
     add({"fib30", "ns/spawn", fib30, ""});
     add({"latency-inline", "ns", latency_inline, ""});
