@@ -56,6 +56,7 @@ enum {
     MTI_RECORD_INLINE = 64, // bytes for the argument image and the links
     MTI_MAX_REFS = 10000,
     MTI_MAX_RESULTS = 3000,
+    MTI_MAX_PARAMS = 16000,
 };
 
 enum {                            // mti_record_t.flags

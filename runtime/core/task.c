@@ -55,7 +55,7 @@ static manta_status_t plan_make(manta_task_def_t *def, uint64_t *out_plan)
 {
     uint64_t plan = PLAN_VALID;
     if (!def->name) return mti_fail(MANTA_ERR_INVALID_ARGUMENT, "task definition without a name");
-    if (def->args_bytes > UINT16_MAX || def->param_count > MTI_MAX_RESULTS ||
+    if (def->args_bytes > UINT16_MAX || def->param_count > MTI_MAX_PARAMS ||
         (def->param_count && !def->params)) {
         return mti_fail(MANTA_ERR_INVALID_ARGUMENT,
                         "task %s: %u parameters, an argument image of %u bytes (at most %u)",
@@ -87,6 +87,10 @@ static manta_status_t plan_make(manta_task_def_t *def, uint64_t *out_plan)
         if (param->kind == MANTA_PARAM_INOUT) plan |= PLAN_INOUTS;
         if (param->kind == MANTA_PARAM_IN_LIST) plan |= PLAN_LISTS;
         if (param->kind == MANTA_PARAM_LOCAL) plan |= PLAN_LOCAL;
+    }
+    if (plan_results(plan) > MTI_MAX_RESULTS) {
+        return mti_fail(MANTA_ERR_INVALID_ARGUMENT, "task %s: %u results (at most %d)", def->name,
+                        plan_results(plan), MTI_MAX_RESULTS);
     }
     // relaxed: every thread works out the same value
     __atomic_store_n(&def->plan, plan, __ATOMIC_RELAXED);
@@ -388,7 +392,8 @@ static manta_status_t submit_options(submit_t *s)
     // Written so that not-a-number fails, too.
     bool gpus_ok = o->gpus >= 0.0 || o->gpus == MANTA_NONE;
     bool cpus_ok = o->cpus >= 0.0 || o->cpus == MANTA_NONE;
-    if (o->where < 0 || !gpus_ok || !cpus_ok) {
+    bool where_ok = o->where >= MANTA_ANY && (o->where <= MANTA_GPU || o->where >= manta_gpu(0));
+    if (!where_ok || !gpus_ok || !cpus_ok) {
         return mti_fail(MANTA_ERR_INVALID_ARGUMENT, "task %s: where %d, cpus %g, gpus %g", name,
                         (int)o->where, o->cpus, o->gpus);
     }
