@@ -289,7 +289,8 @@ manta_status_t mti_runtime_shutdown(manta_runtime_t handle, manta_shutdown_mode_
 void mti_runtime_log(const mti_runtime_t *rt, manta_status_t code, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 manta_status_t mti_runtime_drain(mti_runtime_t *rt, int64_t timeout_ns);
-// The thread has nothing to do: if a drain waits for that, tells it.
+// The thread has nothing to do, or completed a task outside of the workers: if a drain waits for the
+// last one, tells it.
 void mti_drain_check(mti_ctx_t *ctx);
 size_t mti_runtime_print_refs(mti_runtime_t *rt, FILE *file, bool as_log);
 

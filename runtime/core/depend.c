@@ -210,6 +210,12 @@ static void fail_results(mti_ctx_t *ctx, mti_record_t *t, work_t *work)
     // release: the results are closed; pairs with the acquire of who finishes
     mti_atomic_u64_store_seq_cst(&t->claim, mti_claim_make(gen, 0, MTI_TASK_CANCELLED));
     if (mti_atomic_u32_load_seq_cst(&t->deps) == 0) mti_task_finish_cancelled(ctx, t);
+    // Complete even if links into open objects are left: those may stay open for ever, and a drain is
+    // not to wait for them.
+    mti_atomic_u64_owner_add(&ctx->failed, 1);
+    mti_atomic_u64_owner_add(&ctx->completed, 1);
+    // A thread of the user's (in cancel, promise_fail, submit) does not come to its idle check.
+    if (!ctx->sched.thread) mti_drain_check(ctx);
 }
 
 // |object| becomes |target| (one count, taken), which is closed.
@@ -254,6 +260,8 @@ static void finish_forward(mti_ctx_t *ctx, mti_record_t *t, work_t *work)
         mti_atomic_u64_owner_add(&ctx->completed, 1);
     }
     mti_object_release(ctx, object, holds);
+    // A thread of the user's (in promise_set, say) does not come to its idle check.
+    if (is_task && !ctx->sched.thread) mti_drain_check(ctx);
 }
 
 static void work_drain(mti_ctx_t *ctx, work_t *work)

@@ -1412,9 +1412,7 @@ void mti_task_finish_cancelled(mti_ctx_t *ctx, mti_record_t *t)
     record_free_room(ctx, t);
     t->flags = 0;
     t->cold = NULL;
-    mti_atomic_u64_owner_add(&ctx->failed, 1);
     mti_object_release(ctx, &t->result, MTI_COUNT_INTERNAL);
-    mti_atomic_u64_owner_add(&ctx->completed, 1);
 }
 
 // Fails a queued task as cancelled. False: it is not queued any more.

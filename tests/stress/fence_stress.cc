@@ -17,9 +17,9 @@ static void dekker(uint64_t rounds)
     struct alignas(128) Cell {
         mti_atomic_u64_t v;
     };
-    static Cell x, y, hot_done, rare_done;
+    Cell x{}, y{}, hot_done{}, rare_done{};
     uint64_t hot_saw = 0, rare_saw = 0, both = 0;
-    static std::atomic<uint64_t> go{0};
+    std::atomic<uint64_t> go{0};
     std::thread hot([&] {
         for (uint64_t k = 1; k <= rounds; k++) {
             for (unsigned n = 0; go.load() < k; n++)
@@ -58,8 +58,8 @@ static void dekker(uint64_t rounds)
 // Announce, fence, look, sleep against store, fence, look, wake: as a worker and a submitter do.
 static void sleepers(uint64_t rounds)
 {
-    static mti_atomic_u64_t work;
-    static mti_atomic_u32_t asleep;
+    mti_atomic_u64_t work{};
+    mti_atomic_u32_t asleep{};
     std::thread worker([&] {
         uint64_t done = 0;
         while (done < rounds) {

@@ -80,8 +80,8 @@ inline void begin(int argc, char **argv, int watchdog_seconds)
 {
     the_seed = argc > 1 ? std::strtoull(argv[1], nullptr, 0) : (uint64_t)std::time(nullptr);
     the_scale = argc > 2 ? std::strtod(argv[2], nullptr) : 1.0;
+    setvbuf(stdout, nullptr, _IOLBF, 0);
     std::printf("seed %llu scale %g\n", (unsigned long long)the_seed, the_scale);
-    std::fflush(stdout);
     if (std::getenv("STRESS_NO_WATCHDOG")) return;
     double seconds = watchdog_seconds * (STRESS_SLOWER > 1 ? 5.0 : 1.0);
     if (the_scale > 1) seconds *= the_scale;
