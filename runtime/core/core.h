@@ -415,8 +415,23 @@ static inline manta_status_t mti_object_status(const mti_object_t *object, uint6
 bool mti_object_link(mti_object_t *object, uint64_t *cell, mti_link_kind_t kind);
 // A dependency of |t| is gone.
 void mti_record_dep_done(mti_ctx_t *ctx, mti_record_t *t, uint64_t *out_next);
-// |t| is ready: queues it where its request says.
-void mti_record_ready(mti_ctx_t *ctx, mti_record_t *t);
+// What it takes to queue a record.
+typedef struct mti_ready {
+    uint64_t id;
+    uint32_t amount; // cores or milli-CPUs, if the flags say so
+    uint8_t flags;
+} mti_ready_t;
+// To be read while the caller keeps |t| from being ready: from then on a waiter may run it, or somebody
+// cancel it, and the slot may be another task's.
+static inline mti_ready_t mti_ready_of(const mti_record_t *t)
+{
+    mti_ready_t ready = {mti_ref_of(&t->result).id, 0, t->flags};
+    if (MTI_UNLIKELY(t->flags & MTI_RECORD_WIDE)) ready.amount = (uint32_t)t->cold->cores;
+    if (MTI_UNLIKELY(t->flags & MTI_RECORD_ELASTIC)) ready.amount = t->cold->milli;
+    return ready;
+}
+// Queues what |ready| says where its request says.
+void mti_record_ready(mti_ctx_t *ctx, mti_ready_t ready);
 // Makes |object| an alias of |target| (one internal count, taken), which is closed, and closes it.
 void mti_object_become(mti_ctx_t *ctx, mti_object_t *object, mti_object_t *target);
 
@@ -445,7 +460,7 @@ static inline bool mti_task_claim(mti_ctx_t *ctx, mti_record_t *t, uint32_t gen)
 void mti_task_fail_queued(mti_ctx_t *ctx, mti_record_t *t, manta_error_t *error,
                           mti_object_t *cause, uint32_t argument, uint64_t *out_next);
 // Releases arguments and what else a finished task holds.
-void mti_task_finish_cancelled(mti_ctx_t *ctx, mti_record_t *t);
+void mti_task_finish_cancelled(mti_ctx_t *ctx, mti_record_t *t, uint32_t gen);
 manta_status_t mti_task_cancel(mti_ctx_t *ctx, mti_object_t *object);
 static inline const char *mti_record_name(const mti_record_t *t)
 {
@@ -500,6 +515,7 @@ typedef struct mti_watcher mti_watcher_t;
 struct mti_watcher {
     mti_watcher_t *next, **link; // bucket list, guarded by its lock
     mti_object_t *object;
+    uint32_t gen; // of |object|
     // Called once, with the bucket locked (|locked|, must be short) or after it was taken off the list.
     void (*fire)(mti_ctx_t *ctx, mti_watcher_t *watcher, uint64_t head);
     bool locked;
@@ -510,7 +526,8 @@ void mti_watch_init(void);
 bool mti_watch_add(mti_watcher_t *watcher, mti_object_t *object);
 // Takes it off; false: it has fired or is about to.
 bool mti_watch_remove(mti_watcher_t *watcher);
-void mti_watch_fire(mti_ctx_t *ctx, mti_object_t *object, uint64_t head);
+// |object| of generation |gen| has closed with |head|. Its slot may be another object's by now.
+void mti_watch_fire(mti_ctx_t *ctx, mti_object_t *object, uint32_t gen, uint64_t head);
 // Makes every thread that waits in |rt| look at its state again.
 void mti_wait_interrupt(mti_runtime_t *rt);
 // The same for the thread of one context.

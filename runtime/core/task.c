@@ -499,6 +499,8 @@ static manta_status_t submit_make_results(submit_t *s, bool held)
         }
         slots[i - 1] = object->slot;
     }
+    // The record counts itself until all its results are closed: it is found through each of them.
+    (void)mti_atomic_u64_fetch_add_relaxed(&t->result.counts, MTI_COUNT_INTERNAL);
     return MANTA_OK;
 }
 
@@ -626,6 +628,7 @@ static inline void publish_linked(mti_ctx_t *ctx, mti_record_t *t, uint32_t gen,
             mti_task_fail_queued(ctx, t, error, failed, argument, NULL);
         }
     }
+    mti_ready_t ready = mti_ready_of(t);
     if (closed + 1 == guard) {
         // Nobody else knows the record: no locked operation.
         mti_atomic_u32_store_relaxed(&t->deps, 0);
@@ -634,9 +637,9 @@ static inline void publish_linked(mti_ctx_t *ctx, mti_record_t *t, uint32_t gen,
     }
     uint64_t claim = mti_atomic_u64_load_acquire(&t->claim);
     if (claim == mti_claim_make(gen, 0, MTI_TASK_QUEUED)) {
-        mti_record_ready(ctx, t);
+        mti_record_ready(ctx, ready);
     } else if (claim == mti_claim_make(gen, 0, MTI_TASK_CANCELLED)) {
-        mti_task_finish_cancelled(ctx, t);
+        mti_task_finish_cancelled(ctx, t, gen);
     }
 }
 
@@ -650,7 +653,7 @@ static void submit_publish(submit_t *s)
     if (MTI_LIKELY(t->link_count == 0)) {
         mti_atomic_u32_store_relaxed(&t->deps, 0);
         mti_atomic_u64_store_relaxed(&t->claim, mti_claim_make(gen, 0, MTI_TASK_QUEUED));
-        mti_record_ready(ctx, t);
+        mti_record_ready(ctx, mti_ready_of(t));
         return;
     }
     uint32_t guard = (uint32_t)t->link_count + 1;
@@ -907,7 +910,7 @@ static inline bool submit_plain(mti_thread_t *thread, manta_task_def_t *def, uin
     if (refs) {
         plain_publish(ctx, t, gen, refs, objects);
     } else if (MTI_UNLIKELY(!mti_sched_push(&ctx->sched, ref.id))) {
-        mti_record_ready(ctx, t);
+        mti_record_ready(ctx, mti_ready_of(t));
     }
     mti_thread_leave(thread);
     return true;
@@ -1181,8 +1184,8 @@ static void run_complete(manta_task_t *run, manta_status_t status, uint64_t *out
             mti_object_release(ctx, &t->result, MTI_COUNT_INTERNAL);
         }
     } else {
-        // The first result decides whether the task was cancelled; it stays until the others are closed.
-        (void)mti_atomic_u64_fetch_add_relaxed(&t->result.counts, MTI_COUNT_INTERNAL);
+        // The first result decides whether the task was cancelled; the record's own count keeps it until
+        // the others are closed.
         uint64_t holds = MTI_COUNT_INTERNAL;
         bool kept = mti_object_close(ctx, &t->result, bits, out_next);
         for (uint32_t i = 1; i < n; i++) {
@@ -1393,19 +1396,19 @@ void mti_task_run_entry(mti_sched_ctx_t *sched_ctx, uint64_t entry)
     uint64_t claim = mti_atomic_u64_load_acquire(&t->claim);
     if (claim == mti_claim_make(gen, 0, MTI_TASK_CANCELLED) &&
         mti_atomic_u32_load_seq_cst(&t->deps) == 0) {
-        mti_task_finish_cancelled(ctx, t);
+        mti_task_finish_cancelled(ctx, t, gen);
     }
 }
 
 // ---- cancel ----------------------------------------------------------------------------------------
 
-void mti_task_finish_cancelled(mti_ctx_t *ctx, mti_record_t *t)
+void mti_task_finish_cancelled(mti_ctx_t *ctx, mti_record_t *t, uint32_t gen)
 {
-    uint64_t claim = mti_atomic_u64_load_acquire(&t->claim);
-    uint64_t cancelled = mti_claim_make(mti_claim_gen(claim), 0, MTI_TASK_CANCELLED);
-    if (claim != cancelled) return;
+    // With the generation that the caller saw without dependencies: the slot's next task may be
+    // cancelled, too, and still have some.
+    uint64_t cancelled = mti_claim_make(gen, 0, MTI_TASK_CANCELLED);
     if (!mti_atomic_u64_cas_seq_cst(&t->claim, &cancelled,
-                                    mti_claim_make(mti_claim_gen(claim), 0, MTI_TASK_DONE))) {
+                                    mti_claim_make(gen, 0, MTI_TASK_DONE))) {
         return; // somebody else does it
     }
     record_release_args(ctx, t);

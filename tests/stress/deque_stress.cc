@@ -8,7 +8,7 @@
 #define _Alignas alignas
 #pragma GCC diagnostic ignored "-Wpedantic"
 extern "C" {
-#include "runtime/sched/deque.h"
+#include "sched/deque.h"
 }
 
 #include <memory>

@@ -5,9 +5,9 @@
 #include "stress/stress.h"
 
 extern "C" {
-#include "runtime/base/clock.h"
-#include "runtime/base/fence.h"
-#include "runtime/base/notify.h"
+#include "base/clock.h"
+#include "base/fence.h"
+#include "base/notify.h"
 }
 
 using namespace stress;
