@@ -56,6 +56,7 @@ enum {
     MTI_RECORD_INLINE = 64, // bytes for the argument image and the links
     MTI_MAX_REFS = 10000,
     MTI_MAX_RESULTS = 3000,
+    MTI_MAX_PARAMS = 16000,
 };
 
 enum {                            // mti_record_t.flags
@@ -289,7 +290,8 @@ manta_status_t mti_runtime_shutdown(manta_runtime_t handle, manta_shutdown_mode_
 void mti_runtime_log(const mti_runtime_t *rt, manta_status_t code, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 manta_status_t mti_runtime_drain(mti_runtime_t *rt, int64_t timeout_ns);
-// The thread has nothing to do: if a drain waits for that, tells it.
+// The thread has nothing to do, or completed a task outside of the workers: if a drain waits for the
+// last one, tells it.
 void mti_drain_check(mti_ctx_t *ctx);
 size_t mti_runtime_print_refs(mti_runtime_t *rt, FILE *file, bool as_log);
 
@@ -414,8 +416,23 @@ static inline manta_status_t mti_object_status(const mti_object_t *object, uint6
 bool mti_object_link(mti_object_t *object, uint64_t *cell, mti_link_kind_t kind);
 // A dependency of |t| is gone.
 void mti_record_dep_done(mti_ctx_t *ctx, mti_record_t *t, uint64_t *out_next);
-// |t| is ready: queues it where its request says.
-void mti_record_ready(mti_ctx_t *ctx, mti_record_t *t);
+// What it takes to queue a record.
+typedef struct mti_ready {
+    uint64_t id;
+    uint32_t amount; // cores or milli-CPUs, if the flags say so
+    uint8_t flags;
+} mti_ready_t;
+// To be read while the caller keeps |t| from being ready: from then on a waiter may run it, or somebody
+// cancel it, and the slot may be another task's.
+static inline mti_ready_t mti_ready_of(const mti_record_t *t)
+{
+    mti_ready_t ready = {mti_ref_of(&t->result).id, 0, t->flags};
+    if (MTI_UNLIKELY(t->flags & MTI_RECORD_WIDE)) ready.amount = (uint32_t)t->cold->cores;
+    if (MTI_UNLIKELY(t->flags & MTI_RECORD_ELASTIC)) ready.amount = t->cold->milli;
+    return ready;
+}
+// Queues what |ready| says where its request says.
+void mti_record_ready(mti_ctx_t *ctx, mti_ready_t ready);
 // Makes |object| an alias of |target| (one internal count, taken), which is closed, and closes it.
 void mti_object_become(mti_ctx_t *ctx, mti_object_t *object, mti_object_t *target);
 
@@ -444,7 +461,7 @@ static inline bool mti_task_claim(mti_ctx_t *ctx, mti_record_t *t, uint32_t gen)
 void mti_task_fail_queued(mti_ctx_t *ctx, mti_record_t *t, manta_error_t *error,
                           mti_object_t *cause, uint32_t argument, uint64_t *out_next);
 // Releases arguments and what else a finished task holds.
-void mti_task_finish_cancelled(mti_ctx_t *ctx, mti_record_t *t);
+void mti_task_finish_cancelled(mti_ctx_t *ctx, mti_record_t *t, uint32_t gen);
 manta_status_t mti_task_cancel(mti_ctx_t *ctx, mti_object_t *object);
 static inline const char *mti_record_name(const mti_record_t *t)
 {
@@ -499,6 +516,7 @@ typedef struct mti_watcher mti_watcher_t;
 struct mti_watcher {
     mti_watcher_t *next, **link; // bucket list, guarded by its lock
     mti_object_t *object;
+    uint32_t gen; // of |object|
     // Called once, with the bucket locked (|locked|, must be short) or after it was taken off the list.
     void (*fire)(mti_ctx_t *ctx, mti_watcher_t *watcher, uint64_t head);
     bool locked;
@@ -509,7 +527,8 @@ void mti_watch_init(void);
 bool mti_watch_add(mti_watcher_t *watcher, mti_object_t *object);
 // Takes it off; false: it has fired or is about to.
 bool mti_watch_remove(mti_watcher_t *watcher);
-void mti_watch_fire(mti_ctx_t *ctx, mti_object_t *object, uint64_t head);
+// |object| of generation |gen| has closed with |head|. Its slot may be another object's by now.
+void mti_watch_fire(mti_ctx_t *ctx, mti_object_t *object, uint32_t gen, uint64_t head);
 // Makes every thread that waits in |rt| look at its state again.
 void mti_wait_interrupt(mti_runtime_t *rt);
 // The same for the thread of one context.

@@ -6,6 +6,8 @@
 // dependents needs no stack and no memory.
 #include "core/core.h"
 
+#include <sched.h>
+
 // Records whose results have to be closed, linked by |next|: FORWARDED ones with the target in
 // |result.u.mem.parent|, CANCELLING ones with the error in |result.u.fail|.
 typedef struct work {
@@ -71,44 +73,49 @@ const manta_error_t *mti_object_error(const mti_object_t *object, uint64_t head)
     return object->u.fail.error;
 }
 
-void mti_record_ready(mti_ctx_t *ctx, mti_record_t *t)
+void mti_record_ready(mti_ctx_t *ctx, mti_ready_t ready)
 {
-    uint64_t id = mti_ref_of(&t->result).id;
     bool ok;
-    if (MTI_LIKELY(!(t->flags & (MTI_RECORD_WIDE | MTI_RECORD_ELASTIC)))) {
-        ok = mti_sched_push(&ctx->sched, id);
-    } else if (t->flags & MTI_RECORD_WIDE) {
-        ok = mti_sched_push_wide(ctx->rt->sched, id, t->cold->cores);
+    if (MTI_LIKELY(!(ready.flags & (MTI_RECORD_WIDE | MTI_RECORD_ELASTIC)))) {
+        ok = mti_sched_push(&ctx->sched, ready.id);
+    } else if (ready.flags & MTI_RECORD_WIDE) {
+        ok = mti_sched_push_wide(ctx->rt->sched, ready.id, (int)ready.amount);
     } else {
-        ok = mti_sched_push_elastic(&ctx->sched, id, t->cold->milli);
+        ok = mti_sched_push_elastic(&ctx->sched, ready.id, ready.amount);
     }
     // Without memory to queue it the task runs here and now: nothing is lost.
-    if (MTI_UNLIKELY(!ok) && mti_task_claim(ctx, t, (uint32_t)(id >> 32))) {
+    mti_record_t *t = mti_record_at((uint32_t)ready.id);
+    if (MTI_UNLIKELY(!ok) && mti_task_claim(ctx, t, (uint32_t)(ready.id >> 32))) {
         mti_task_run_claimed(ctx, t, true);
     }
 }
 
-// deps has come to 0 through the caller. The record may be gone already (a waiter ran it): |gen| tells.
-static void record_deps_gone(mti_ctx_t *ctx, mti_record_t *t, uint32_t gen, uint64_t *out_next)
+// deps has come to 0 through the caller. The record may be gone already (a waiter ran it): its
+// generation tells, and nothing else of it may be looked at.
+static void record_deps_gone(mti_ctx_t *ctx, mti_record_t *t, mti_ready_t ready, uint64_t *out_next)
 {
+    uint32_t gen = (uint32_t)(ready.id >> 32);
     uint64_t claim = mti_atomic_u64_load_acquire(&t->claim);
     if (mti_claim_gen(claim) != gen) return;
     if (MTI_LIKELY(mti_claim_state(claim) == MTI_TASK_QUEUED)) {
-        if (out_next && *out_next == 0 && !(t->flags & (MTI_RECORD_WIDE | MTI_RECORD_ELASTIC))) {
-            *out_next = mti_ref_make(t->result.slot, gen).id;
+        if (out_next && *out_next == 0 &&
+            !(ready.flags & (MTI_RECORD_WIDE | MTI_RECORD_ELASTIC))) {
+            *out_next = ready.id;
         } else {
-            mti_record_ready(ctx, t);
+            mti_record_ready(ctx, ready);
         }
     } else if (mti_claim_state(claim) == MTI_TASK_CANCELLED) {
-        mti_task_finish_cancelled(ctx, t);
+        mti_task_finish_cancelled(ctx, t, gen);
     }
 }
 
 void mti_record_dep_done(mti_ctx_t *ctx, mti_record_t *t, uint64_t *out_next)
 {
-    uint32_t gen = mti_atomic_u32_load_relaxed(&t->result.gen);
+    mti_ready_t ready = mti_ready_of(t);
     // release: what made this argument ready; acquire: the last one sees what made the others ready
-    if (mti_atomic_u32_fetch_sub_acq_rel(&t->deps, 1) == 1) record_deps_gone(ctx, t, gen, out_next);
+    if (mti_atomic_u32_fetch_sub_acq_rel(&t->deps, 1) == 1) {
+        record_deps_gone(ctx, t, ready, out_next);
+    }
 }
 
 static bool record_start_cancelling(mti_record_t *t)
@@ -151,6 +158,8 @@ static void link_fire(mti_ctx_t *ctx, mti_object_t *object, uint64_t bits, uint6
 static bool close_one(mti_ctx_t *ctx, mti_object_t *object, uint64_t bits, work_t *work,
                       uint64_t *out_next)
 {
+    // Read now: once it is closed, a waiter may let go of it and its slot may be taken again.
+    uint32_t object_gen = mti_atomic_u32_load_relaxed(&object->gen);
     uint64_t head = mti_atomic_u64_load_relaxed(&object->head);
     do {
         if (MTI_UNLIKELY(head & MTI_HEAD_CLOSED)) return false;
@@ -175,7 +184,7 @@ static bool close_one(mti_ctx_t *ctx, mti_object_t *object, uint64_t bits, work_
         link_fire(ctx, object, bits, reversed, work, out_next);
         reversed = next;
     }
-    if (head & MTI_HEAD_WATCHED) mti_watch_fire(ctx, object, bits);
+    if (head & MTI_HEAD_WATCHED) mti_watch_fire(ctx, object, object_gen, bits);
     return true;
 }
 
@@ -188,12 +197,37 @@ static mti_object_t *record_result(const mti_record_t *t, uint32_t index)
     return &mti_record_at(slots[index - 1])->result;
 }
 
+// Takes a count of an open object that is the caller's to close, so that it lasts beyond that. If there
+// is no count any more, whoever dropped the last one is about to leave the ORPHAN bit: it decides by
+// |head| whether to free, so a count that came from nowhere must not let it see CLOSED.
+static void pin_open(mti_object_t *object)
+{
+    uint64_t counts = mti_atomic_u64_load_relaxed(&object->counts);
+    while (counts != 0) {
+        if (mti_atomic_u64_cas_acq_rel(&object->counts, &counts, counts + MTI_COUNT_INTERNAL)) {
+            return;
+        }
+    }
+    for (unsigned n = 1; !(mti_atomic_u64_load_acquire(&object->head) & MTI_HEAD_ORPHAN); n++) {
+        // Closed by a canceller, who holds a count: then there is one after all.
+        counts = mti_atomic_u64_load_relaxed(&object->counts);
+        if (counts != 0 &&
+            mti_atomic_u64_cas_acq_rel(&object->counts, &counts, counts + MTI_COUNT_INTERNAL)) {
+            return;
+        }
+        mti_cpu_pause();
+        if (n % 64 == 0) sched_yield(); // it was interrupted between two instructions
+    }
+    (void)mti_atomic_u64_fetch_add_acq_rel(&object->counts, MTI_COUNT_INTERNAL);
+}
+
 // Closes the results of a CANCELLING record as failed, with what |result.u.fail| says.
 static void fail_results(mti_ctx_t *ctx, mti_record_t *t, work_t *work)
 {
     uint64_t bits = MTI_HEAD_CLOSED | MTI_HEAD_FAILED;
-    // Keeps the slot while links into other objects may be left.
-    (void)mti_atomic_u64_fetch_add_relaxed(&t->result.counts, MTI_COUNT_INTERNAL);
+    // Keeps the slot while links into other objects may be left. With several results it has that count.
+    uint32_t gen = mti_atomic_u32_load_relaxed(&t->result.gen);
+    if (t->result_count == 1) pin_open(&t->result);
     for (uint32_t i = 1; i < t->result_count; i++) {
         mti_object_t *object = record_result(t, i);
         object->u.fail.error = (manta_error_t *)manta_error_retain(t->result.u.fail.error);
@@ -206,10 +240,15 @@ static void fail_results(mti_ctx_t *ctx, mti_record_t *t, work_t *work)
         (void)close_one(ctx, object, bits, work, NULL);
     }
     (void)close_one(ctx, &t->result, bits, work, NULL);
-    uint32_t gen = mti_atomic_u32_load_relaxed(&t->result.gen);
     // release: the results are closed; pairs with the acquire of who finishes
     mti_atomic_u64_store_seq_cst(&t->claim, mti_claim_make(gen, 0, MTI_TASK_CANCELLED));
-    if (mti_atomic_u32_load_seq_cst(&t->deps) == 0) mti_task_finish_cancelled(ctx, t);
+    if (mti_atomic_u32_load_seq_cst(&t->deps) == 0) mti_task_finish_cancelled(ctx, t, gen);
+    // Complete even if links into open objects are left: those may stay open for ever, and a drain is
+    // not to wait for them.
+    mti_atomic_u64_owner_add(&ctx->failed, 1);
+    mti_atomic_u64_owner_add(&ctx->completed, 1);
+    // A thread of the user's (in cancel, promise_fail, submit) does not come to its idle check.
+    if (!ctx->sched.thread) mti_drain_check(ctx);
 }
 
 // |object| becomes |target| (one count, taken), which is closed.
@@ -245,7 +284,7 @@ static void finish_forward(mti_ctx_t *ctx, mti_record_t *t, work_t *work)
     bool is_task = mti_object_kind(object) == MTI_OBJECT_TASK;
     // The slot must last until its state is settled. Whoever cancelled it holds a count, too, which is
     // ours to release if the cancel closed it.
-    (void)mti_atomic_u64_fetch_add_relaxed(&object->counts, MTI_COUNT_INTERNAL);
+    pin_open(object);
     uint64_t holds = MTI_COUNT_INTERNAL;
     if (!become(ctx, object, object->u.mem.parent, work) && is_task) holds += MTI_COUNT_INTERNAL;
     if (is_task) {
@@ -254,6 +293,8 @@ static void finish_forward(mti_ctx_t *ctx, mti_record_t *t, work_t *work)
         mti_atomic_u64_owner_add(&ctx->completed, 1);
     }
     mti_object_release(ctx, object, holds);
+    // A thread of the user's (in promise_set, say) does not come to its idle check.
+    if (is_task && !ctx->sched.thread) mti_drain_check(ctx);
 }
 
 static void work_drain(mti_ctx_t *ctx, work_t *work)

@@ -525,14 +525,18 @@ static bool all_complete(mti_runtime_t *rt)
     return completed == submitted;
 }
 
+static void drain_wake(mti_runtime_t *rt)
+{
+    (void)mti_atomic_u32_fetch_add_acq_rel(&rt->drain_word, 1);
+    mti_notify_wake(&rt->drain_word, INT32_MAX);
+}
+
 void mti_drain_check(mti_ctx_t *ctx)
 {
     mti_runtime_t *rt = ctx->rt;
     mti_fence_light(); // between our last completion and this load; pairs with the heavy one in drain
     if (MTI_LIKELY(mti_atomic_u32_load_relaxed(&rt->drainers) == 0)) return;
-    if (!all_complete(rt)) return;
-    (void)mti_atomic_u32_fetch_add_acq_rel(&rt->drain_word, 1);
-    mti_notify_wake(&rt->drain_word, INT32_MAX);
+    if (all_complete(rt)) drain_wake(rt);
 }
 
 static manta_status_t drain(mti_thread_t *thread, mti_ctx_t *ctx, int64_t deadline_ns)
@@ -588,7 +592,8 @@ manta_status_t mti_runtime_drain(mti_runtime_t *rt, int64_t timeout_ns)
     mti_thread_leave(thread);
     if (!ctx) return thread->status;
     manta_status_t status = drain(thread, ctx, mti_clock_deadline(timeout_ns));
-    (void)mti_atomic_u32_fetch_sub_acq_rel(&rt->drainers, 1);
+    // This thread may have run the last task itself while another one sleeps in its drain.
+    if (mti_atomic_u32_fetch_sub_acq_rel(&rt->drainers, 1) != 1) drain_wake(rt);
     (void)mti_atomic_u32_fetch_sub_acq_rel(&rt->waiters, 1);
     return status;
 }
@@ -775,7 +780,7 @@ static manta_status_t shutdown_locked(mti_thread_t *thread, mti_runtime_t *rt,
     (void)mti_atomic_u32_fetch_add_acq_rel(&rt->waiters, 1);
     (void)mti_atomic_u32_fetch_add_seq_cst(&rt->drainers, 1);
     manta_status_t status = drain(thread, mine, deadline_ns);
-    (void)mti_atomic_u32_fetch_sub_acq_rel(&rt->drainers, 1);
+    if (mti_atomic_u32_fetch_sub_acq_rel(&rt->drainers, 1) != 1) drain_wake(rt);
     (void)mti_atomic_u32_fetch_sub_acq_rel(&rt->waiters, 1);
     if (status != MANTA_OK) {
         return status == MANTA_NOT_READY ? fail_shutdown_timeout(rt) : status;
@@ -788,6 +793,7 @@ static manta_status_t shutdown_locked(mti_thread_t *thread, mti_runtime_t *rt,
     mti_cq_interrupt(rt);
     while (mti_atomic_u32_load_acquire(&rt->waiters)) { // each is on its way out
         mti_wait_interrupt(rt);
+        drain_wake(rt);
         sched_yield();
     }
     mti_sched_stop(rt->sched);

@@ -60,7 +60,7 @@ static manta_status_t plan_make(manta_task_def_t *def, uint64_t *out_plan)
 {
     uint64_t plan = PLAN_VALID;
     if (!def->name) return mti_fail(MANTA_ERR_INVALID_ARGUMENT, "task definition without a name");
-    if (def->args_bytes > UINT16_MAX || def->param_count > MTI_MAX_RESULTS ||
+    if (def->args_bytes > UINT16_MAX || def->param_count > MTI_MAX_PARAMS ||
         (def->param_count && !def->params)) {
         return mti_fail(MANTA_ERR_INVALID_ARGUMENT,
                         "task %s: %u parameters, an argument image of %u bytes (at most %u)",
@@ -101,6 +101,10 @@ static manta_status_t plan_make(manta_task_def_t *def, uint64_t *out_plan)
     if (def->cpu && plan_refs(plan) <= PLAIN_REFS && !(plan & (PLAN_LISTS | PLAN_INOUTS)) &&
         plan_results(plan) <= 1 && has_first && room <= MTI_RECORD_INLINE) {
         plan |= PLAN_PLAIN;
+    }
+    if (plan_results(plan) > MTI_MAX_RESULTS) {
+        return mti_fail(MANTA_ERR_INVALID_ARGUMENT, "task %s: %u results (at most %d)", def->name,
+                        plan_results(plan), MTI_MAX_RESULTS);
     }
     // relaxed: every thread works out the same value
     __atomic_store_n(&def->plan, plan, __ATOMIC_RELAXED);
@@ -401,7 +405,8 @@ static manta_status_t submit_options(submit_t *s)
     // Written so that not-a-number fails, too.
     bool gpus_ok = o->gpus >= 0.0 || o->gpus == MANTA_NONE;
     bool cpus_ok = o->cpus >= 0.0 || o->cpus == MANTA_NONE;
-    if (o->where < 0 || !gpus_ok || !cpus_ok) {
+    bool where_ok = o->where >= MANTA_ANY && (o->where <= MANTA_GPU || o->where >= manta_gpu(0));
+    if (!where_ok || !gpus_ok || !cpus_ok) {
         return mti_fail(MANTA_ERR_INVALID_ARGUMENT, "task %s: where %d, cpus %g, gpus %g", name,
                         (int)o->where, o->cpus, o->gpus);
     }
@@ -499,6 +504,8 @@ static manta_status_t submit_make_results(submit_t *s, bool held)
         }
         slots[i - 1] = object->slot;
     }
+    // The record counts itself until all its results are closed: it is found through each of them.
+    (void)mti_atomic_u64_fetch_add_relaxed(&t->result.counts, MTI_COUNT_INTERNAL);
     return MANTA_OK;
 }
 
@@ -626,6 +633,7 @@ static inline void publish_linked(mti_ctx_t *ctx, mti_record_t *t, uint32_t gen,
             mti_task_fail_queued(ctx, t, error, failed, argument, NULL);
         }
     }
+    mti_ready_t ready = mti_ready_of(t);
     if (closed + 1 == guard) {
         // Nobody else knows the record: no locked operation.
         mti_atomic_u32_store_relaxed(&t->deps, 0);
@@ -634,9 +642,9 @@ static inline void publish_linked(mti_ctx_t *ctx, mti_record_t *t, uint32_t gen,
     }
     uint64_t claim = mti_atomic_u64_load_acquire(&t->claim);
     if (claim == mti_claim_make(gen, 0, MTI_TASK_QUEUED)) {
-        mti_record_ready(ctx, t);
+        mti_record_ready(ctx, ready);
     } else if (claim == mti_claim_make(gen, 0, MTI_TASK_CANCELLED)) {
-        mti_task_finish_cancelled(ctx, t);
+        mti_task_finish_cancelled(ctx, t, gen);
     }
 }
 
@@ -650,7 +658,7 @@ static void submit_publish(submit_t *s)
     if (MTI_LIKELY(t->link_count == 0)) {
         mti_atomic_u32_store_relaxed(&t->deps, 0);
         mti_atomic_u64_store_relaxed(&t->claim, mti_claim_make(gen, 0, MTI_TASK_QUEUED));
-        mti_record_ready(ctx, t);
+        mti_record_ready(ctx, mti_ready_of(t));
         return;
     }
     uint32_t guard = (uint32_t)t->link_count + 1;
@@ -907,7 +915,7 @@ static inline bool submit_plain(mti_thread_t *thread, manta_task_def_t *def, uin
     if (refs) {
         plain_publish(ctx, t, gen, refs, objects);
     } else if (MTI_UNLIKELY(!mti_sched_push(&ctx->sched, ref.id))) {
-        mti_record_ready(ctx, t);
+        mti_record_ready(ctx, mti_ready_of(t));
     }
     mti_thread_leave(thread);
     return true;
@@ -1181,8 +1189,8 @@ static void run_complete(manta_task_t *run, manta_status_t status, uint64_t *out
             mti_object_release(ctx, &t->result, MTI_COUNT_INTERNAL);
         }
     } else {
-        // The first result decides whether the task was cancelled; it stays until the others are closed.
-        (void)mti_atomic_u64_fetch_add_relaxed(&t->result.counts, MTI_COUNT_INTERNAL);
+        // The first result decides whether the task was cancelled; the record's own count keeps it until
+        // the others are closed.
         uint64_t holds = MTI_COUNT_INTERNAL;
         bool kept = mti_object_close(ctx, &t->result, bits, out_next);
         for (uint32_t i = 1; i < n; i++) {
@@ -1399,28 +1407,26 @@ void mti_task_run_entry(mti_sched_ctx_t *sched_ctx, uint64_t entry)
     uint64_t claim = mti_atomic_u64_load_acquire(&t->claim);
     if (claim == mti_claim_make(gen, 0, MTI_TASK_CANCELLED) &&
         mti_atomic_u32_load_seq_cst(&t->deps) == 0) {
-        mti_task_finish_cancelled(ctx, t);
+        mti_task_finish_cancelled(ctx, t, gen);
     }
 }
 
 // ---- cancel ----------------------------------------------------------------------------------------
 
-void mti_task_finish_cancelled(mti_ctx_t *ctx, mti_record_t *t)
+void mti_task_finish_cancelled(mti_ctx_t *ctx, mti_record_t *t, uint32_t gen)
 {
-    uint64_t claim = mti_atomic_u64_load_acquire(&t->claim);
-    uint64_t cancelled = mti_claim_make(mti_claim_gen(claim), 0, MTI_TASK_CANCELLED);
-    if (claim != cancelled) return;
+    // With the generation that the caller saw without dependencies: the slot's next task may be
+    // cancelled, too, and still have some.
+    uint64_t cancelled = mti_claim_make(gen, 0, MTI_TASK_CANCELLED);
     if (!mti_atomic_u64_cas_seq_cst(&t->claim, &cancelled,
-                                    mti_claim_make(mti_claim_gen(claim), 0, MTI_TASK_DONE))) {
+                                    mti_claim_make(gen, 0, MTI_TASK_DONE))) {
         return; // somebody else does it
     }
     record_release_args(ctx, t);
     record_free_room(ctx, t);
     t->flags = 0;
     t->cold = NULL;
-    mti_atomic_u64_owner_add(&ctx->failed, 1);
     mti_object_release(ctx, &t->result, MTI_COUNT_INTERNAL);
-    mti_atomic_u64_owner_add(&ctx->completed, 1);
 }
 
 // Fails a queued task as cancelled. False: it is not queued any more.

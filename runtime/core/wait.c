@@ -438,6 +438,7 @@ static manta_status_t wait_some(mti_thread_t *thread, mti_ctx_t *ctx, mti_object
         if (waiters[i].watcher.object) (void)mti_watch_remove(&waiters[i].watcher);
     }
     mti_free(&ctx->rt->allocator, waiters, n * sizeof *waiters);
+    if (!thread->task) mti_drain_check(ctx);
     return count_closed(objects, n, k) >= k ? MANTA_OK : status;
 }
 
@@ -483,6 +484,7 @@ static void read_shortcut(mti_thread_t *thread, manta_ref_t ref, mti_object_t *o
         if (outside) (void)wait_enter(ctx);
         mti_thread_leave(thread);
         mti_task_run_claimed(ctx, t, false);
+        if (outside) mti_drain_check(ctx); // that may have been the last task
         mti_thread_enter(thread);
         if (outside) wait_leave(ctx);
     }

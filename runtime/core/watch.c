@@ -41,6 +41,7 @@ bool mti_watch_add(mti_watcher_t *watcher, mti_object_t *object)
 {
     bucket_t *bucket = bucket_of(object);
     watcher->object = object;
+    watcher->gen = mti_atomic_u32_load_relaxed(&object->gen);
     mti_mutex_lock(&bucket->lock);
     uint64_t head = mti_atomic_u64_load_acquire(&object->head);
     do {
@@ -69,14 +70,14 @@ bool mti_watch_remove(mti_watcher_t *watcher)
     return there;
 }
 
-void mti_watch_fire(mti_ctx_t *ctx, mti_object_t *object, uint64_t head)
+void mti_watch_fire(mti_ctx_t *ctx, mti_object_t *object, uint32_t gen, uint64_t head)
 {
     bucket_t *bucket = bucket_of(object);
     mti_watcher_t *taken = NULL, **taken_end = &taken;
     mti_mutex_lock(&bucket->lock);
     for (mti_watcher_t *watcher = bucket->first, *next; watcher; watcher = next) {
         next = watcher->next;
-        if (watcher->object != object) continue;
+        if (watcher->object != object || watcher->gen != gen) continue;
         unlink_locked(watcher);
         if (watcher->locked) {
             watcher->fire(ctx, watcher, head); // on a waiting thread's stack: gone after the lock

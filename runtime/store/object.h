@@ -156,7 +156,9 @@ static inline bool mti_ref_is_error(manta_ref_t ref)
 }
 static inline manta_status_t mti_ref_error_code(manta_ref_t ref)
 {
-    return (manta_status_t)(uint32_t)ref.id;
+    // One that mti_ref_error() did not make, "OK" among them, was made up.
+    bool is_ours = ref.id >> 32 == (uint64_t)1 << 31 && (uint32_t)ref.id != MANTA_OK;
+    return is_ours ? (manta_status_t)(uint32_t)ref.id : MANTA_ERR_STALE_REF;
 }
 static inline uint32_t mti_ref_gen(manta_ref_t ref)
 {
