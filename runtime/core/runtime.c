@@ -806,6 +806,18 @@ static manta_status_t shutdown_locked(mti_thread_t *thread, mti_runtime_t *rt,
     return MANTA_OK;
 }
 
+bool mti_runtime_close(mti_runtime_t *rt, manta_runtime_t handle)
+{
+    // Under the lock that generations change under: a runtime that took the place of the one that was
+    // meant stays open.
+    mti_mutex_lock(&process.lock);
+    bool same = mti_runtime_handle(rt).id == handle.id;
+    uint32_t running = MTI_RUNTIME_RUNNING;
+    if (same) (void)mti_atomic_u32_cas_acq_rel(&rt->state, &running, MTI_RUNTIME_CLOSED);
+    mti_mutex_unlock(&process.lock);
+    return same;
+}
+
 manta_status_t mti_runtime_shutdown(manta_runtime_t handle, manta_shutdown_mode_t mode,
                                     int64_t timeout_ns)
 {
@@ -816,9 +828,11 @@ manta_status_t mti_runtime_shutdown(manta_runtime_t handle, manta_shutdown_mode_
     if (thread->in_callback || thread->task || (thread->ctx && thread->epoch == 0)) {
         return mti_fail(MANTA_ERR_NOT_ALLOWED_HERE, "no shutdown inside a task or a callback");
     }
-    uint32_t running = MTI_RUNTIME_RUNNING;
-    (void)mti_atomic_u32_cas_acq_rel(&rt->state, &running, MTI_RUNTIME_CLOSED);
-    if (mti_runtime_default_peek() == rt) mti_runtime_default_forget(rt);
+    if (mti_runtime_close(rt, handle)) {
+        if (mti_runtime_default_peek() == rt) mti_runtime_default_forget(rt);
+        // Calls that saw it open have submitted what they had to when this returns; nothing comes after.
+        mti_thread_quiesce();
+    }
     int64_t deadline = mti_clock_deadline(timeout_ns);
     manta_status_t status = MANTA_OK;
     mti_mutex_lock(&rt->shutdown_lock);
