@@ -41,8 +41,7 @@ manta_status_t manta_runtime_close(manta_runtime_t runtime)
 {
     mti_runtime_t *rt = mti_runtime_resolve(runtime);
     if (!rt) return MANTA_ERR_STALE_REF;
-    uint32_t running = MTI_RUNTIME_RUNNING;
-    (void)mti_atomic_u32_cas_acq_rel(&rt->state, &running, MTI_RUNTIME_CLOSED);
+    (void)mti_runtime_close(rt, runtime.id ? runtime : mti_runtime_handle(rt));
     return MANTA_OK;
 }
 

@@ -287,6 +287,8 @@ mti_runtime_t *mti_runtime_resolve(manta_runtime_t handle);
 manta_status_t mti_runtime_create(const manta_runtime_options_t *options, mti_runtime_t **out_rt);
 manta_status_t mti_runtime_shutdown(manta_runtime_t handle, manta_shutdown_mode_t mode,
                                     int64_t timeout_ns);
+// No new work from outside from here on; does nothing if |rt| is not the runtime of |handle| any more.
+bool mti_runtime_close(mti_runtime_t *rt, manta_runtime_t handle);
 void mti_runtime_log(const mti_runtime_t *rt, manta_status_t code, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 manta_status_t mti_runtime_drain(mti_runtime_t *rt, int64_t timeout_ns);

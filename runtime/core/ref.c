@@ -151,14 +151,19 @@ static manta_status_t ref_release_user(mti_thread_t *thread, manta_ref_t ref)
     uint64_t counts = mti_atomic_u64_load_relaxed(&object->counts);
     do {
         if (MTI_UNLIKELY(mti_count_user(counts) == 0)) return mti_stale(ref);
-        if (counts == MTI_COUNT_USER) break; // the last one: mti_object_release decides
-    } while (!mti_atomic_u64_cas_acq_rel(&object->counts, &counts, counts - MTI_COUNT_USER));
+        if (counts == MTI_COUNT_USER) break; // the last one
+        // Turned into an internal count first: without a count of ours the other holders could free the
+        // object before its generation is compared, and that would look like a stranger's slot.
+    } while (!mti_atomic_u64_cas_acq_rel(&object->counts, &counts,
+                                         counts - MTI_COUNT_USER + MTI_COUNT_INTERNAL));
     if (counts != MTI_COUNT_USER) {
         if (MTI_LIKELY(mti_atomic_u32_load_acquire(&object->gen) == mti_ref_gen(ref))) {
+            mti_object_release(ctx, object, MTI_COUNT_INTERNAL);
             return MANTA_OK;
         }
         // The slot changed hands between the look and the CAS: that count was a stranger's.
-        (void)mti_atomic_u64_fetch_add_acq_rel(&object->counts, MTI_COUNT_USER);
+        (void)mti_atomic_u64_fetch_add_acq_rel(&object->counts,
+                                               MTI_COUNT_USER - MTI_COUNT_INTERNAL);
         return mti_stale(ref);
     }
     uint64_t one = MTI_COUNT_USER;

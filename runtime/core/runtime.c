@@ -511,7 +511,7 @@ no_topology:
 
 // Whether everything submitted is complete. Completions are summed before submissions, and both only
 // grow: equal sums mean that there was an instant between with nothing open.
-static bool all_complete(mti_runtime_t *rt)
+static bool all_complete(mti_runtime_t *rt, uint64_t *out_sum)
 {
     uint64_t completed = 0, submitted = 0;
     mti_mutex_lock(&rt->lock);
@@ -522,6 +522,7 @@ static bool all_complete(mti_runtime_t *rt)
         submitted += mti_atomic_u64_load_acquire(&ctx->submitted);
     }
     mti_mutex_unlock(&rt->lock);
+    *out_sum = completed + submitted;
     return completed == submitted;
 }
 
@@ -536,13 +537,15 @@ void mti_drain_check(mti_ctx_t *ctx)
     mti_runtime_t *rt = ctx->rt;
     mti_fence_light(); // between our last completion and this load; pairs with the heavy one in drain
     if (MTI_LIKELY(mti_atomic_u32_load_relaxed(&rt->drainers) == 0)) return;
-    if (all_complete(rt)) drain_wake(rt);
+    uint64_t sum;
+    if (all_complete(rt, &sum)) drain_wake(rt);
 }
 
 static manta_status_t drain(mti_thread_t *thread, mti_ctx_t *ctx, int64_t deadline_ns)
 {
     mti_runtime_t *rt = ctx->rt;
     bool helps = deadline_ns == INT64_MAX || rt->is_serial;
+    uint64_t sum, quiet_sum = UINT64_MAX;
     for (;;) {
         while (helps && mti_sched_step(&ctx->sched)) {
             if (deadline_ns != INT64_MAX && mti_clock_ns() >= deadline_ns) break;
@@ -550,12 +553,16 @@ static manta_status_t drain(mti_thread_t *thread, mti_ctx_t *ctx, int64_t deadli
         mti_table_flush(&ctx->table);
         uint32_t word = mti_atomic_u32_load_acquire(&rt->drain_word);
         mti_fence_heavy();
-        if (all_complete(rt)) return MANTA_OK;
+        bool alone = rt->is_serial && mti_atomic_u32_load_acquire(&rt->waiters) == 1;
+        if (all_complete(rt, &sum)) return MANTA_OK;
         if (mti_atomic_u32_load_acquire(&rt->state) >= MTI_RUNTIME_STOPPING) {
             return mti_fail(MANTA_ERR_SHUTDOWN, "runtime '%s' is shutting down", rt->name);
         }
-        bool alone = rt->is_serial && mti_atomic_u32_load_acquire(&rt->waiters) == 1;
         if (alone && deadline_ns == INT64_MAX) {
+            // Another thread may have submitted or run something since our step: looks again.
+            bool quiet = sum == quiet_sum;
+            quiet_sum = sum;
+            if (!quiet) continue;
             return mti_fail(MANTA_ERR_DEADLOCK,
                             "tasks wait for promises, and nothing can run in serial runtime '%s'",
                             rt->name);
@@ -569,7 +576,7 @@ static manta_status_t drain(mti_thread_t *thread, mti_ctx_t *ctx, int64_t deadli
         }
         if (found) continue;
         if (!mti_notify_wait(&rt->drain_word, word, deadline_ns)) {
-            if (all_complete(rt)) return MANTA_OK;
+            if (all_complete(rt, &sum)) return MANTA_OK;
             return mti_fail(MANTA_NOT_READY, "the drain's timeout passed");
         }
     }
@@ -806,6 +813,18 @@ static manta_status_t shutdown_locked(mti_thread_t *thread, mti_runtime_t *rt,
     return MANTA_OK;
 }
 
+bool mti_runtime_close(mti_runtime_t *rt, manta_runtime_t handle)
+{
+    // Under the lock that generations change under: a runtime that took the place of the one that was
+    // meant stays open.
+    mti_mutex_lock(&process.lock);
+    bool same = mti_runtime_handle(rt).id == handle.id;
+    uint32_t running = MTI_RUNTIME_RUNNING;
+    if (same) (void)mti_atomic_u32_cas_acq_rel(&rt->state, &running, MTI_RUNTIME_CLOSED);
+    mti_mutex_unlock(&process.lock);
+    return same;
+}
+
 manta_status_t mti_runtime_shutdown(manta_runtime_t handle, manta_shutdown_mode_t mode,
                                     int64_t timeout_ns)
 {
@@ -816,9 +835,11 @@ manta_status_t mti_runtime_shutdown(manta_runtime_t handle, manta_shutdown_mode_
     if (thread->in_callback || thread->task || (thread->ctx && thread->epoch == 0)) {
         return mti_fail(MANTA_ERR_NOT_ALLOWED_HERE, "no shutdown inside a task or a callback");
     }
-    uint32_t running = MTI_RUNTIME_RUNNING;
-    (void)mti_atomic_u32_cas_acq_rel(&rt->state, &running, MTI_RUNTIME_CLOSED);
-    if (mti_runtime_default_peek() == rt) mti_runtime_default_forget(rt);
+    if (mti_runtime_close(rt, handle)) {
+        if (mti_runtime_default_peek() == rt) mti_runtime_default_forget(rt);
+        // Calls that saw it open have submitted what they had to when this returns; nothing comes after.
+        mti_thread_quiesce();
+    }
     int64_t deadline = mti_clock_deadline(timeout_ns);
     manta_status_t status = MANTA_OK;
     mti_mutex_lock(&rt->shutdown_lock);

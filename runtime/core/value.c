@@ -88,10 +88,13 @@ static manta_status_t value_begin(manta_runtime_t runtime, mti_object_kind_t kin
 {
     mti_thread_t *thread = mti_thread_self();
     if (!thread) return mti_thread_failure();
-    mti_ctx_t *ctx = value_ctx(thread, runtime);
-    if (!ctx) return thread->status;
     if (!mti_scope_reserve(thread, 1)) return MANTA_ERR_OUT_OF_MEMORY;
-    mti_thread_enter(thread);
+    mti_thread_enter(thread); // before the context is looked up: it goes with its runtime
+    mti_ctx_t *ctx = value_ctx(thread, runtime);
+    if (!ctx) {
+        mti_thread_leave(thread);
+        return thread->status;
+    }
     mti_object_t *object = mti_object_alloc(ctx, kind, dtype);
     if (object && !mti_object_storage_alloc(ctx, object, size_bytes)) {
         mti_atomic_u64_store_relaxed(&object->counts, 0);

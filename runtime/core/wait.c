@@ -36,7 +36,7 @@ typedef struct walk {
 static void walk_object(walk_t *walk, mti_object_t *object, int depth, mti_arg_iter_t *cursor);
 
 // The object that a forwarded slot waits for, with a count; NULL if that is over.
-static mti_object_t *walk_forward_target(mti_object_t *object)
+static mti_object_t *walk_forward_target(mti_ctx_t *ctx, mti_object_t *object)
 {
     mti_object_t *target = object->u.mem.parent;
     uint64_t head;
@@ -47,8 +47,9 @@ static mti_object_t *walk_forward_target(mti_object_t *object)
         if (counts == 0) return NULL;
     } while (!mti_atomic_u64_cas_acq_rel(&target->counts, &counts, counts + MTI_COUNT_INTERNAL));
     if (!mti_object_is_closed(object, &head)) return target;
-    // Closed in between: |target| may be a stranger by now; the count is good to give back all the same.
-    return target;
+    // Closed in between: |target| may be a stranger by now, and its tasks are none of the waiter's.
+    mti_object_release(ctx, target, MTI_COUNT_INTERNAL);
+    return NULL;
 }
 
 // Looks at the open arguments of a record that is queued with dependencies. While |deps| holds one more
@@ -113,7 +114,7 @@ static void walk_object(walk_t *walk, mti_object_t *object, int depth, mti_arg_i
         mti_object_kind_t kind = mti_object_kind(object);
         if (kind == MTI_OBJECT_PROMISE) {
             uint64_t claim = mti_atomic_u64_load_acquire(&mti_record_of(object)->claim);
-            if (mti_claim_state(claim) == MTI_TASK_FORWARDED) next = walk_forward_target(object);
+            if (mti_claim_state(claim) == MTI_TASK_FORWARDED) next = walk_forward_target(walk->ctx, object);
         } else if (kind == MTI_OBJECT_TASK || kind == MTI_OBJECT_RESULT) {
             mti_record_t *t = mti_record_at(object->producer);
             uint64_t claim = mti_atomic_u64_load_acquire(&t->claim);
@@ -122,7 +123,17 @@ static void walk_object(walk_t *walk, mti_object_t *object, int depth, mti_arg_i
             switch (mti_claim_state(claim)) {
             case MTI_TASK_QUEUED:
                 if (mti_atomic_u32_load_acquire(&t->deps) != 0) {
-                    if (depth < WALK_DEPTH) next = walk_arguments(walk, t, gen, depth, cursor);
+                    if (depth >= WALK_DEPTH) break;
+                    // Held, so that the slot is not another task's while its deps are changed.
+                    if (&t->result != object &&
+                        !mti_ref_acquire_weak(mti_ref_make(t->result.slot, gen).id,
+                                              MTI_COUNT_INTERNAL)) {
+                        break;
+                    }
+                    next = walk_arguments(walk, t, gen, depth, cursor);
+                    if (&t->result != object) {
+                        mti_object_release(walk->ctx, &t->result, MTI_COUNT_INTERNAL);
+                    }
                     break;
                 }
                 if (t->flags & (MTI_RECORD_WIDE)) break; // only a worker can collect its seats
@@ -141,7 +152,7 @@ static void walk_object(walk_t *walk, mti_object_t *object, int depth, mti_arg_i
                 break;
             }
             case MTI_TASK_FORWARDED:
-                next = walk_forward_target(object);
+                next = walk_forward_target(walk->ctx, object);
                 break;
             default:
                 break;
@@ -217,13 +228,24 @@ static void waiter_fire(mti_ctx_t *ctx, mti_watcher_t *watcher, uint64_t head)
     wake_ctx(waiter->ctx);
 }
 
-// Sleeps until |ctx->wait_word| is set or |deadline_ns| passes. False: it passed.
+// Sleeps until |ctx->wait_word| is set or |deadline_ns| passes. False: it passed. In a wait for ever
+// without a spare thread to take the seat it runs what is queued instead: nobody else would.
 static bool wait_sleep(mti_ctx_t *ctx, int64_t deadline_ns)
 {
-    (void)mti_sched_block_begin(&ctx->sched);
-    bool woken = mti_notify_wait(&ctx->wait_word, 0, deadline_ns);
+    bool handed = mti_sched_block_begin(&ctx->sched);
+    bool alone = !handed && ctx->sched.thread && deadline_ns == INT64_MAX;
+    if (alone) mti_fence_heavy(); // pushes nudge us from here on; what came before is seen now
+    bool ran = alone && mti_thread_stack_left() >= STACK_MIN && mti_sched_step(&ctx->sched);
+    bool woken = ran || mti_notify_wait(&ctx->wait_word, 0, deadline_ns);
     mti_sched_block_end(&ctx->sched);
     return woken;
+}
+
+// Gets |wait_word| ready for the next sleep. An exchange, because the look at the awaited objects that
+// follows must not come before the store: a wake in between would be overwritten.
+static void wait_rearm(mti_ctx_t *ctx)
+{
+    (void)mti_atomic_u32_exchange_acq_rel(&ctx->wait_word, 0);
 }
 
 typedef enum help { HELP_RAN, HELP_NOTHING, HELP_DEADLOCK, HELP_TOO_DEEP } help_t;
@@ -360,7 +382,7 @@ static manta_status_t wait_timed(mti_thread_t *thread, mti_ctx_t *ctx, mti_objec
             status = mti_fail(MANTA_NOT_READY, "the wait's timeout passed");
             break;
         }
-        mti_atomic_u32_store_relaxed(&ctx->wait_word, 0);
+        wait_rearm(ctx);
     }
     (void)mti_watch_remove(&waiter.watcher);
     if (mti_object_is_closed(object, &head)) status = MANTA_OK;
@@ -432,7 +454,7 @@ static manta_status_t wait_some(mti_thread_t *thread, mti_ctx_t *ctx, mti_object
             status = mti_fail(MANTA_NOT_READY, "the wait's timeout passed");
             break;
         }
-        mti_atomic_u32_store_relaxed(&ctx->wait_word, 0);
+        wait_rearm(ctx);
     }
     for (size_t i = 0; i < n; i++) {
         if (waiters[i].watcher.object) (void)mti_watch_remove(&waiters[i].watcher);

@@ -393,6 +393,21 @@ static size_t cq_take(cq_t *cq, manta_cq_entry_t *out_entries, size_t n)
     return got;
 }
 
+// Runs one task of a serial runtime. Counted as a waiter: the runtime stays, and a drain knows that
+// somebody else runs something.
+static bool cq_serial_step(mti_thread_t *thread, manta_runtime_t handle)
+{
+    mti_thread_enter(thread);
+    mti_ctx_t *ctx = mti_ctx_slow(thread, handle);
+    if (ctx) (void)mti_atomic_u32_fetch_add_acq_rel(&ctx->rt->waiters, 1);
+    mti_thread_leave(thread);
+    if (!ctx) return false;
+    bool ran = mti_sched_step(&ctx->sched);
+    if (ran) mti_drain_check(ctx);
+    (void)mti_atomic_u32_fetch_sub_acq_rel(&ctx->rt->waiters, 1);
+    return ran;
+}
+
 manta_status_t manta_cq_next(manta_cq_t handle, manta_cq_entry_t *out_entries, size_t n,
                              size_t *out_count, int64_t timeout_ns)
 {
@@ -423,9 +438,9 @@ manta_status_t manta_cq_next(manta_cq_t handle, manta_cq_entry_t *out_entries, s
             status = mti_fail(MANTA_ERR_SHUTDOWN, "the queue or its runtime is gone");
             break;
         }
-        if (rt->is_serial && timeout_ns > 0) {
-            mti_ctx_t *ctx = mti_ctx_slow(thread, mti_runtime_handle(rt));
-            if (ctx && mti_sched_step(&ctx->sched)) continue;
+        if (rt->is_serial && timeout_ns > 0 &&
+            cq_serial_step(thread, (manta_runtime_t){(uint64_t)cq->rt_gen << 32 | rt->index})) {
+            continue;
         }
         mti_sched_ctx_t *blocking = thread->task ? &thread->task->ctx->sched : NULL;
         if (blocking) (void)mti_sched_block_begin(blocking);

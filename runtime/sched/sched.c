@@ -228,6 +228,8 @@ static bool thread_start(mti_sched_t *sched, thread_t *thread)
     }
     mti_mutex_unlock(&sched->lock);
     if (!ok) {
+        // The context may be used again: it must not come with a seat.
+        mti_atomic_i32_store_release(&thread->ctx->seat, -1);
         sched->ops->ctx_retire(thread->ctx);
         mti_free(sched->allocator, thread, sizeof *thread);
     }
@@ -1054,6 +1056,8 @@ static void elastic_run(mti_sched_ctx_t *ctx)
             sched->elastic_used += thread->job_milli;
         }
         mti_mutex_unlock(&sched->lock);
+        // What this one gave back may do for several smaller ones.
+        if (thread->job_entry) elastic_start(ctx);
     }
 }
 
