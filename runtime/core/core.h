@@ -161,6 +161,7 @@ struct mti_ctx {
     // Id of the object that this thread sleeps for without a timeout, 0: none. Read by who looks for
     // deadlocks.
     mti_atomic_u64_t waiting_on;
+    mti_atomic_u32_t waiting; // waits and drains that this thread is inside of; it alone writes it
     mti_atomic_u32_t
         wait_word;       // this thread sleeps on it in a wait; set to 1 to make it look again
     mti_ctx_t *next_all; // guarded by the runtime's lock
@@ -268,7 +269,6 @@ struct mti_runtime {
     // Work that is open but has no task: promises, created objects. Drain does not wait for it.
     _Alignas(MTI_LINE_BYTES) mti_atomic_u32_t drainers; // threads in a drain
     mti_atomic_u32_t drain_word; // they sleep on it; bumped when all is complete
-    mti_atomic_u32_t waiters;    // threads of the user's inside a wait
     mti_mutex_t shutdown_lock;   // held by whoever shuts down
 };
 
@@ -507,6 +507,21 @@ bool mti_object_storage_alloc(mti_ctx_t *ctx, mti_object_t *object, size_t size_
 void mti_object_storage_free(mti_ctx_t *ctx, mti_object_t *object);
 
 // ---- waiting (wait.c) and being told (watch.c) ----------------------------------------------------
+
+// Brackets everything that sleeps or runs bodies on a thread of the user's: shutdown waits for the end
+// (mti_runtime_waiting), so the runtime stays meanwhile.
+static inline void mti_wait_enter(mti_ctx_t *ctx)
+{
+    mti_atomic_u32_owner_add(&ctx->waiting, 1);
+    mti_fence_light(); // between this and a look at the state; pairs with the heavy one in shutdown
+}
+static inline void mti_wait_leave(mti_ctx_t *ctx)
+{
+    mti_atomic_u32_owner_add(&ctx->waiting, (uint32_t)-1);
+}
+// How many such brackets are open in |rt|. Exact if a heavy fence was executed after what keeps others
+// from entering.
+uint32_t mti_runtime_waiting(mti_runtime_t *rt);
 
 // Waits until |object|, of which the caller holds a count, is closed.
 manta_status_t mti_wait_object(mti_thread_t *thread, mti_ctx_t *ctx, mti_object_t *object,

@@ -98,8 +98,7 @@ static void record_deps_gone(mti_ctx_t *ctx, mti_record_t *t, mti_ready_t ready,
     uint64_t claim = mti_atomic_u64_load_acquire(&t->claim);
     if (mti_claim_gen(claim) != gen) return;
     if (MTI_LIKELY(mti_claim_state(claim) == MTI_TASK_QUEUED)) {
-        if (out_next && *out_next == 0 &&
-            !(ready.flags & (MTI_RECORD_WIDE | MTI_RECORD_ELASTIC))) {
+        if (out_next && *out_next == 0 && !(ready.flags & (MTI_RECORD_WIDE | MTI_RECORD_ELASTIC))) {
             *out_next = ready.id;
         } else {
             mti_record_ready(ctx, ready);

@@ -419,7 +419,6 @@ static void runtime_setup(mti_runtime_t *rt, const manta_runtime_options_t *opti
     rt->ctxs = NULL;
     mti_atomic_u32_store_relaxed(&rt->cancelling, 0);
     mti_atomic_u32_store_relaxed(&rt->drainers, 0);
-    mti_atomic_u32_store_relaxed(&rt->waiters, 0);
 }
 
 static void runtime_free_ctxs(mti_runtime_t *rt)
@@ -526,6 +525,17 @@ static bool all_complete(mti_runtime_t *rt, uint64_t *out_sum)
     return completed == submitted;
 }
 
+uint32_t mti_runtime_waiting(mti_runtime_t *rt)
+{
+    uint32_t sum = 0;
+    mti_mutex_lock(&rt->lock);
+    for (mti_ctx_t *ctx = rt->ctxs; ctx; ctx = ctx->next_all) {
+        sum += mti_atomic_u32_load_acquire(&ctx->waiting);
+    }
+    mti_mutex_unlock(&rt->lock);
+    return sum;
+}
+
 static void drain_wake(mti_runtime_t *rt)
 {
     (void)mti_atomic_u32_fetch_add_acq_rel(&rt->drain_word, 1);
@@ -553,7 +563,7 @@ static manta_status_t drain(mti_thread_t *thread, mti_ctx_t *ctx, int64_t deadli
         mti_table_flush(&ctx->table);
         uint32_t word = mti_atomic_u32_load_acquire(&rt->drain_word);
         mti_fence_heavy();
-        bool alone = rt->is_serial && mti_atomic_u32_load_acquire(&rt->waiters) == 1;
+        bool alone = rt->is_serial && mti_runtime_waiting(rt) == 1;
         if (all_complete(rt, &sum)) return MANTA_OK;
         if (mti_atomic_u32_load_acquire(&rt->state) >= MTI_RUNTIME_STOPPING) {
             return mti_fail(MANTA_ERR_SHUTDOWN, "runtime '%s' is shutting down", rt->name);
@@ -593,7 +603,7 @@ manta_status_t mti_runtime_drain(mti_runtime_t *rt, int64_t timeout_ns)
     mti_thread_enter(thread);
     mti_ctx_t *ctx = mti_ctx_slow(thread, mti_runtime_handle(rt));
     if (ctx) {
-        (void)mti_atomic_u32_fetch_add_acq_rel(&rt->waiters, 1);
+        mti_wait_enter(ctx);
         (void)mti_atomic_u32_fetch_add_seq_cst(&rt->drainers, 1);
     }
     mti_thread_leave(thread);
@@ -601,7 +611,7 @@ manta_status_t mti_runtime_drain(mti_runtime_t *rt, int64_t timeout_ns)
     manta_status_t status = drain(thread, ctx, mti_clock_deadline(timeout_ns));
     // This thread may have run the last task itself while another one sleeps in its drain.
     if (mti_atomic_u32_fetch_sub_acq_rel(&rt->drainers, 1) != 1) drain_wake(rt);
-    (void)mti_atomic_u32_fetch_sub_acq_rel(&rt->waiters, 1);
+    mti_wait_leave(ctx);
     return status;
 }
 
@@ -784,11 +794,11 @@ static manta_status_t shutdown_locked(mti_thread_t *thread, mti_runtime_t *rt,
         mti_atomic_u32_store_release(&rt->cancelling, 1);
         sweep(mine, true);
     }
-    (void)mti_atomic_u32_fetch_add_acq_rel(&rt->waiters, 1);
+    mti_wait_enter(mine);
     (void)mti_atomic_u32_fetch_add_seq_cst(&rt->drainers, 1);
     manta_status_t status = drain(thread, mine, deadline_ns);
     if (mti_atomic_u32_fetch_sub_acq_rel(&rt->drainers, 1) != 1) drain_wake(rt);
-    (void)mti_atomic_u32_fetch_sub_acq_rel(&rt->waiters, 1);
+    mti_wait_leave(mine);
     if (status != MANTA_OK) {
         return status == MANTA_NOT_READY ? fail_shutdown_timeout(rt) : status;
     }
@@ -798,7 +808,8 @@ static manta_status_t shutdown_locked(mti_thread_t *thread, mti_runtime_t *rt,
     mti_atomic_u32_store_release(&rt->state, MTI_RUNTIME_STOPPING);
     mti_wait_interrupt(rt);
     mti_cq_interrupt(rt);
-    while (mti_atomic_u32_load_acquire(&rt->waiters)) { // each is on its way out
+    mti_thread_quiesce();             // whoever is about to wait is counted now
+    while (mti_runtime_waiting(rt)) { // each is on its way out
         mti_wait_interrupt(rt);
         drain_wake(rt);
         sched_yield();

@@ -1418,8 +1418,7 @@ void mti_task_finish_cancelled(mti_ctx_t *ctx, mti_record_t *t, uint32_t gen)
     // With the generation that the caller saw without dependencies: the slot's next task may be
     // cancelled, too, and still have some.
     uint64_t cancelled = mti_claim_make(gen, 0, MTI_TASK_CANCELLED);
-    if (!mti_atomic_u64_cas_seq_cst(&t->claim, &cancelled,
-                                    mti_claim_make(gen, 0, MTI_TASK_DONE))) {
+    if (!mti_atomic_u64_cas_seq_cst(&t->claim, &cancelled, mti_claim_make(gen, 0, MTI_TASK_DONE))) {
         return; // somebody else does it
     }
     record_release_args(ctx, t);

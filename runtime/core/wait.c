@@ -114,7 +114,8 @@ static void walk_object(walk_t *walk, mti_object_t *object, int depth, mti_arg_i
         mti_object_kind_t kind = mti_object_kind(object);
         if (kind == MTI_OBJECT_PROMISE) {
             uint64_t claim = mti_atomic_u64_load_acquire(&mti_record_of(object)->claim);
-            if (mti_claim_state(claim) == MTI_TASK_FORWARDED) next = walk_forward_target(walk->ctx, object);
+            if (mti_claim_state(claim) == MTI_TASK_FORWARDED)
+                next = walk_forward_target(walk->ctx, object);
         } else if (kind == MTI_OBJECT_TASK || kind == MTI_OBJECT_RESULT) {
             mti_record_t *t = mti_record_at(object->producer);
             uint64_t claim = mti_atomic_u64_load_acquire(&t->claim);
@@ -389,17 +390,6 @@ static manta_status_t wait_timed(mti_thread_t *thread, mti_ctx_t *ctx, mti_objec
     return status;
 }
 
-// Waits of the user's threads keep the runtime's memory alive.
-static bool wait_enter(mti_ctx_t *ctx)
-{
-    (void)mti_atomic_u32_fetch_add_acq_rel(&ctx->rt->waiters, 1);
-    return true;
-}
-static void wait_leave(mti_ctx_t *ctx)
-{
-    (void)mti_atomic_u32_fetch_sub_acq_rel(&ctx->rt->waiters, 1);
-}
-
 manta_status_t mti_wait_object(mti_thread_t *thread, mti_ctx_t *ctx, mti_object_t *object,
                                int64_t timeout_ns, uint64_t *out_head)
 {
@@ -408,10 +398,10 @@ manta_status_t mti_wait_object(mti_thread_t *thread, mti_ctx_t *ctx, mti_object_
     if (thread->in_callback) {
         return mti_fail(MANTA_ERR_NOT_ALLOWED_HERE, "a callback must not wait");
     }
-    (void)wait_enter(ctx);
+    mti_wait_enter(ctx);
     manta_status_t status = timeout_ns == INT64_MAX ? wait_forever(thread, ctx, object)
                                                     : wait_timed(thread, ctx, object, timeout_ns);
-    wait_leave(ctx);
+    mti_wait_leave(ctx);
     (void)mti_object_is_closed(object, out_head);
     return status;
 }
@@ -472,7 +462,7 @@ manta_status_t mti_wait_many(mti_thread_t *thread, mti_ctx_t *ctx, mti_object_t 
     if (thread->in_callback) {
         return mti_fail(MANTA_ERR_NOT_ALLOWED_HERE, "a callback must not wait");
     }
-    (void)wait_enter(ctx);
+    mti_wait_enter(ctx);
     manta_status_t status = MANTA_OK;
     if (k == n && timeout_ns == INT64_MAX) {
         for (size_t i = 0; i < n && status == MANTA_OK; i++) {
@@ -481,7 +471,7 @@ manta_status_t mti_wait_many(mti_thread_t *thread, mti_ctx_t *ctx, mti_object_t 
     } else {
         status = wait_some(thread, ctx, objects, n, k, timeout_ns);
     }
-    wait_leave(ctx);
+    mti_wait_leave(ctx);
     return status;
 }
 
@@ -503,12 +493,12 @@ static void read_shortcut(mti_thread_t *thread, manta_ref_t ref, mti_object_t *o
     if (mti_task_claim(ctx, t, mti_ref_gen(ref))) {
         // Outside of tasks nothing else keeps the runtime while its body runs.
         bool outside = !thread->task;
-        if (outside) (void)wait_enter(ctx);
+        if (outside) mti_wait_enter(ctx);
         mti_thread_leave(thread);
         mti_task_run_claimed(ctx, t, false);
         if (outside) mti_drain_check(ctx); // that may have been the last task
         mti_thread_enter(thread);
-        if (outside) wait_leave(ctx);
+        if (outside) mti_wait_leave(ctx);
     }
 }
 
@@ -533,11 +523,11 @@ static manta_status_t get_begin(manta_ref_t ref, int64_t timeout_ns, mti_thread_
         status = thread->status;
     } else if (!mti_object_is_closed(object, &head)) {
         // Counted as a waiter first, so that nothing is freed between the two brackets.
-        (void)wait_enter(ctx);
+        mti_wait_enter(ctx);
         mti_thread_leave(thread);
         status = mti_wait_object(thread, ctx, object, timeout_ns, &head);
         mti_thread_enter(thread);
-        wait_leave(ctx);
+        mti_wait_leave(ctx);
     }
     if (status == MANTA_OK && head & MTI_HEAD_FAILED) {
         const manta_error_t *error = mti_object_error(object, head);
@@ -693,7 +683,7 @@ manta_status_t manta_wait(const manta_ref_t *refs, size_t n, size_t k, int64_t t
             status = mti_fail(MANTA_ERR_INVALID_ARGUMENT, "wait: refs of several runtimes");
         }
     }
-    if (ctx) (void)wait_enter(ctx);
+    if (ctx) mti_wait_enter(ctx);
     mti_thread_leave(thread);
     if (status == MANTA_OK && ctx) status = mti_wait_many(thread, ctx, objects, n, k, timeout_ns);
     mti_thread_enter(thread);
@@ -707,7 +697,7 @@ manta_status_t manta_wait(const manta_ref_t *refs, size_t n, size_t k, int64_t t
         }
         if (objects[i] && ctx) mti_object_release(ctx, objects[i], MTI_COUNT_INTERNAL);
     }
-    if (ctx) wait_leave(ctx);
+    if (ctx) mti_wait_leave(ctx);
     mti_thread_leave(thread);
     mti_free(NULL, objects, n * sizeof *objects);
     if (out_count) *out_count = ready;

@@ -399,12 +399,12 @@ static bool cq_serial_step(mti_thread_t *thread, manta_runtime_t handle)
 {
     mti_thread_enter(thread);
     mti_ctx_t *ctx = mti_ctx_slow(thread, handle);
-    if (ctx) (void)mti_atomic_u32_fetch_add_acq_rel(&ctx->rt->waiters, 1);
+    if (ctx) mti_wait_enter(ctx);
     mti_thread_leave(thread);
     if (!ctx) return false;
     bool ran = mti_sched_step(&ctx->sched);
     if (ran) mti_drain_check(ctx);
-    (void)mti_atomic_u32_fetch_sub_acq_rel(&ctx->rt->waiters, 1);
+    mti_wait_leave(ctx);
     return ran;
 }
 
