@@ -81,6 +81,15 @@ mti_thread_t *mti_thread_slow(void)
     return thread;
 }
 
+// Whether the runtime with that handle has contexts; entered, they stay till the bracket's end.
+static bool runtime_is_live(uint64_t id)
+{
+    mti_runtime_t *rt = mti_runtime_at((uint32_t)id);
+    uint32_t state = mti_atomic_u32_load_acquire(&rt->state);
+    return state >= MTI_RUNTIME_RUNNING && state < MTI_RUNTIME_DEAD &&
+           mti_runtime_handle(rt).id == id;
+}
+
 void mti_thread_end(void)
 {
     mti_thread_t *thread = mti_thread_tls;
@@ -90,10 +99,7 @@ void mti_thread_end(void)
     mti_thread_enter(thread);
     for (size_t i = 0; i < sizeof thread->ctxs / sizeof thread->ctxs[0]; i++) {
         if (!thread->ctxs[i].ctx) continue;
-        mti_runtime_t *rt = mti_runtime_at((uint32_t)thread->ctxs[i].runtime_id);
-        bool live = mti_runtime_handle(rt).id == thread->ctxs[i].runtime_id &&
-                    mti_atomic_u32_load_acquire(&rt->state) < MTI_RUNTIME_DEAD;
-        if (live) mti_ctx_retire(thread->ctxs[i].ctx);
+        if (runtime_is_live(thread->ctxs[i].runtime_id)) mti_ctx_retire(thread->ctxs[i].ctx);
     }
     mti_thread_leave(thread);
     mti_mutex_lock(&process.lock);
@@ -177,11 +183,7 @@ static mti_ctx_t *ctx_of_thread(mti_thread_t *thread, mti_runtime_t *rt)
     size_t n = sizeof thread->ctxs / sizeof thread->ctxs[0], room = n;
     for (size_t i = 0; i < n; i++) {
         if (thread->ctxs[i].ctx && thread->ctxs[i].runtime_id == id) return thread->ctxs[i].ctx;
-        mti_runtime_t *other = mti_runtime_at((uint32_t)thread->ctxs[i].runtime_id);
-        bool stale = !thread->ctxs[i].ctx ||
-                     mti_runtime_handle(other).id != thread->ctxs[i].runtime_id ||
-                     mti_atomic_u32_load_acquire(&other->state) >= MTI_RUNTIME_DEAD;
-        if (stale) room = i;
+        if (!thread->ctxs[i].ctx || !runtime_is_live(thread->ctxs[i].runtime_id)) room = i;
     }
     if (room == n) {
         thread->status = mti_fail(MANTA_ERR_RESOURCE_EXHAUSTED,
