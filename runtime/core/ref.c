@@ -241,8 +241,10 @@ static inline bool release_quick(mti_thread_t *thread, mti_object_t *object, man
     // In two steps, because a closed object is looked at only while it has a count.
     bool small = mti_object_storage(object) <= MTI_STORAGE_INLINE &&
                  mti_atomic_u64_load_acquire(&object->head) == MTI_HEAD_CLOSED;
-    if (!small || !ctx || ctx->rt->index != object->runtime ||
-        (thread->epoch != 0 && thread->epoch != mti_atomic_u32_load_relaxed(&mti_default_epoch)) ||
+    // The epoch first: the context of a default runtime that ended is gone.
+    bool current = ctx && (thread->epoch == 0 ||
+                           thread->epoch == mti_atomic_u32_load_relaxed(&mti_default_epoch));
+    if (!small || !current || ctx->rt->index != object->runtime ||
         mti_atomic_u64_load_relaxed(&object->counts) != one ||
         !mti_atomic_u64_cas_acq_rel(&object->counts, &one, 0)) {
         return false;

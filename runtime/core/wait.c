@@ -482,9 +482,10 @@ manta_status_t mti_wait_many(mti_thread_t *thread, mti_ctx_t *ctx, mti_object_t 
 static void read_shortcut(mti_thread_t *thread, manta_ref_t ref, mti_object_t *object)
 {
     mti_ctx_t *ctx = thread->ctx;
-    if (!ctx || ctx->rt->index != object->runtime) return;
-    if (thread->epoch != 0 && thread->epoch != mti_atomic_u32_load_relaxed(&mti_default_epoch))
-        return;
+    // The epoch first: the context of a default runtime that ended is gone.
+    bool current = ctx && (thread->epoch == 0 ||
+                           thread->epoch == mti_atomic_u32_load_relaxed(&mti_default_epoch));
+    if (!current || ctx->rt->index != object->runtime) return;
     if (mti_deque_peek(&ctx->sched.deque) != ref.id) return;
     if (mti_thread_stack_left() < STACK_MIN) return;
     mti_record_t *t = mti_record_of(object);
