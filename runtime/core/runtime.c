@@ -204,6 +204,9 @@ static mti_ctx_t *ctx_of_thread(mti_thread_t *thread, mti_runtime_t *rt)
 mti_ctx_t *mti_ctx_slow(mti_thread_t *thread, manta_runtime_t handle)
 {
     bool is_default = handle.id == 0;
+    // The short way of a task leaves the cached context alone, which may be out of date: the default
+    // runtime was closed meanwhile, or an old one's context was at the same address.
+    if (is_default && thread->task) return thread->task->ctx;
     mti_runtime_t *rt;
     uint32_t epoch = mti_atomic_u32_load_acquire(&mti_default_epoch);
     // Starting the default runtime takes a while: not inside the bracket.

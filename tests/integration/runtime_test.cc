@@ -195,6 +195,7 @@ TEST(Runtimes, AreApartFromEachOther)
     for (const char *word : {"rt_copy", "first", "second"}) {
         EXPECT_NE(nullptr, strstr(manta_error_message(), word)) << manta_error_message();
     }
+    EXPECT_OK(manta_runtime_drain(a.get(), MANTA_FOREVER));
     EXPECT_EQ(1u, stats_of(a.get()).submitted);
     EXPECT_EQ(0u, stats_of(b.get()).submitted);
     EXPECT_EQ(2u, stats_of(a.get()).live_refs);
@@ -217,6 +218,7 @@ TEST(Runtimes, ATaskUsesItsOwn)
         ScopedRuntime a(workers);
         manta_ref_t ids = rt_current_with(MANTA_OPTIONS(.runtime = a.get()));
         EXPECT_EQ((std::vector<uint64_t>{a.get().id, 3}), values_of<uint64_t>(ids));
+        EXPECT_OK(manta_runtime_drain(a.get(), MANTA_FOREVER));
         EXPECT_EQ(2u, stats_of(a.get()).submitted);
         EXPECT_OK(manta_release(ids));
     }
@@ -414,11 +416,27 @@ TEST(Shutdown, UnfinishedPromisesDoNotHoldItUp)
         manta_runtime_options_t options = options_with(workers);
         ASSERT_OK(manta_init(&options));
         manta_ref_t p = manta_promise_create(MANTA_DTYPE(MANTA_I32, 4));
-        for (int i = 0; i < 10; i++) ASSERT_OK(manta_release(rt_copy_remote(p)));
         void *data;
         manta_ref_t created;
         ASSERT_OK(manta_create(1000, 0, &created, &data));
+        EXPECT_STATUS(MANTA_NOT_READY, manta_ref_status(p));
         EXPECT_OK(manta_shutdown(MANTA_S(50)));
+    }
+}
+
+TEST(Shutdown, TasksBehindAnUnfinishedPromise)
+{
+    for (int workers : {0, 1}) {
+        manta_runtime_options_t options = options_with(workers);
+        ASSERT_OK(manta_init(&options));
+        manta_runtime_t runtime = manta_runtime_default();
+        manta_ref_t p = manta_promise_create(MANTA_DTYPE(MANTA_I32, 4));
+        for (int i = 0; i < 10; i++) ASSERT_OK(manta_release(rt_copy_remote(p)));
+        // Somebody may still set it: a drain waits, a cancel doesn't.
+        EXPECT_STATUS(MANTA_ERR_TIMEOUT,
+                      manta_runtime_shutdown(runtime, MANTA_SHUTDOWN_DRAIN, MANTA_MS(2)));
+        EXPECT_NE(nullptr, strstr(manta_error_message(), "rt_copy")) << manta_error_message();
+        EXPECT_OK(manta_runtime_shutdown(runtime, MANTA_SHUTDOWN_CANCEL, MANTA_S(50)));
     }
 }
 
