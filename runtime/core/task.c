@@ -1276,7 +1276,9 @@ static void run_plain(mti_ctx_t *ctx, mti_record_t *t, uint64_t plan, uint64_t *
         }
     }
     size_t outer_base = thread->scope_base, outer_mark = thread->scope_mark;
+    uint32_t outer_epoch = thread->epoch;
     thread->task = &run;
+    thread->epoch = 0; // this runtime, also if it is no longer the default one
     thread->scope_base = thread->scope_count;
     thread->scope_mark = thread->scope_count + 1;
     if (plan_results(plan) && MTI_LIKELY(status == MANTA_OK)) {
@@ -1304,6 +1306,7 @@ static void run_plain(mti_ctx_t *ctx, mti_record_t *t, uint64_t plan, uint64_t *
     thread->scope_base = outer_base;
     thread->scope_mark = outer_mark;
     thread->task = run.outer;
+    thread->epoch = outer_epoch;
     if (MTI_UNLIKELY(status != MANTA_OK || run.error || run.forward.id)) {
         run_finish(&run, status, out_next);
         return;

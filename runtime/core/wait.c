@@ -30,6 +30,7 @@ typedef struct walk {
     bool may_claim;
     bool deadlock;       // the awaited object depends on a task on this thread's own stack
     bool claimable;      // there was something to claim, but it must not be
+    bool running;        // it depends on a task that is running on another thread
     mti_record_t *found; // claimed
 } walk_t;
 
@@ -149,6 +150,7 @@ static void walk_object(walk_t *walk, mti_object_t *object, int depth, mti_arg_i
                 } else if (runner) {
                     uint64_t id = mti_atomic_u64_load_seq_cst(&runner->waiting_on);
                     if (id) next = mti_ref_acquire_weak(id, MTI_COUNT_INTERNAL);
+                    if (!next) walk->running = true;
                 }
                 break;
             }
@@ -229,19 +231,6 @@ static void waiter_fire(mti_ctx_t *ctx, mti_watcher_t *watcher, uint64_t head)
     wake_ctx(waiter->ctx);
 }
 
-// Sleeps until |ctx->wait_word| is set or |deadline_ns| passes. False: it passed. In a wait for ever
-// without a spare thread to take the seat it runs what is queued instead: nobody else would.
-static bool wait_sleep(mti_ctx_t *ctx, int64_t deadline_ns)
-{
-    bool handed = mti_sched_block_begin(&ctx->sched);
-    bool alone = !handed && ctx->sched.thread && deadline_ns == INT64_MAX;
-    if (alone) mti_fence_heavy(); // pushes nudge us from here on; what came before is seen now
-    bool ran = alone && mti_thread_stack_left() >= STACK_MIN && mti_sched_step(&ctx->sched);
-    bool woken = ran || mti_notify_wait(&ctx->wait_word, 0, deadline_ns);
-    mti_sched_block_end(&ctx->sched);
-    return woken;
-}
-
 // Gets |wait_word| ready for the next sleep. An exchange, because the look at the awaited objects that
 // follows must not come before the store: a wake in between would be overwritten.
 static void wait_rearm(mti_ctx_t *ctx)
@@ -249,7 +238,7 @@ static void wait_rearm(mti_ctx_t *ctx)
     (void)mti_atomic_u32_exchange_acq_rel(&ctx->wait_word, 0);
 }
 
-typedef enum help { HELP_RAN, HELP_NOTHING, HELP_DEADLOCK, HELP_TOO_DEEP } help_t;
+typedef enum help { HELP_RAN, HELP_NOTHING, HELP_RUNNING, HELP_DEADLOCK, HELP_TOO_DEEP } help_t;
 
 // Runs one task that |object| depends on.
 static help_t wait_help(mti_ctx_t *ctx, mti_object_t *object, uint32_t budget,
@@ -263,7 +252,36 @@ static help_t wait_help(mti_ctx_t *ctx, mti_object_t *object, uint32_t budget,
         return HELP_RAN;
     }
     if (walk.deadlock) return HELP_DEADLOCK;
-    return deep && walk.claimable ? HELP_TOO_DEEP : HELP_NOTHING;
+    if (deep && walk.claimable) return HELP_TOO_DEEP;
+    return walk.running ? HELP_RUNNING : HELP_NOTHING;
+}
+
+// For a thread whose seat nobody could take: runs something that one of |objects| depends on, or, if
+// none of that is running anywhere, whatever is queued.
+static bool wait_alone(mti_ctx_t *ctx, mti_object_t **objects, size_t n)
+{
+    bool running = false;
+    uint64_t head;
+    for (size_t i = 0; i < n; i++) {
+        if (!objects[i] || mti_object_is_closed(objects[i], &head)) continue;
+        help_t help = wait_help(ctx, objects[i], WALK_BUDGET, NULL);
+        if (help == HELP_RAN) return true;
+        running |= help == HELP_RUNNING;
+    }
+    return !running && mti_thread_stack_left() >= STACK_MIN && mti_sched_step(&ctx->sched);
+}
+
+// Sleeps until |ctx->wait_word| is set or |deadline_ns| passes. False: it passed. A wait for ever without
+// a spare thread to take the seat works on |objects| instead: nobody else would.
+static bool wait_sleep(mti_ctx_t *ctx, mti_object_t **objects, size_t n, int64_t deadline_ns)
+{
+    bool handed = mti_sched_block_begin(&ctx->sched);
+    bool alone = !handed && ctx->sched.thread && deadline_ns == INT64_MAX;
+    if (alone) mti_fence_heavy(); // pushes nudge us from here on; what came before is seen now
+    bool ran = alone && wait_alone(ctx, objects, n);
+    bool woken = ran || mti_notify_wait(&ctx->wait_word, 0, deadline_ns);
+    mti_sched_block_end(&ctx->sched);
+    return woken;
 }
 
 static manta_status_t fail_deadlock(const mti_thread_t *thread, const mti_object_t *object)
@@ -296,7 +314,9 @@ static bool wait_spin(const mti_ctx_t *ctx, mti_object_t *object)
 }
 
 // The last step of a wait. Without a spare thread to take the seat this thread stays the one that has to
-// make progress: it looks once more, and as a last resort runs whatever is queued, related or not.
+// make progress: it looks once more, and as a last resort runs whatever is queued, related or not. Not
+// while what it waits for is running elsewhere: that goes on by itself, and what is put on top of this
+// wait buries it. Two threads that bury what the other waits for never come to an end.
 static manta_status_t wait_hand_over_and_sleep(mti_ctx_t *ctx, mti_object_t *object, help_t help)
 {
     manta_status_t status = MANTA_OK;
@@ -307,8 +327,10 @@ static manta_status_t wait_hand_over_and_sleep(mti_ctx_t *ctx, mti_object_t *obj
     } else if (alone) {
         // Pushes nudge us from here on; what came before is seen now.
         mti_fence_heavy();
-        if (wait_help(ctx, object, WALK_BUDGET_TASK, NULL) == HELP_NOTHING &&
-            !(mti_thread_stack_left() >= STACK_MIN && mti_sched_step(&ctx->sched))) {
+        help = wait_help(ctx, object, WALK_BUDGET_TASK, NULL);
+        bool ran = help == HELP_NOTHING && mti_thread_stack_left() >= STACK_MIN &&
+                   mti_sched_step(&ctx->sched);
+        if (!ran && (help == HELP_NOTHING || help == HELP_RUNNING)) {
             (void)mti_notify_wait(&ctx->wait_word, 0, INT64_MAX);
         }
     } else {
@@ -326,7 +348,8 @@ static manta_status_t wait_block(mti_thread_t *thread, mti_ctx_t *ctx, mti_objec
     // seq_cst: of two threads that wait for each other one sees the other's store in its walk
     mti_atomic_u64_store_seq_cst(&ctx->waiting_on, mti_ref_of(object).id);
     help_t help = wait_help(ctx, object, thread->task ? WALK_BUDGET_TASK : WALK_BUDGET, NULL);
-    if (help == HELP_NOTHING || (help == HELP_TOO_DEEP && !ctx->rt->is_serial)) {
+    if (help == HELP_NOTHING || help == HELP_RUNNING ||
+        (help == HELP_TOO_DEEP && !ctx->rt->is_serial)) {
         waiter_t waiter = {.watcher = {.fire = waiter_fire, .locked = true}, .ctx = ctx};
         if (mti_watch_add(&waiter.watcher, object)) {
             status = wait_must_end(thread, ctx);
@@ -379,7 +402,7 @@ static manta_status_t wait_timed(mti_thread_t *thread, mti_ctx_t *ctx, mti_objec
     for (;;) {
         status = wait_must_end(thread, ctx);
         if (status != MANTA_OK || mti_object_is_closed(object, &head)) break;
-        if (!wait_sleep(ctx, deadline)) {
+        if (!wait_sleep(ctx, NULL, 0, deadline)) {
             status = mti_fail(MANTA_NOT_READY, "the wait's timeout passed");
             break;
         }
@@ -440,7 +463,7 @@ static manta_status_t wait_some(mti_thread_t *thread, mti_ctx_t *ctx, mti_object
         if (status != MANTA_OK) break;
         bool alone = timeout_ns == INT64_MAX && ctx->rt->is_serial;
         if (alone && mti_thread_stack_left() >= STACK_MIN && mti_sched_step(&ctx->sched)) continue;
-        if (!wait_sleep(ctx, deadline)) {
+        if (!wait_sleep(ctx, objects, n, deadline)) {
             status = mti_fail(MANTA_NOT_READY, "the wait's timeout passed");
             break;
         }
