@@ -155,6 +155,8 @@ void trees(uint64_t stream, uint64_t n, uint64_t size)
 void with_runtime(int workers, int max_threads, int threads, uint64_t n, uint64_t size)
 {
     init(workers, max_threads);
+    std::printf("%d workers, at most %d threads, %g elastic, %d wide\n", workers, max_threads,
+                elastic_share, wide_cores);
     static uint64_t stream = 0;
     stream += 100;
     uint64_t base = stream;
