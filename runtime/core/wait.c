@@ -28,9 +28,9 @@ typedef struct walk {
     mti_ctx_t *ctx;
     uint32_t budget;
     bool may_claim;
-    bool deadlock;       // the awaited object depends on a task on this thread's own stack
-    bool claimable;      // there was something to claim, but it must not be
-    bool running;        // it depends on a task that is running on another thread
+    bool deadlock;  // the awaited object depends on a task on this thread's own stack
+    bool claimable; // there was something to claim, but it must not be
+    bool stuck;     // it depends on something that no thread is at: a promise, a wide task, a range
     mti_record_t *found; // claimed
 } walk_t;
 
@@ -115,8 +115,13 @@ static void walk_object(walk_t *walk, mti_object_t *object, int depth, mti_arg_i
         mti_object_kind_t kind = mti_object_kind(object);
         if (kind == MTI_OBJECT_PROMISE) {
             uint64_t claim = mti_atomic_u64_load_acquire(&mti_record_of(object)->claim);
-            if (mti_claim_state(claim) == MTI_TASK_FORWARDED)
+            if (mti_claim_state(claim) == MTI_TASK_FORWARDED) {
                 next = walk_forward_target(walk->ctx, object);
+            } else {
+                walk->stuck = true;
+            }
+        } else if (kind == MTI_OBJECT_CREATED) {
+            walk->stuck = true;
         } else if (kind == MTI_OBJECT_TASK || kind == MTI_OBJECT_RESULT) {
             mti_record_t *t = mti_record_at(object->producer);
             uint64_t claim = mti_atomic_u64_load_acquire(&t->claim);
@@ -138,7 +143,10 @@ static void walk_object(walk_t *walk, mti_object_t *object, int depth, mti_arg_i
                     }
                     break;
                 }
-                if (t->flags & (MTI_RECORD_WIDE)) break; // only a worker can collect its seats
+                if (t->flags & MTI_RECORD_WIDE) { // only a worker can collect its seats
+                    walk->stuck = true;
+                    break;
+                }
                 walk->claimable = true;
                 if (walk->may_claim && mti_task_claim(walk->ctx, t, gen)) walk->found = t;
                 break;
@@ -147,10 +155,11 @@ static void walk_object(walk_t *walk, mti_object_t *object, int depth, mti_arg_i
                                                                           mti_claim_ctx(claim));
                 if (runner == walk->ctx) {
                     walk->deadlock = true;
-                } else if (runner) {
+                } else if (!runner) {
+                    walk->stuck = true; // a range: whoever runs its pieces
+                } else {
                     uint64_t id = mti_atomic_u64_load_seq_cst(&runner->waiting_on);
                     if (id) next = mti_ref_acquire_weak(id, MTI_COUNT_INTERNAL);
-                    if (!next) walk->running = true;
                 }
                 break;
             }
@@ -238,37 +247,49 @@ static void wait_rearm(mti_ctx_t *ctx)
     (void)mti_atomic_u32_exchange_acq_rel(&ctx->wait_word, 0);
 }
 
-typedef enum help { HELP_RAN, HELP_NOTHING, HELP_RUNNING, HELP_DEADLOCK, HELP_TOO_DEEP } help_t;
+typedef enum help { HELP_RAN, HELP_NOTHING, HELP_UNDER_WAY, HELP_DEADLOCK, HELP_TOO_DEEP } help_t;
 
-// Runs one task that |object| depends on.
+// Runs one task that |object| depends on. |blocked|: between block_begin and block_end, which then
+// happens here if something runs.
 static help_t wait_help(mti_ctx_t *ctx, mti_object_t *object, uint32_t budget,
-                        mti_arg_iter_t *cursor)
+                        mti_arg_iter_t *cursor, bool blocked)
 {
     bool deep = mti_thread_stack_left() < STACK_MIN;
     walk_t walk = {.ctx = ctx, .budget = budget, .may_claim = !deep};
     walk_object(&walk, object, 0, cursor);
     if (walk.found) {
+        if (blocked) mti_sched_block_end(&ctx->sched);
+        // What runs on top of this wait does not wait for it.
+        mti_atomic_u64_store_seq_cst(&ctx->waiting_on, 0);
         run_nested(ctx, walk.found);
         return HELP_RAN;
     }
     if (walk.deadlock) return HELP_DEADLOCK;
     if (deep && walk.claimable) return HELP_TOO_DEEP;
-    return walk.running ? HELP_RUNNING : HELP_NOTHING;
+    return walk.stuck || walk.budget == 0 ? HELP_NOTHING : HELP_UNDER_WAY;
 }
 
-// For a thread whose seat nobody could take: runs something that one of |objects| depends on, or, if
-// none of that is running anywhere, whatever is queued.
-static bool wait_alone(mti_ctx_t *ctx, mti_object_t **objects, size_t n)
+// For a thread whose seat nobody could take, in a blocked state that it leaves here if anything runs: runs
+// something that one of |objects| depends on, or, if one needs something that no thread is at, whatever
+// is queued. HELP_NOTHING: there is nothing to do but sleep.
+static help_t wait_alone(mti_ctx_t *ctx, mti_object_t **objects, size_t n, uint32_t budget)
 {
-    bool running = false;
+    bool stuck = false;
     uint64_t head;
+    mti_fence_heavy(); // pushes nudge us from here on; what came before is seen now
     for (size_t i = 0; i < n; i++) {
         if (!objects[i] || mti_object_is_closed(objects[i], &head)) continue;
-        help_t help = wait_help(ctx, objects[i], WALK_BUDGET, NULL);
-        if (help == HELP_RAN) return true;
-        running |= help == HELP_RUNNING;
+        help_t help = wait_help(ctx, objects[i], budget, NULL, true);
+        if (help == HELP_RAN || (help == HELP_DEADLOCK && n == 1)) return help;
+        stuck |= help == HELP_NOTHING;
     }
-    return !running && mti_thread_stack_left() >= STACK_MIN && mti_sched_step(&ctx->sched);
+    if (!stuck || mti_thread_stack_left() < STACK_MIN || !mti_sched_has_work(ctx->sched.sched)) {
+        return HELP_NOTHING;
+    }
+    mti_sched_block_end(&ctx->sched);
+    mti_atomic_u64_store_seq_cst(&ctx->waiting_on, 0);
+    (void)mti_sched_step(&ctx->sched);
+    return HELP_RAN;
 }
 
 // Sleeps until |ctx->wait_word| is set or |deadline_ns| passes. False: it passed. A wait for ever without
@@ -277,9 +298,8 @@ static bool wait_sleep(mti_ctx_t *ctx, mti_object_t **objects, size_t n, int64_t
 {
     bool handed = mti_sched_block_begin(&ctx->sched);
     bool alone = !handed && ctx->sched.thread && deadline_ns == INT64_MAX;
-    if (alone) mti_fence_heavy(); // pushes nudge us from here on; what came before is seen now
-    bool ran = alone && wait_alone(ctx, objects, n);
-    bool woken = ran || mti_notify_wait(&ctx->wait_word, 0, deadline_ns);
+    if (alone && wait_alone(ctx, objects, n, WALK_BUDGET) == HELP_RAN) return true;
+    bool woken = mti_notify_wait(&ctx->wait_word, 0, deadline_ns);
     mti_sched_block_end(&ctx->sched);
     return woken;
 }
@@ -314,30 +334,24 @@ static bool wait_spin(const mti_ctx_t *ctx, mti_object_t *object)
 }
 
 // The last step of a wait. Without a spare thread to take the seat this thread stays the one that has to
-// make progress: it looks once more, and as a last resort runs whatever is queued, related or not. Not
-// while what it waits for is running elsewhere: that goes on by itself, and what is put on top of this
-// wait buries it. Two threads that bury what the other waits for never come to an end.
+// make progress: it looks once more, and as a last resort runs whatever is queued, related or not. Only if
+// what it waits for needs something that no thread is at, like a promise: the rest goes on by itself, or
+// is pushed (and we are nudged), and what is put on top of this wait buries it. Two threads that bury what
+// the other waits for never come to an end.
 static manta_status_t wait_hand_over_and_sleep(mti_ctx_t *ctx, mti_object_t *object, help_t help)
 {
-    manta_status_t status = MANTA_OK;
     bool handed = mti_sched_block_begin(&ctx->sched);
     bool alone = !handed && ctx->sched.thread != NULL;
     if (alone && help == HELP_TOO_DEEP) {
-        status = fail_too_deep();
-    } else if (alone) {
-        // Pushes nudge us from here on; what came before is seen now.
-        mti_fence_heavy();
-        help = wait_help(ctx, object, WALK_BUDGET_TASK, NULL);
-        bool ran = help == HELP_NOTHING && mti_thread_stack_left() >= STACK_MIN &&
-                   mti_sched_step(&ctx->sched);
-        if (!ran && (help == HELP_NOTHING || help == HELP_RUNNING)) {
-            (void)mti_notify_wait(&ctx->wait_word, 0, INT64_MAX);
-        }
-    } else {
-        (void)mti_notify_wait(&ctx->wait_word, 0, INT64_MAX);
+        mti_sched_block_end(&ctx->sched);
+        return fail_too_deep();
     }
+    help_t found = alone ? wait_alone(ctx, &object, 1, WALK_BUDGET_TASK) : HELP_NOTHING;
+    if (found == HELP_RAN) return MANTA_OK;
+    // A deadlock is found again, and reported, by the next look.
+    if (found != HELP_DEADLOCK) (void)mti_notify_wait(&ctx->wait_word, 0, INT64_MAX);
     mti_sched_block_end(&ctx->sched);
-    return status;
+    return MANTA_OK;
 }
 
 // Publishes what is awaited, looks once more, sleeps.
@@ -347,8 +361,9 @@ static manta_status_t wait_block(mti_thread_t *thread, mti_ctx_t *ctx, mti_objec
     mti_atomic_u32_store_relaxed(&ctx->wait_word, 0);
     // seq_cst: of two threads that wait for each other one sees the other's store in its walk
     mti_atomic_u64_store_seq_cst(&ctx->waiting_on, mti_ref_of(object).id);
-    help_t help = wait_help(ctx, object, thread->task ? WALK_BUDGET_TASK : WALK_BUDGET, NULL);
-    if (help == HELP_NOTHING || help == HELP_RUNNING ||
+    help_t help =
+        wait_help(ctx, object, thread->task ? WALK_BUDGET_TASK : WALK_BUDGET, NULL, false);
+    if (help == HELP_NOTHING || help == HELP_UNDER_WAY ||
         (help == HELP_TOO_DEEP && !ctx->rt->is_serial)) {
         waiter_t waiter = {.watcher = {.fire = waiter_fire, .locked = true}, .ctx = ctx};
         if (mti_watch_add(&waiter.watcher, object)) {
@@ -375,9 +390,10 @@ static manta_status_t wait_forever(mti_thread_t *thread, mti_ctx_t *ctx, mti_obj
         if (status != MANTA_OK) break;
         // Outside of tasks a serial runtime runs everything, in order.
         if (ctx->rt->is_serial && !thread->task && mti_sched_step(&ctx->sched)) continue;
-        help_t help = wait_help(ctx, object, WALK_BUDGET, &cursor);
+        help_t help = wait_help(ctx, object, WALK_BUDGET, &cursor, false);
         if (help == HELP_RAN) continue;
-        if (help == HELP_NOTHING && ctx->rt->is_serial && mti_thread_stack_left() >= STACK_MIN &&
+        bool nothing = help == HELP_NOTHING || help == HELP_UNDER_WAY;
+        if (nothing && ctx->rt->is_serial && mti_thread_stack_left() >= STACK_MIN &&
             mti_sched_step(&ctx->sched)) {
             continue;
         }

@@ -63,7 +63,8 @@ manta_ref_t spawn(uint64_t seed, uint64_t count)
         options.cpus = 2 + (double)(dice % (uint64_t)(wide_cores - 1));
     }
     manta_ref_t ref;
-    manta_submit_call(&node_def, options.cpus != 0 ? &options : nullptr, &args, sizeof args, &ref, 1);
+    manta_submit_call(&node_def, options.cpus != 0 ? &options : nullptr, &args, sizeof args, &ref,
+                      1);
     return ref;
 }
 
@@ -91,20 +92,20 @@ manta_status_t node_body(const manta_call_t *call)
     uint64_t *out = static_cast<uint64_t *>(call->buffers[0].data);
     *out = mix(args.seed) % 1000;
     std::vector<manta_ref_t> refs;
-    children(args.seed, args.count,
-             [&](uint64_t s, uint64_t n) { refs.push_back(spawn(s, n)); });
+    children(args.seed, args.count, [&](uint64_t s, uint64_t n) { refs.push_back(spawn(s, n)); });
     switch (mix(args.seed + 9) % 6) {
     case 0: { // k of n first
         std::vector<size_t> ready(refs.size());
         size_t got = 0, k = refs.empty() ? 0 : 1 + args.seed % refs.size();
-        CHECK_EQ(manta_wait(refs.data(), refs.size(), k, MANTA_FOREVER, ready.data(), &got), MANTA_OK);
+        CHECK_EQ(manta_wait(refs.data(), refs.size(), k, MANTA_FOREVER, ready.data(), &got),
+                 MANTA_OK);
         CHECK(got >= k);
         break;
     }
     case 1: { // a little patience
         size_t got = 0;
-        manta_status_t status =
-            manta_wait(refs.data(), refs.size(), refs.size(), MANTA_US(args.seed % 50), nullptr, &got);
+        manta_status_t status = manta_wait(refs.data(), refs.size(), refs.size(),
+                                           MANTA_US(args.seed % 50), nullptr, &got);
         CHECK(status == MANTA_OK || status == MANTA_NOT_READY);
         CHECK(status != MANTA_OK || got == refs.size());
         break;
@@ -126,7 +127,8 @@ manta_status_t node_body(const manta_call_t *call)
     for (manta_ref_t ref : refs) {
         uint64_t value = 0;
         manta_status_t status = manta_read(ref, &value, sizeof value, MANTA_FOREVER);
-        if (status != MANTA_OK) return manta_fail(call->task, status, "child: %s", manta_error_message());
+        if (status != MANTA_OK)
+            return manta_fail(call->task, status, "child: %s", manta_error_message());
         *out += value;
     }
     return MANTA_OK;
@@ -143,7 +145,8 @@ void trees(uint64_t stream, uint64_t n, uint64_t size)
     for (auto &root : roots) {
         uint64_t value = 0;
         if (rng.one_in(2)) {
-            manta_status_t status = manta_read(root.first, &value, sizeof value, MANTA_US(rng.below(200)));
+            manta_status_t status =
+                manta_read(root.first, &value, sizeof value, MANTA_US(rng.below(200)));
             CHECK(status == MANTA_OK || status == MANTA_NOT_READY);
         }
         CHECK_EQ(manta_read(root.first, &value, sizeof value, MANTA_FOREVER), MANTA_OK);

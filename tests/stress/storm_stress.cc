@@ -207,7 +207,8 @@ void act(Storm &storm, Rng &rng)
         if (have) CHECK(is_known(manta_cq_add(storm.cq, ref, rng.next())));
         manta_cq_entry_t entries[4];
         size_t n;
-        CHECK(is_known(manta_cq_next(storm.cq, entries, 4, &n, (int64_t)rng.below(2) * MANTA_US(20))));
+        CHECK(is_known(
+            manta_cq_next(storm.cq, entries, 4, &n, (int64_t)rng.below(2) * MANTA_US(20))));
         break;
     }
     case 14: {
@@ -287,7 +288,8 @@ void storm_once(uint64_t round)
                     for (uint64_t i = 50 + own.below(300); i > 0 && !storm.over; i--)
                         act(storm, own);
                     generation++;
-                }).join();
+                })
+                    .join();
             }
         });
     }
@@ -327,7 +329,7 @@ void storm_once(uint64_t round)
 int main(int argc, char **argv)
 {
     begin(argc, argv, 120);
-    uint64_t rounds = times(150, 8);
+    uint64_t rounds = times(50, 6);
     for (uint64_t round = 1; round <= rounds; round++)
         storm_once(round);
     std::printf("%llu tasks accepted, %llu ran\n", (unsigned long long)accepted.load(),
