@@ -8,8 +8,6 @@ using namespace stress;
 namespace
 {
 
-
-
 manta_status_t body(const manta_call_t *call)
 {
 
@@ -50,7 +48,8 @@ void submit(uint64_t tasks)
             if (held) refs.push_back(ref);
             if (refs.size() < 1000) continue;
             for (manta_ref_t r : refs) {
-                CHECK(rng.one_in(2) || manta_wait(&r, 1, 1, MANTA_FOREVER, nullptr, nullptr) == MANTA_OK);
+                CHECK(rng.one_in(2) ||
+                      manta_wait(&r, 1, 1, MANTA_FOREVER, nullptr, nullptr) == MANTA_OK);
                 CHECK_EQ(manta_release(r), MANTA_OK);
             }
             refs.clear();

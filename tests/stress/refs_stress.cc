@@ -32,7 +32,8 @@ void worker(Board *boards, int boards_n, int t, uint64_t steps)
         switch (rng.below(6)) {
         case 0: {
             Entry e{{0}, rng.next()};
-            uint64_t big[8] = {e.value, e.value, e.value, e.value, e.value, e.value, e.value, e.value};
+            uint64_t big[8] = {e.value, e.value, e.value, e.value,
+                               e.value, e.value, e.value, e.value};
             bool small = rng.one_in(2);
             e.ref = manta_put_typed(big, small ? 8 : sizeof big, MANTA_DTYPE(MANTA_U64, 8));
             CHECK_EQ(manta_ref_status(e.ref), MANTA_OK);

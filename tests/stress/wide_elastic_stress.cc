@@ -4,7 +4,6 @@
 // as many as it asked for; everything ends, also without a thread to spare.
 #include "stress/stress.h"
 
-
 using namespace stress;
 
 namespace
@@ -77,8 +76,9 @@ void round(int workers, bool wait, uint64_t n, int max_threads)
         for (uint64_t i = 0; i < n; i++) {
             refs.push_back(spawn(rng.next(), true));
             if (refs.size() < 50) continue;
-            CHECK_EQ(manta_wait(refs.data(), refs.size(), refs.size(), MANTA_FOREVER, nullptr, nullptr),
-                     MANTA_OK);
+            CHECK_EQ(
+                manta_wait(refs.data(), refs.size(), refs.size(), MANTA_FOREVER, nullptr, nullptr),
+                MANTA_OK);
             for (manta_ref_t ref : refs)
                 CHECK_EQ(manta_release(ref), MANTA_OK);
             refs.clear();
