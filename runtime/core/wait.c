@@ -143,7 +143,7 @@ static void walk_object(walk_t *walk, mti_object_t *object, int depth, mti_arg_i
                     }
                     break;
                 }
-                if (t->flags & MTI_RECORD_WIDE) { // only a worker can collect its seats
+                if (mti_record_flags(t) & MTI_RECORD_WIDE) { // only a worker can collect its seats
                     walk->stuck = true;
                     break;
                 }
