@@ -39,7 +39,7 @@ static void walk_object(walk_t *walk, mti_object_t *object, int depth, mti_arg_i
 // The object that a forwarded slot waits for, with a count; NULL if that is over.
 static mti_object_t *walk_forward_target(mti_ctx_t *ctx, mti_object_t *object)
 {
-    mti_object_t *target = object->u.mem.parent;
+    mti_object_t *target = __atomic_load_n(&object->u.mem.parent, __ATOMIC_RELAXED);
     uint64_t head;
     if (mti_object_is_closed(object, &head)) return NULL;
     // Still open after the read: the slot held a count on |target| then, so it was a live object.
