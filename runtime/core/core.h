@@ -418,6 +418,16 @@ static inline manta_status_t mti_object_status(const mti_object_t *object, uint6
 bool mti_object_link(mti_object_t *object, uint64_t *cell, mti_link_kind_t kind);
 // A dependency of |t| is gone.
 void mti_record_dep_done(mti_ctx_t *ctx, mti_record_t *t, uint64_t *out_next);
+// Whoever walks to a record looks at its flags while it may complete. Relaxed: the claim decides.
+static inline uint8_t mti_record_flags(const mti_record_t *t)
+{
+    return __atomic_load_n(&t->flags, __ATOMIC_RELAXED);
+}
+static inline void mti_record_set_flags(mti_record_t *t, uint8_t flags)
+{
+    __atomic_store_n(&t->flags, flags, __ATOMIC_RELAXED);
+}
+
 // What it takes to queue a record.
 typedef struct mti_ready {
     uint64_t id;

@@ -131,8 +131,8 @@ static void link_fire(mti_ctx_t *ctx, mti_object_t *object, uint64_t bits, uint6
 {
     mti_record_t *t = link_record(word);
     if (link_kind(word) == MTI_LINK_FORWARD) {
-        t->result.u.mem.parent = object; // the count that the forward holds goes along
-        work_add(work, t);
+        work_add(work,
+                 t); // |u.mem.parent| is |object|; the count that the forward holds goes along
         return;
     }
     if (MTI_LIKELY(!(bits & MTI_HEAD_FAILED))) {
@@ -260,11 +260,12 @@ static bool become(mti_ctx_t *ctx, mti_object_t *object, mti_object_t *target, w
     if (head & MTI_HEAD_FAILED) {
         bits |= MTI_HEAD_FAILED;
         object->u.fail.error = (manta_error_t *)manta_error_retain(mti_object_error(target, head));
-        object->u.fail.cause = target;
+        __atomic_store_n(&object->u.fail.cause, target, __ATOMIC_RELAXED);
         mti_object_set(object, mti_object_kind(object), MTI_STORAGE_NONE, 0);
     } else {
         object->u.mem.data = mti_object_data(target);
-        object->u.mem.parent = target;
+        // The same as before; atomic for those who walk over the forward.
+        __atomic_store_n(&object->u.mem.parent, target, __ATOMIC_RELAXED);
         mti_object_set(object, mti_object_kind(object), MTI_STORAGE_PARENT,
                        mti_object_size(target));
     }

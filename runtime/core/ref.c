@@ -136,7 +136,7 @@ static manta_status_t ref_release_user(mti_thread_t *thread, manta_ref_t ref)
     mti_object_t *object = mti_ref_peek(ref);
     if (MTI_UNLIKELY(!object)) return mti_stale(ref);
     mti_ctx_t *ctx = mti_ctx_for(thread, object);
-    if (MTI_UNLIKELY(!ctx)) return MANTA_ERR_OUT_OF_MEMORY;
+    if (MTI_UNLIKELY(!ctx)) return thread->status;
     mti_object_kind_t kind = mti_object_kind(object);
     if (MTI_UNLIKELY(kind == MTI_OBJECT_PROMISE || kind == MTI_OBJECT_CREATED)) {
         object = mti_ref_acquire(ref, MTI_COUNT_INTERNAL - MTI_COUNT_USER);

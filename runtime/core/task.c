@@ -245,7 +245,7 @@ static manta_status_t submit_make_room(submit_t *s, const void *args, size_t arg
     }
     *block = (mti_overflow_t){total, (uint32_t)links, (uint32_t)results};
     t->args = (unsigned char *)(block + 1);
-    t->flags |= MTI_RECORD_OVERFLOW;
+    mti_record_set_flags(t, t->flags | MTI_RECORD_OVERFLOW);
     return MANTA_OK;
 }
 
@@ -276,7 +276,7 @@ static manta_status_t submit_bulk(submit_t *s, size_t args_bytes)
     info->is_array = s->bulk->array != NULL;
     if (images) memcpy(info->images, s->bulk->array, images);
     t->cold->bulk = info;
-    t->flags |= MTI_RECORD_RANGE;
+    mti_record_set_flags(t, t->flags | MTI_RECORD_RANGE);
     return MANTA_OK;
 }
 
@@ -427,10 +427,10 @@ static manta_status_t submit_options(submit_t *s)
     if (!t->cold) return mti_fail(MANTA_ERR_OUT_OF_MEMORY, "task %s: no memory for options", name);
     *t->cold = (mti_cold_t){.name = o->name};
     if (wide && !s->ctx->rt->is_serial) {
-        t->flags |= MTI_RECORD_WIDE;
+        mti_record_set_flags(t, t->flags | MTI_RECORD_WIDE);
         t->cold->cores = (int)round_up(o->cpus);
     } else if (elastic && !s->ctx->rt->is_serial) {
-        t->flags |= MTI_RECORD_ELASTIC;
+        mti_record_set_flags(t, t->flags | MTI_RECORD_ELASTIC);
         t->cold->milli = o->cpus == MANTA_NONE ? 0 : round_up(o->cpus * 1000.0);
     }
     return MANTA_OK;
@@ -464,7 +464,7 @@ static void record_init(mti_ctx_t *ctx, mti_record_t *t, manta_task_def_t *def, 
     t->parent = 0;
     t->cold = NULL;
     t->priority = 0;
-    t->flags = 0;
+    mti_record_set_flags(t, 0);
     t->cancel_epoch = 0;
     mti_atomic_u64_store_relaxed(&t->claim, mti_claim_make(gen, 0, MTI_TASK_NONE));
     // release: a stale lookup that gets a count from here sees a whole object
@@ -898,7 +898,7 @@ static inline bool submit_plain(mti_thread_t *thread, manta_task_def_t *def, uin
     t->args = t->inline_args;
     t->args_bytes = (uint16_t)def->args_bytes;
     t->priority = 0;
-    t->flags = 0;
+    mti_record_set_flags(t, 0);
     t->cancel_epoch = 0;
     copy_image(t->inline_args, args, def->args_bytes);
     mti_atomic_u64_store_relaxed(&t->claim, mti_claim_make(gen, 0, MTI_TASK_QUEUED));
@@ -1142,7 +1142,7 @@ static void run_forward(manta_task_t *run)
     mti_object_storage_free(ctx, &t->result);
     record_release_args(ctx, t);
     record_free_room(ctx, t);
-    t->flags = 0;
+    mti_record_set_flags(t, 0);
     t->cold = NULL;
     t->link_count = 0;
     t->args = t->inline_args;
@@ -1178,7 +1178,7 @@ static void run_complete(manta_task_t *run, manta_status_t status, uint64_t *out
     if (MTI_LIKELY(n == 1)) {
         if (MTI_UNLIKELY(t->flags & MTI_RECORD_OVERFLOW || t->cold)) {
             record_free_room(ctx, t);
-            t->flags = 0;
+            mti_record_set_flags(t, 0);
             t->cold = NULL;
         }
         // Cancel sets a flag in the same word; it looks at the state no more once it reads DONE.
@@ -1207,7 +1207,7 @@ static void run_complete(manta_task_t *run, manta_status_t status, uint64_t *out
             holds += MTI_COUNT_INTERNAL;
         }
         record_free_room(ctx, t);
-        t->flags = 0;
+        mti_record_set_flags(t, 0);
         t->cold = NULL;
         mti_atomic_u64_store_release(&t->claim, mti_claim_make(gen, 0, MTI_TASK_DONE));
         mti_object_release(ctx, &t->result, holds);
@@ -1276,7 +1276,9 @@ static void run_plain(mti_ctx_t *ctx, mti_record_t *t, uint64_t plan, uint64_t *
         }
     }
     size_t outer_base = thread->scope_base, outer_mark = thread->scope_mark;
+    uint32_t outer_epoch = thread->epoch;
     thread->task = &run;
+    thread->epoch = 0; // this runtime, also if it is no longer the default one
     thread->scope_base = thread->scope_count;
     thread->scope_mark = thread->scope_count + 1;
     if (plan_results(plan) && MTI_LIKELY(status == MANTA_OK)) {
@@ -1304,6 +1306,7 @@ static void run_plain(mti_ctx_t *ctx, mti_record_t *t, uint64_t plan, uint64_t *
     thread->scope_base = outer_base;
     thread->scope_mark = outer_mark;
     thread->task = run.outer;
+    thread->epoch = outer_epoch;
     if (MTI_UNLIKELY(status != MANTA_OK || run.error || run.forward.id)) {
         run_finish(&run, status, out_next);
         return;
@@ -1423,7 +1426,7 @@ void mti_task_finish_cancelled(mti_ctx_t *ctx, mti_record_t *t, uint32_t gen)
     }
     record_release_args(ctx, t);
     record_free_room(ctx, t);
-    t->flags = 0;
+    mti_record_set_flags(t, 0);
     t->cold = NULL;
     mti_object_release(ctx, &t->result, MTI_COUNT_INTERNAL);
 }

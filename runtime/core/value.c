@@ -192,7 +192,7 @@ static manta_status_t finish_begin(manta_ref_t ref, mti_object_kind_t kind, cons
     if (!object) {
         status = mti_stale(ref);
     } else if (!(ctx = mti_ctx_for(thread, object))) {
-        status = MANTA_ERR_OUT_OF_MEMORY; // keeps a count: the lesser evil
+        status = thread->status; // keeps a count: the lesser evil
     } else {
         uint64_t unfinished = 0;
         uint32_t gen = mti_atomic_u32_load_relaxed(&object->gen);
@@ -392,7 +392,7 @@ manta_ref_t manta_slice(manta_ref_t ref, size_t offset_bytes, size_t size_bytes)
     if (!parent) {
         status = mti_stale(ref);
     } else if (!ctx) {
-        status = MANTA_ERR_OUT_OF_MEMORY;
+        status = thread->status;
     } else if (!mti_object_is_closed(parent, &head)) {
         status = mti_fail(MANTA_NOT_READY, "slice: the object is not ready");
     } else if (head & MTI_HEAD_FAILED) {

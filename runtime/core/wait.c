@@ -28,8 +28,9 @@ typedef struct walk {
     mti_ctx_t *ctx;
     uint32_t budget;
     bool may_claim;
-    bool deadlock;       // the awaited object depends on a task on this thread's own stack
-    bool claimable;      // there was something to claim, but it must not be
+    bool deadlock;  // the awaited object depends on a task on this thread's own stack
+    bool claimable; // there was something to claim, but it must not be
+    bool stuck;     // it depends on something that no thread is at: a promise, a wide task, a range
     mti_record_t *found; // claimed
 } walk_t;
 
@@ -38,7 +39,7 @@ static void walk_object(walk_t *walk, mti_object_t *object, int depth, mti_arg_i
 // The object that a forwarded slot waits for, with a count; NULL if that is over.
 static mti_object_t *walk_forward_target(mti_ctx_t *ctx, mti_object_t *object)
 {
-    mti_object_t *target = object->u.mem.parent;
+    mti_object_t *target = __atomic_load_n(&object->u.mem.parent, __ATOMIC_RELAXED);
     uint64_t head;
     if (mti_object_is_closed(object, &head)) return NULL;
     // Still open after the read: the slot held a count on |target| then, so it was a live object.
@@ -114,8 +115,13 @@ static void walk_object(walk_t *walk, mti_object_t *object, int depth, mti_arg_i
         mti_object_kind_t kind = mti_object_kind(object);
         if (kind == MTI_OBJECT_PROMISE) {
             uint64_t claim = mti_atomic_u64_load_acquire(&mti_record_of(object)->claim);
-            if (mti_claim_state(claim) == MTI_TASK_FORWARDED)
+            if (mti_claim_state(claim) == MTI_TASK_FORWARDED) {
                 next = walk_forward_target(walk->ctx, object);
+            } else {
+                walk->stuck = true;
+            }
+        } else if (kind == MTI_OBJECT_CREATED) {
+            walk->stuck = true;
         } else if (kind == MTI_OBJECT_TASK || kind == MTI_OBJECT_RESULT) {
             mti_record_t *t = mti_record_at(object->producer);
             uint64_t claim = mti_atomic_u64_load_acquire(&t->claim);
@@ -137,7 +143,10 @@ static void walk_object(walk_t *walk, mti_object_t *object, int depth, mti_arg_i
                     }
                     break;
                 }
-                if (t->flags & (MTI_RECORD_WIDE)) break; // only a worker can collect its seats
+                if (mti_record_flags(t) & MTI_RECORD_WIDE) { // only a worker can collect its seats
+                    walk->stuck = true;
+                    break;
+                }
                 walk->claimable = true;
                 if (walk->may_claim && mti_task_claim(walk->ctx, t, gen)) walk->found = t;
                 break;
@@ -146,7 +155,9 @@ static void walk_object(walk_t *walk, mti_object_t *object, int depth, mti_arg_i
                                                                           mti_claim_ctx(claim));
                 if (runner == walk->ctx) {
                     walk->deadlock = true;
-                } else if (runner) {
+                } else if (!runner) {
+                    walk->stuck = true; // a range: whoever runs its pieces
+                } else {
                     uint64_t id = mti_atomic_u64_load_seq_cst(&runner->waiting_on);
                     if (id) next = mti_ref_acquire_weak(id, MTI_COUNT_INTERNAL);
                 }
@@ -229,19 +240,6 @@ static void waiter_fire(mti_ctx_t *ctx, mti_watcher_t *watcher, uint64_t head)
     wake_ctx(waiter->ctx);
 }
 
-// Sleeps until |ctx->wait_word| is set or |deadline_ns| passes. False: it passed. In a wait for ever
-// without a spare thread to take the seat it runs what is queued instead: nobody else would.
-static bool wait_sleep(mti_ctx_t *ctx, int64_t deadline_ns)
-{
-    bool handed = mti_sched_block_begin(&ctx->sched);
-    bool alone = !handed && ctx->sched.thread && deadline_ns == INT64_MAX;
-    if (alone) mti_fence_heavy(); // pushes nudge us from here on; what came before is seen now
-    bool ran = alone && mti_thread_stack_left() >= STACK_MIN && mti_sched_step(&ctx->sched);
-    bool woken = ran || mti_notify_wait(&ctx->wait_word, 0, deadline_ns);
-    mti_sched_block_end(&ctx->sched);
-    return woken;
-}
-
 // Gets |wait_word| ready for the next sleep. An exchange, because the look at the awaited objects that
 // follows must not come before the store: a wake in between would be overwritten.
 static void wait_rearm(mti_ctx_t *ctx)
@@ -249,21 +247,61 @@ static void wait_rearm(mti_ctx_t *ctx)
     (void)mti_atomic_u32_exchange_acq_rel(&ctx->wait_word, 0);
 }
 
-typedef enum help { HELP_RAN, HELP_NOTHING, HELP_DEADLOCK, HELP_TOO_DEEP } help_t;
+typedef enum help { HELP_RAN, HELP_NOTHING, HELP_UNDER_WAY, HELP_DEADLOCK, HELP_TOO_DEEP } help_t;
 
-// Runs one task that |object| depends on.
+// Runs one task that |object| depends on. |blocked|: between block_begin and block_end, which then
+// happens here if something runs.
 static help_t wait_help(mti_ctx_t *ctx, mti_object_t *object, uint32_t budget,
-                        mti_arg_iter_t *cursor)
+                        mti_arg_iter_t *cursor, bool blocked)
 {
     bool deep = mti_thread_stack_left() < STACK_MIN;
     walk_t walk = {.ctx = ctx, .budget = budget, .may_claim = !deep};
     walk_object(&walk, object, 0, cursor);
     if (walk.found) {
+        if (blocked) mti_sched_block_end(&ctx->sched);
+        // What runs on top of this wait does not wait for it.
+        mti_atomic_u64_store_seq_cst(&ctx->waiting_on, 0);
         run_nested(ctx, walk.found);
         return HELP_RAN;
     }
     if (walk.deadlock) return HELP_DEADLOCK;
-    return deep && walk.claimable ? HELP_TOO_DEEP : HELP_NOTHING;
+    if (deep && walk.claimable) return HELP_TOO_DEEP;
+    return walk.stuck || walk.budget == 0 ? HELP_NOTHING : HELP_UNDER_WAY;
+}
+
+// For a thread whose seat nobody could take, in a blocked state that it leaves here if anything runs: runs
+// something that one of |objects| depends on, or, if one needs something that no thread is at, whatever
+// is queued. HELP_NOTHING: there is nothing to do but sleep.
+static help_t wait_alone(mti_ctx_t *ctx, mti_object_t **objects, size_t n, uint32_t budget)
+{
+    bool stuck = false;
+    uint64_t head;
+    mti_fence_heavy(); // pushes nudge us from here on; what came before is seen now
+    for (size_t i = 0; i < n; i++) {
+        if (!objects[i] || mti_object_is_closed(objects[i], &head)) continue;
+        help_t help = wait_help(ctx, objects[i], budget, NULL, true);
+        if (help == HELP_RAN || (help == HELP_DEADLOCK && n == 1)) return help;
+        stuck |= help == HELP_NOTHING;
+    }
+    if (!stuck || mti_thread_stack_left() < STACK_MIN || !mti_sched_has_work(ctx->sched.sched)) {
+        return HELP_NOTHING;
+    }
+    mti_sched_block_end(&ctx->sched);
+    mti_atomic_u64_store_seq_cst(&ctx->waiting_on, 0);
+    (void)mti_sched_step(&ctx->sched);
+    return HELP_RAN;
+}
+
+// Sleeps until |ctx->wait_word| is set or |deadline_ns| passes. False: it passed. A wait for ever without
+// a spare thread to take the seat works on |objects| instead: nobody else would.
+static bool wait_sleep(mti_ctx_t *ctx, mti_object_t **objects, size_t n, int64_t deadline_ns)
+{
+    bool handed = mti_sched_block_begin(&ctx->sched);
+    bool alone = !handed && ctx->sched.thread && deadline_ns == INT64_MAX;
+    if (alone && wait_alone(ctx, objects, n, WALK_BUDGET) == HELP_RAN) return true;
+    bool woken = mti_notify_wait(&ctx->wait_word, 0, deadline_ns);
+    mti_sched_block_end(&ctx->sched);
+    return woken;
 }
 
 static manta_status_t fail_deadlock(const mti_thread_t *thread, const mti_object_t *object)
@@ -296,26 +334,24 @@ static bool wait_spin(const mti_ctx_t *ctx, mti_object_t *object)
 }
 
 // The last step of a wait. Without a spare thread to take the seat this thread stays the one that has to
-// make progress: it looks once more, and as a last resort runs whatever is queued, related or not.
+// make progress: it looks once more, and as a last resort runs whatever is queued, related or not. Only if
+// what it waits for needs something that no thread is at, like a promise: the rest goes on by itself, or
+// is pushed (and we are nudged), and what is put on top of this wait buries it. Two threads that bury what
+// the other waits for never come to an end.
 static manta_status_t wait_hand_over_and_sleep(mti_ctx_t *ctx, mti_object_t *object, help_t help)
 {
-    manta_status_t status = MANTA_OK;
     bool handed = mti_sched_block_begin(&ctx->sched);
     bool alone = !handed && ctx->sched.thread != NULL;
     if (alone && help == HELP_TOO_DEEP) {
-        status = fail_too_deep();
-    } else if (alone) {
-        // Pushes nudge us from here on; what came before is seen now.
-        mti_fence_heavy();
-        if (wait_help(ctx, object, WALK_BUDGET_TASK, NULL) == HELP_NOTHING &&
-            !(mti_thread_stack_left() >= STACK_MIN && mti_sched_step(&ctx->sched))) {
-            (void)mti_notify_wait(&ctx->wait_word, 0, INT64_MAX);
-        }
-    } else {
-        (void)mti_notify_wait(&ctx->wait_word, 0, INT64_MAX);
+        mti_sched_block_end(&ctx->sched);
+        return fail_too_deep();
     }
+    help_t found = alone ? wait_alone(ctx, &object, 1, WALK_BUDGET_TASK) : HELP_NOTHING;
+    if (found == HELP_RAN) return MANTA_OK;
+    // A deadlock is found again, and reported, by the next look.
+    if (found != HELP_DEADLOCK) (void)mti_notify_wait(&ctx->wait_word, 0, INT64_MAX);
     mti_sched_block_end(&ctx->sched);
-    return status;
+    return MANTA_OK;
 }
 
 // Publishes what is awaited, looks once more, sleeps.
@@ -325,8 +361,10 @@ static manta_status_t wait_block(mti_thread_t *thread, mti_ctx_t *ctx, mti_objec
     mti_atomic_u32_store_relaxed(&ctx->wait_word, 0);
     // seq_cst: of two threads that wait for each other one sees the other's store in its walk
     mti_atomic_u64_store_seq_cst(&ctx->waiting_on, mti_ref_of(object).id);
-    help_t help = wait_help(ctx, object, thread->task ? WALK_BUDGET_TASK : WALK_BUDGET, NULL);
-    if (help == HELP_NOTHING || (help == HELP_TOO_DEEP && !ctx->rt->is_serial)) {
+    help_t help =
+        wait_help(ctx, object, thread->task ? WALK_BUDGET_TASK : WALK_BUDGET, NULL, false);
+    if (help == HELP_NOTHING || help == HELP_UNDER_WAY ||
+        (help == HELP_TOO_DEEP && !ctx->rt->is_serial)) {
         waiter_t waiter = {.watcher = {.fire = waiter_fire, .locked = true}, .ctx = ctx};
         if (mti_watch_add(&waiter.watcher, object)) {
             status = wait_must_end(thread, ctx);
@@ -352,9 +390,10 @@ static manta_status_t wait_forever(mti_thread_t *thread, mti_ctx_t *ctx, mti_obj
         if (status != MANTA_OK) break;
         // Outside of tasks a serial runtime runs everything, in order.
         if (ctx->rt->is_serial && !thread->task && mti_sched_step(&ctx->sched)) continue;
-        help_t help = wait_help(ctx, object, WALK_BUDGET, &cursor);
+        help_t help = wait_help(ctx, object, WALK_BUDGET, &cursor, false);
         if (help == HELP_RAN) continue;
-        if (help == HELP_NOTHING && ctx->rt->is_serial && mti_thread_stack_left() >= STACK_MIN &&
+        bool nothing = help == HELP_NOTHING || help == HELP_UNDER_WAY;
+        if (nothing && ctx->rt->is_serial && mti_thread_stack_left() >= STACK_MIN &&
             mti_sched_step(&ctx->sched)) {
             continue;
         }
@@ -379,7 +418,7 @@ static manta_status_t wait_timed(mti_thread_t *thread, mti_ctx_t *ctx, mti_objec
     for (;;) {
         status = wait_must_end(thread, ctx);
         if (status != MANTA_OK || mti_object_is_closed(object, &head)) break;
-        if (!wait_sleep(ctx, deadline)) {
+        if (!wait_sleep(ctx, NULL, 0, deadline)) {
             status = mti_fail(MANTA_NOT_READY, "the wait's timeout passed");
             break;
         }
@@ -440,7 +479,7 @@ static manta_status_t wait_some(mti_thread_t *thread, mti_ctx_t *ctx, mti_object
         if (status != MANTA_OK) break;
         bool alone = timeout_ns == INT64_MAX && ctx->rt->is_serial;
         if (alone && mti_thread_stack_left() >= STACK_MIN && mti_sched_step(&ctx->sched)) continue;
-        if (!wait_sleep(ctx, deadline)) {
+        if (!wait_sleep(ctx, objects, n, deadline)) {
             status = mti_fail(MANTA_NOT_READY, "the wait's timeout passed");
             break;
         }

@@ -477,7 +477,7 @@ static uint64_t steal(mti_sched_ctx_t *ctx)
 }
 
 // Whether a look at all queues would find something. A snapshot.
-static bool any_work(mti_sched_t *sched)
+bool mti_sched_has_work(mti_sched_t *sched)
 {
     if (mti_atomic_u32_load_acquire(&sched->shared_count)) return true;
     if (mti_atomic_u32_load_acquire(&sched->wide_waiting)) return true;
@@ -498,7 +498,7 @@ static void search_end(mti_sched_ctx_t *ctx)
         mti_atomic_u64_fetch_add_seq_cst(&ctx->sched->hot.idle, (uint64_t)0 - ((uint64_t)1 << 32));
     // It was the only one looking: pushes relied on it. (A push whose store is still on its way when we
     // look is found at this thread's next step at the latest.)
-    if (before >> 32 == 1 && (uint32_t)before != 0 && any_work(ctx->sched)) {
+    if (before >> 32 == 1 && (uint32_t)before != 0 && mti_sched_has_work(ctx->sched)) {
         mti_sched_wake_slow(ctx->sched);
     }
 }
@@ -691,7 +691,7 @@ static bool seat_yield(mti_sched_ctx_t *ctx, int index)
     if (!claimant) return false;
     // It may have been woken for work that it now won't do.
     search_end(ctx);
-    if (any_work(sched)) mti_sched_notify(sched);
+    if (mti_sched_has_work(sched)) mti_sched_notify(sched);
     return true;
 }
 
@@ -980,7 +980,7 @@ static void worker_sleep(mti_sched_ctx_t *ctx, seat_t *seat)
     // Pairs with the light fence in mti_sched_notify: either the pusher sees us asleep, or we see what
     // it pushed.
     mti_fence_heavy();
-    if (any_work(sched) || mti_atomic_u32_load_acquire(&seat->attention)) {
+    if (mti_sched_has_work(sched) || mti_atomic_u32_load_acquire(&seat->attention)) {
         uint32_t parked = 1;
         if (mti_atomic_u32_cas_seq_cst(&seat->parked, &parked, 0)) {
             (void)mti_atomic_u64_fetch_add_seq_cst(&sched->hot.idle, ((uint64_t)1 << 32) - 1);

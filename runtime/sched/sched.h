@@ -140,6 +140,8 @@ bool mti_sched_block_begin(mti_sched_ctx_t *ctx);
 void mti_sched_block_end(mti_sched_ctx_t *ctx);
 // Whether some worker looks for work or sleeps for want of it. A snapshot.
 bool mti_sched_has_idle(const mti_sched_t *sched);
+// Whether a look at all queues would find something. A snapshot.
+bool mti_sched_has_work(mti_sched_t *sched);
 
 // The seats of the wide task that runs on this thread, or its own seat; returns how many.
 int mti_sched_seats(const mti_sched_ctx_t *ctx, const int **out_seats);

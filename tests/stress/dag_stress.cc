@@ -93,8 +93,9 @@ template <int IN, int INOUT, int OUT> void add_def()
     Def &d = defs[def_count++];
     d.shape = {IN, INOUT, OUT};
     uint32_t n = 0, offset = sizeof(Head);
-    d.params[n++] = {"head", "Head", MANTA_PARAM_VAL, MANTA_DTYPE(MANTA_OPAQUE, sizeof(Head)),
-                     sizeof(Head), 8, 0};
+    d.params[n++] = {
+        "head", "Head", MANTA_PARAM_VAL, MANTA_DTYPE(MANTA_OPAQUE, sizeof(Head)), sizeof(Head),
+        8,      0};
     const manta_dtype_t u64 = MANTA_DTYPE(MANTA_U64, 8);
     if (IN < 0) {
         d.params[n++] = {"list", "u64", MANTA_PARAM_IN_LIST, u64, 8, 8, offset};
@@ -152,7 +153,8 @@ void graph(Rng &rng, uint64_t count, uint64_t fail_one_in, uint64_t reach)
         node.value.resize(1 + rng.below(6));
         for (uint64_t &v : node.value)
             v = rng.next();
-        node.ref = manta_put_typed(node.value.data(), node.value.size() * 8, MANTA_DTYPE(MANTA_U64, 8));
+        node.ref =
+            manta_put_typed(node.value.data(), node.value.size() * 8, MANTA_DTYPE(MANTA_U64, 8));
         node.held = true;
         nodes.push_back(node);
     }
@@ -219,8 +221,8 @@ void graph(Rng &rng, uint64_t count, uint64_t fail_one_in, uint64_t reach)
                 bool old = r < d.shape.inout;
                 node.value.resize(old ? updated->value.size() : image.head.size);
                 for (size_t i = 0; i < node.value.size(); i++)
-                    node.value[i] = element(image.head.seed, in, (uint32_t)r, i,
-                                            old ? updated->value[i] : 0);
+                    node.value[i] =
+                        element(image.head.seed, in, (uint32_t)r, i, old ? updated->value[i] : 0);
             }
             made.push_back(node);
         }

@@ -68,9 +68,10 @@ static void round(int thieves, uint64_t entries, uint64_t burst_max, uint64_t st
         CHECK(seen[i] != 0);
         twice += seen[i] > 1;
     }
-    std::printf("%d thieves, bursts of up to %llu: %llu entries, %llu more than once, %llu spilled\n",
-                thieves, (unsigned long long)burst_max, (unsigned long long)entries,
-                (unsigned long long)twice, (unsigned long long)spilled);
+    std::printf(
+        "%d thieves, bursts of up to %llu: %llu entries, %llu more than once, %llu spilled\n",
+        thieves, (unsigned long long)burst_max, (unsigned long long)entries,
+        (unsigned long long)twice, (unsigned long long)spilled);
     mti_deque_deinit(&deque);
 }
 

@@ -38,8 +38,7 @@
         auto mti_a = (a);                                                                          \
         auto mti_b = (b);                                                                          \
         if (!(mti_a == mti_b)) {                                                                   \
-            std::fprintf(stderr,                                                                   \
-                         "%s:%d: %s is %lld, not %s, %lld; seed %llu; last message: %s\n",         \
+            std::fprintf(stderr, "%s:%d: %s is %lld, not %s, %lld; seed %llu; last message: %s\n", \
                          __FILE__, __LINE__, #a, (long long)mti_a, #b, (long long)mti_b,           \
                          (unsigned long long)stress::the_seed, manta_error_message());             \
             std::abort();                                                                          \
