@@ -358,15 +358,17 @@ void manta_runtime_options_init(manta_runtime_options_t *options)
 }
 
 // A free place in the registry, taken: its state is STARTING.
-static mti_runtime_t *runtime_claim_slot(void)
+static manta_status_t runtime_claim_slot(mti_runtime_t **out_rt)
 {
     mti_runtime_t *rt = NULL;
+    bool no_memory = false;
     mti_mutex_lock(&process.lock);
     for (uint32_t i = 0; i < MAX_RUNTIMES && !rt; i++) {
         rt = mti_atomic_ptr_load_relaxed(&process.runtimes[i]);
         if (!rt) {
             rt = mti_alloc_zeroed(NULL, sizeof *rt, MTI_LINE_BYTES);
-            if (!rt) break;
+            no_memory = !rt;
+            if (no_memory) break;
             rt->index = (uint16_t)i;
             mti_mutex_init(&rt->shutdown_lock, MTI_RANK_SHUTDOWN);
             mti_mutex_init(&rt->lock, MTI_RANK_RUNTIME);
@@ -380,7 +382,10 @@ static mti_runtime_t *runtime_claim_slot(void)
         rt->gen++;
     }
     mti_mutex_unlock(&process.lock);
-    return rt;
+    *out_rt = rt;
+    if (no_memory) return mti_fail(MANTA_ERR_OUT_OF_MEMORY, "no memory for a runtime");
+    if (rt) return MANTA_OK;
+    return mti_fail(MANTA_ERR_RESOURCE_EXHAUSTED, "more than %d runtimes", MAX_RUNTIMES);
 }
 
 // How many workers: the option, the environment, or what the machine has.
@@ -451,15 +456,16 @@ manta_status_t mti_runtime_create(const manta_runtime_options_t *options, mti_ru
         size_t known = options->struct_size < sizeof full ? options->struct_size : sizeof full;
         memcpy(&full, options, known);
     }
-    mti_runtime_t *rt = runtime_claim_slot();
-    if (!rt) return mti_fail(MANTA_ERR_RESOURCE_EXHAUSTED, "more than %d runtimes", MAX_RUNTIMES);
+    mti_runtime_t *rt;
+    manta_status_t status = runtime_claim_slot(&rt);
+    if (status != MANTA_OK) return status;
     runtime_setup(rt, &full);
     mti_topology_options_t machine = {.xml_path = full.topology_xml,
                                       .synthetic = full.topology_synthetic,
                                       .cpuset = full.cpuset,
                                       .allocator = full.allocator};
     int workers = 0;
-    manta_status_t status = mti_topology_create(&machine, &rt->topology);
+    status = mti_topology_create(&machine, &rt->topology);
     if (status != MANTA_OK) goto no_topology;
     status = runtime_workers(&full, rt->topology, &workers);
     if (status != MANTA_OK) goto no_heap;
