@@ -151,6 +151,7 @@ struct mti_ctx {
     mti_sched_ctx_t sched; // first: the scheduler knows it by this
     mti_runtime_t *rt;
     mti_thread_t *thread; // NULL: retired, may be used again
+    mti_thread_t *record; // for a thread of the scheduler's that is about to start; else NULL
     mti_table_cache_t table;
     mti_heap_cache_t heap;
     // Written by this thread only, summed by drain and stats.

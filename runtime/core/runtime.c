@@ -61,16 +61,14 @@ manta_status_t mti_thread_failure(void)
     return mti_fail(MANTA_ERR_OUT_OF_MEMORY, "no memory for a thread's record");
 }
 
-mti_thread_t *mti_thread_slow(void)
+static mti_thread_t *thread_record_alloc(void)
 {
-    if (mti_atomic_u32_load_relaxed(&process_is_fork)) return NULL;
-    pthread_once(&process_once, process_init);
-    mti_thread_t *thread = mti_alloc_zeroed(NULL, sizeof *thread, 64);
-    if (!thread) return NULL;
-    if (pthread_setspecific(process.key, thread) != 0) {
-        mti_free(NULL, thread, sizeof *thread);
-        return NULL;
-    }
+    return mti_alloc_zeroed(NULL, sizeof(mti_thread_t), 64);
+}
+
+// Makes |thread| the record of the calling thread.
+static void thread_register(mti_thread_t *thread)
+{
     mti_mutex_lock(&process.lock);
     thread->next = process.threads;
     thread->link = &process.threads;
@@ -78,6 +76,19 @@ mti_thread_t *mti_thread_slow(void)
     process.threads = thread;
     mti_mutex_unlock(&process.lock);
     mti_thread_tls = thread;
+}
+
+mti_thread_t *mti_thread_slow(void)
+{
+    if (mti_atomic_u32_load_relaxed(&process_is_fork)) return NULL;
+    pthread_once(&process_once, process_init);
+    mti_thread_t *thread = thread_record_alloc();
+    if (!thread) return NULL;
+    if (pthread_setspecific(process.key, thread) != 0) {
+        mti_free(NULL, thread, sizeof *thread);
+        return NULL;
+    }
+    thread_register(thread);
     return thread;
 }
 
@@ -238,7 +249,11 @@ mti_ctx_t *mti_ctx_slow(mti_thread_t *thread, manta_runtime_t handle)
 static mti_sched_ctx_t *on_ctx_create(void *user)
 {
     mti_ctx_t *ctx = mti_ctx_create(user);
-    return ctx ? &ctx->sched : NULL;
+    if (!ctx) return NULL;
+    if (!ctx->record) ctx->record = thread_record_alloc();
+    if (ctx->record) return &ctx->sched;
+    mti_ctx_retire(ctx);
+    return NULL;
 }
 
 static void on_ctx_retire(mti_sched_ctx_t *ctx)
@@ -249,13 +264,9 @@ static void on_ctx_retire(mti_sched_ctx_t *ctx)
 static void on_thread_enter(mti_sched_ctx_t *sched_ctx)
 {
     mti_ctx_t *ctx = (mti_ctx_t *)(void *)sched_ctx;
-    mti_thread_t *thread = mti_thread_self();
-    // Without memory for the record no body can run here; the thread's creator has checked once, so this
-    // is the last few hundred bytes of the machine: try until there are some.
-    while (!thread) {
-        sched_yield();
-        thread = mti_thread_self();
-    }
+    mti_thread_t *thread = ctx->record;
+    ctx->record = NULL;
+    thread_register(thread); // on_thread_exit ends it, no key needed
     thread->ctx = ctx;
     thread->epoch = 0;
     thread->ctxs[0].ctx = ctx;
@@ -436,6 +447,7 @@ static void runtime_free_ctxs(mti_runtime_t *rt)
         mti_sched_ctx_deinit(&ctx->sched);
         mti_heap_cache_deinit(&ctx->heap);
         mti_table_cache_deinit(&ctx->table);
+        mti_free(NULL, ctx->record, sizeof *ctx->record);
         mti_free(&rt->allocator, ctx, sizeof *ctx);
     }
 }
