@@ -38,7 +38,8 @@ manta_allocator_t counting_allocator(Counts *counts)
 TEST(AllocTest, DefaultMemoryIsAligned)
 {
     const manta_allocator_t zero = {};
-    for (const manta_allocator_t *allocator : {static_cast<const manta_allocator_t *>(nullptr), &zero}) {
+    for (const manta_allocator_t *allocator :
+         {static_cast<const manta_allocator_t *>(nullptr), &zero}) {
         for (size_t align = 1; align <= 4096; align *= 2) {
             void *ptr = mti_alloc(allocator, 100, align);
             ASSERT_NE(nullptr, ptr);
@@ -67,7 +68,8 @@ TEST(AllocTest, ZeroedIsZeroed)
     for (int round = 0; round < 3; round++) {
         unsigned char *ptr = static_cast<unsigned char *>(mti_alloc_zeroed(nullptr, 1000, 64));
         ASSERT_NE(nullptr, ptr);
-        for (int i = 0; i < 1000; i++) ASSERT_EQ(0, ptr[i]);
+        for (int i = 0; i < 1000; i++)
+            ASSERT_EQ(0, ptr[i]);
         memset(ptr, 0xff, 1000);
         mti_free(nullptr, ptr, 1000);
     }

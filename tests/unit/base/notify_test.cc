@@ -44,7 +44,8 @@ TEST(NotifyTest, WakesAllOfThem)
         sleepers.emplace_back([&] { EXPECT_TRUE(mti_notify_wait(&word, 0, INT64_MAX)); });
     mti_atomic_u32_store_release(&word, 5);
     mti_notify_wake(&word, INT32_MAX);
-    for (std::thread &sleeper : sleepers) sleeper.join();
+    for (std::thread &sleeper : sleepers)
+        sleeper.join();
 }
 
 TEST(NotifyTest, WakeWithoutChangeIsSpurious)

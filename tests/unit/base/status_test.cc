@@ -68,8 +68,8 @@ TEST(StatusTest, MessageMayBeMadeOfTheOldOne)
 TEST(ErrorTest, CarriesWhatItWasMadeWith)
 {
     char task[] = "mul", place[] = "worker 3", text[] = "row 7";
-    manta_error_t *error = mti_error_create(MANTA_ERR_USER + 1, MANTA_SCOPE_DEVICE, task, place, 2,
-                                            text, nullptr);
+    manta_error_t *error =
+        mti_error_create(MANTA_ERR_USER + 1, MANTA_SCOPE_DEVICE, task, place, 2, text, nullptr);
     task[0] = place[0] = text[0] = '?';
     EXPECT_EQ(MANTA_ERR_USER + 1, manta_error_code(error));
     EXPECT_EQ(MANTA_SCOPE_DEVICE, manta_error_scope(error));
@@ -142,7 +142,8 @@ TEST(ErrorTest, BareErrorsCarryTheCodeAlone)
         EXPECT_EQ(0, manta_error_attempt(error));
         EXPECT_EQ(nullptr, manta_error_cause(error));
         EXPECT_EQ(error, manta_error_retain(error));
-        for (int i = 0; i < 5; i++) manta_error_release(error); // any count will do
+        for (int i = 0; i < 5; i++)
+            manta_error_release(error); // any count will do
     }
 }
 

@@ -79,7 +79,8 @@ TEST_F(HeapTest, BuffersAreAlignedAndDoNotOverlap)
         for (size_t k = 0; k < mti_heap_usable(buffers[i].size); k++)
             ASSERT_EQ(i % 251, buffers[i].data[k]) << i;
     }
-    for (const Buffer &b : buffers) mti_heap_free(&a_, b.data, b.size);
+    for (const Buffer &b : buffers)
+        mti_heap_free(&a_, b.data, b.size);
 }
 
 TEST_F(HeapTest, FreedBufferIsTheNextOfItsClass)
@@ -96,10 +97,12 @@ TEST_F(HeapTest, FreedBufferIsTheNextOfItsClass)
 TEST_F(HeapTest, LiveBytesAddUpOverThreads)
 {
     std::vector<void *> buffers;
-    for (int i = 0; i < 100; i++) buffers.push_back(mti_heap_alloc(&a_, 500));
+    for (int i = 0; i < 100; i++)
+        buffers.push_back(mti_heap_alloc(&a_, 500));
     EXPECT_EQ(50000, live());
     std::thread([&] {
-        for (void *data : buffers) mti_heap_free(&b_, data, 500);
+        for (void *data : buffers)
+            mti_heap_free(&b_, data, 500);
     }).join();
     EXPECT_EQ(0, live());
     EXPECT_EQ(-50000, mti_atomic_i64_load_relaxed(&b_.live_bytes));
@@ -116,13 +119,17 @@ TEST_F(HeapTest, CachesGiveBackWhatIsTooMuch)
     constexpr size_t kSize = 1024;
     constexpr int kCount = 4000;
     std::vector<void *> buffers;
-    for (int i = 0; i < kCount; i++) buffers.push_back(mti_heap_alloc(&a_, kSize));
-    for (void *data : buffers) mti_heap_free(&b_, data, kSize);
+    for (int i = 0; i < kCount; i++)
+        buffers.push_back(mti_heap_alloc(&a_, kSize));
+    for (void *data : buffers)
+        mti_heap_free(&b_, data, kSize);
     FailingAlloc fail(kAll);
     buffers.clear();
-    for (int i = 0; i < kCount / 2; i++) buffers.push_back(mti_heap_alloc(&a_, kSize));
+    for (int i = 0; i < kCount / 2; i++)
+        buffers.push_back(mti_heap_alloc(&a_, kSize));
     EXPECT_EQ(0, FailingAlloc::seen());
-    for (void *data : buffers) mti_heap_free(&a_, data, kSize);
+    for (void *data : buffers)
+        mti_heap_free(&a_, data, kSize);
 }
 
 TEST_F(HeapTest, GoneCacheLeavesItsBuffersToOthers)
@@ -152,8 +159,10 @@ TEST_F(HeapTest, LargeBuffersAreRetained)
 TEST_F(HeapTest, RetainsNoMoreThanTheBound)
 {
     std::vector<void *> buffers;
-    for (int i = 0; i < 8; i++) buffers.push_back(mti_heap_alloc(&a_, 1 << 20));
-    for (void *data : buffers) mti_heap_free(&a_, data, 1 << 20);
+    for (int i = 0; i < 8; i++)
+        buffers.push_back(mti_heap_alloc(&a_, 1 << 20));
+    for (void *data : buffers)
+        mti_heap_free(&a_, data, 1 << 20);
     FailingAlloc fail(1, kAll);
     int got = 0;
     std::vector<void *> again;
@@ -162,7 +171,8 @@ TEST_F(HeapTest, RetainsNoMoreThanTheBound)
         got++;
     }
     EXPECT_EQ(4, got);
-    for (void *data : again) mti_heap_free(&a_, data, 1 << 20);
+    for (void *data : again)
+        mti_heap_free(&a_, data, 1 << 20);
     stop();
     mti_alloc_hook = nullptr;
     start(0);

@@ -20,13 +20,15 @@ class Cache
     std::vector<mti_slot_t *> alloc(size_t n)
     {
         std::vector<mti_slot_t *> slots(n);
-        for (mti_slot_t *&slot : slots) slot = alloc();
+        for (mti_slot_t *&slot : slots)
+            slot = alloc();
         return slots;
     }
     void free(mti_slot_t *slot) { mti_table_free(&cache_, slot); }
     void free(const std::vector<mti_slot_t *> &slots)
     {
-        for (mti_slot_t *slot : slots) free(slot);
+        for (mti_slot_t *slot : slots)
+            free(slot);
     }
     void flush() { mti_table_flush(&cache_); }
     uint16_t index() const { return cache_.index; }
@@ -95,7 +97,8 @@ TEST(TableTest, LastGenerationIsRetiredForGood)
         cache.free(retired);
         EXPECT_EQ(MTI_GEN_MAX, gen_of(retired));
         std::vector<mti_slot_t *> slots = cache.alloc(2 * MTI_TABLE_RUN_SLOTS);
-        for (mti_slot_t *slot : slots) EXPECT_NE(retired, slot);
+        for (mti_slot_t *slot : slots)
+            EXPECT_NE(retired, slot);
         cache.free(slots);
     }
     // Nor does the next owner of its run hand it out.
@@ -122,7 +125,8 @@ TEST(TableTest, OthersSendSlotsHome)
     EXPECT_EQ(0u, sent.count(own));
     other.flush();
     std::set<mti_slot_t *> back;
-    for (int i = 0; i < 10; i++) back.insert(home.alloc());
+    for (int i = 0; i < 10; i++)
+        back.insert(home.alloc());
     EXPECT_EQ(sent, back);
     EXPECT_EQ(0u, sent.count(home.alloc())); // once each
     other.free(own);
@@ -134,7 +138,8 @@ TEST(TableTest, FullOutboxIsSentHome)
     std::vector<mti_slot_t *> slots = home.alloc(MTI_TABLE_OUTBOX_MAX + 1);
     other.free(slots);
     std::set<mti_slot_t *> sent(slots.begin(), slots.end() - 1), back;
-    for (int i = 0; i < MTI_TABLE_OUTBOX_MAX; i++) back.insert(home.alloc());
+    for (int i = 0; i < MTI_TABLE_OUTBOX_MAX; i++)
+        back.insert(home.alloc());
     EXPECT_EQ(sent, back);
     other.flush();
 }
@@ -142,16 +147,20 @@ TEST(TableTest, FullOutboxIsSentHome)
 TEST(TableTest, HomesThatShareAnOutboxDoNotMixTheirSlots)
 {
     std::vector<std::unique_ptr<Cache>> homes(2 * MTI_TABLE_OUTBOXES + 1);
-    for (auto &home : homes) home.reset(new Cache);
+    for (auto &home : homes)
+        home.reset(new Cache);
     Cache other;
     std::vector<std::vector<mti_slot_t *>> slots;
-    for (auto &home : homes) slots.push_back(home->alloc(20));
+    for (auto &home : homes)
+        slots.push_back(home->alloc(20));
     for (int i = 0; i < 20; i++)
-        for (auto &of_home : slots) other.free(of_home[static_cast<size_t>(i)]);
+        for (auto &of_home : slots)
+            other.free(of_home[static_cast<size_t>(i)]);
     other.flush();
     for (size_t h = 0; h < homes.size(); h++) {
         std::set<mti_slot_t *> sent(slots[h].begin(), slots[h].end()), back;
-        for (int i = 0; i < 20; i++) back.insert(homes[h]->alloc());
+        for (int i = 0; i < 20; i++)
+            back.insert(homes[h]->alloc());
         EXPECT_EQ(sent, back);
     }
 }
@@ -170,7 +179,8 @@ TEST(TableTest, RunsAreUsedAgainWithTheirGenerations)
     Cache next;
     std::vector<mti_slot_t *> slots = next.alloc(MTI_TABLE_RUN_SLOTS - 1);
     EXPECT_EQ(run, slots[0]->object.slot / MTI_TABLE_RUN_SLOTS); // the newest first
-    for (mti_slot_t *each : slots) EXPECT_EQ(next.index(), each->object.home);
+    for (mti_slot_t *each : slots)
+        EXPECT_EQ(next.index(), each->object.home);
     EXPECT_EQ(gen, gen_of(slot)); // old refs stay stale
     next.free(slots);
 }
@@ -201,7 +211,8 @@ TEST(TableTest, EachVisitsWhatWasEverUsed)
             EXPECT_TRUE(static_cast<std::set<mti_slot_t *> *>(user)->insert(slot).second);
         },
         &seen);
-    for (mti_slot_t *slot : slots) EXPECT_EQ(1u, seen.count(slot));
+    for (mti_slot_t *slot : slots)
+        EXPECT_EQ(1u, seen.count(slot));
     slots.erase(slots.begin() + 3);
     cache.free(slots);
 }
