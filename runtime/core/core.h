@@ -212,6 +212,8 @@ struct manta_task {
 
 extern __thread mti_thread_t *mti_thread_tls __attribute__((tls_model("initial-exec")));
 mti_thread_t *mti_thread_slow(void);
+// Scopes that this thread is in, and that there was no record for. Until it has left them it gets none.
+extern __thread uint32_t mti_scopes_missed __attribute__((tls_model("initial-exec")));
 // Why mti_thread_self gave NULL.
 manta_status_t mti_thread_failure(void);
 

@@ -29,6 +29,7 @@ static mti_atomic_u32_t process_is_fork;
 static pthread_once_t process_once = PTHREAD_ONCE_INIT;
 
 __thread mti_thread_t *mti_thread_tls __attribute__((tls_model("initial-exec")));
+__thread uint32_t mti_scopes_missed __attribute__((tls_model("initial-exec")));
 
 static void thread_key_end(void *arg)
 {
@@ -82,7 +83,7 @@ mti_thread_t *mti_thread_slow(void)
 {
     if (mti_atomic_u32_load_relaxed(&process_is_fork)) return NULL;
     pthread_once(&process_once, process_init);
-    mti_thread_t *thread = thread_record_alloc();
+    mti_thread_t *thread = mti_scopes_missed ? NULL : thread_record_alloc();
     if (!thread) return NULL;
     if (pthread_setspecific(process.key, thread) != 0) {
         mti_free(NULL, thread, sizeof *thread);
