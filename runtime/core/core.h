@@ -151,6 +151,7 @@ struct mti_ctx {
     mti_sched_ctx_t sched; // first: the scheduler knows it by this
     mti_runtime_t *rt;
     mti_thread_t *thread; // NULL: retired, may be used again
+    mti_thread_t *record; // for a thread of the scheduler's that is about to start; else NULL
     mti_table_cache_t table;
     mti_heap_cache_t heap;
     // Written by this thread only, summed by drain and stats.
@@ -211,6 +212,8 @@ struct manta_task {
 
 extern __thread mti_thread_t *mti_thread_tls __attribute__((tls_model("initial-exec")));
 mti_thread_t *mti_thread_slow(void);
+// Scopes that this thread is in, and that there was no record for. Until it has left them it gets none.
+extern __thread uint32_t mti_scopes_missed __attribute__((tls_model("initial-exec")));
 // Why mti_thread_self gave NULL.
 manta_status_t mti_thread_failure(void);
 

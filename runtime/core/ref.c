@@ -198,18 +198,29 @@ void mti_scope_unwind(mti_thread_t *thread, size_t mark)
     }
 }
 
+// A scope that could not be opened for want of a thread record.
+#define SCOPE_MISSED SIZE_MAX
+
 void manta_scope_enter(manta_scope_t *out_scope)
 {
     mti_thread_t *thread = mti_thread_self();
     *out_scope = (manta_scope_t){0};
-    if (!thread) return;
+    if (!thread) {
+        mti_scopes_missed++; // so that nothing is handed out that this scope would have to release
+        out_scope->mark = SCOPE_MISSED;
+        return;
+    }
     *out_scope = (manta_scope_t){.mark = thread->scope_count + 1, .outer = thread->scope_mark};
     thread->scope_mark = thread->scope_count + 1;
 }
 
 void manta_scope_leave(manta_scope_t *scope)
 {
-    mti_thread_t *thread = mti_thread_self();
+    if (scope->mark == SCOPE_MISSED) {
+        mti_scopes_missed--;
+        scope->mark = 0;
+    }
+    mti_thread_t *thread = mti_thread_tls;
     if (!thread || scope->mark == 0) return;
     mti_scope_unwind(thread, scope->mark - 1);
     thread->scope_mark = scope->outer;

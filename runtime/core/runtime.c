@@ -29,6 +29,7 @@ static mti_atomic_u32_t process_is_fork;
 static pthread_once_t process_once = PTHREAD_ONCE_INIT;
 
 __thread mti_thread_t *mti_thread_tls __attribute__((tls_model("initial-exec")));
+__thread uint32_t mti_scopes_missed __attribute__((tls_model("initial-exec")));
 
 static void thread_key_end(void *arg)
 {
@@ -61,16 +62,14 @@ manta_status_t mti_thread_failure(void)
     return mti_fail(MANTA_ERR_OUT_OF_MEMORY, "no memory for a thread's record");
 }
 
-mti_thread_t *mti_thread_slow(void)
+static mti_thread_t *thread_record_alloc(void)
 {
-    if (mti_atomic_u32_load_relaxed(&process_is_fork)) return NULL;
-    pthread_once(&process_once, process_init);
-    mti_thread_t *thread = mti_alloc_zeroed(NULL, sizeof *thread, 64);
-    if (!thread) return NULL;
-    if (pthread_setspecific(process.key, thread) != 0) {
-        mti_free(NULL, thread, sizeof *thread);
-        return NULL;
-    }
+    return mti_alloc_zeroed(NULL, sizeof(mti_thread_t), 64);
+}
+
+// Makes |thread| the record of the calling thread.
+static void thread_register(mti_thread_t *thread)
+{
     mti_mutex_lock(&process.lock);
     thread->next = process.threads;
     thread->link = &process.threads;
@@ -78,6 +77,19 @@ mti_thread_t *mti_thread_slow(void)
     process.threads = thread;
     mti_mutex_unlock(&process.lock);
     mti_thread_tls = thread;
+}
+
+mti_thread_t *mti_thread_slow(void)
+{
+    if (mti_atomic_u32_load_relaxed(&process_is_fork)) return NULL;
+    pthread_once(&process_once, process_init);
+    mti_thread_t *thread = mti_scopes_missed ? NULL : thread_record_alloc();
+    if (!thread) return NULL;
+    if (pthread_setspecific(process.key, thread) != 0) {
+        mti_free(NULL, thread, sizeof *thread);
+        return NULL;
+    }
+    thread_register(thread);
     return thread;
 }
 
@@ -241,7 +253,11 @@ mti_ctx_t *mti_ctx_slow(mti_thread_t *thread, manta_runtime_t handle)
 static mti_sched_ctx_t *on_ctx_create(void *user)
 {
     mti_ctx_t *ctx = mti_ctx_create(user);
-    return ctx ? &ctx->sched : NULL;
+    if (!ctx) return NULL;
+    if (!ctx->record) ctx->record = thread_record_alloc();
+    if (ctx->record) return &ctx->sched;
+    mti_ctx_retire(ctx);
+    return NULL;
 }
 
 static void on_ctx_retire(mti_sched_ctx_t *ctx)
@@ -252,13 +268,9 @@ static void on_ctx_retire(mti_sched_ctx_t *ctx)
 static void on_thread_enter(mti_sched_ctx_t *sched_ctx)
 {
     mti_ctx_t *ctx = (mti_ctx_t *)(void *)sched_ctx;
-    mti_thread_t *thread = mti_thread_self();
-    // Without memory for the record no body can run here; the thread's creator has checked once, so this
-    // is the last few hundred bytes of the machine: try until there are some.
-    while (!thread) {
-        sched_yield();
-        thread = mti_thread_self();
-    }
+    mti_thread_t *thread = ctx->record;
+    ctx->record = NULL;
+    thread_register(thread); // on_thread_exit ends it, no key needed
     thread->ctx = ctx;
     thread->epoch = 0;
     thread->ctxs[0].ctx = ctx;
@@ -361,15 +373,17 @@ void manta_runtime_options_init(manta_runtime_options_t *options)
 }
 
 // A free place in the registry, taken: its state is STARTING.
-static mti_runtime_t *runtime_claim_slot(void)
+static manta_status_t runtime_claim_slot(mti_runtime_t **out_rt)
 {
     mti_runtime_t *rt = NULL;
+    bool no_memory = false;
     mti_mutex_lock(&process.lock);
     for (uint32_t i = 0; i < MAX_RUNTIMES && !rt; i++) {
         rt = mti_atomic_ptr_load_relaxed(&process.runtimes[i]);
         if (!rt) {
             rt = mti_alloc_zeroed(NULL, sizeof *rt, MTI_LINE_BYTES);
-            if (!rt) break;
+            no_memory = !rt;
+            if (no_memory) break;
             rt->index = (uint16_t)i;
             mti_mutex_init(&rt->shutdown_lock, MTI_RANK_SHUTDOWN);
             mti_mutex_init(&rt->lock, MTI_RANK_RUNTIME);
@@ -383,7 +397,10 @@ static mti_runtime_t *runtime_claim_slot(void)
         rt->gen++;
     }
     mti_mutex_unlock(&process.lock);
-    return rt;
+    *out_rt = rt;
+    if (no_memory) return mti_fail(MANTA_ERR_OUT_OF_MEMORY, "no memory for a runtime");
+    if (rt) return MANTA_OK;
+    return mti_fail(MANTA_ERR_RESOURCE_EXHAUSTED, "more than %d runtimes", MAX_RUNTIMES);
 }
 
 // How many workers: the option, the environment, or what the machine has.
@@ -434,6 +451,7 @@ static void runtime_free_ctxs(mti_runtime_t *rt)
         mti_sched_ctx_deinit(&ctx->sched);
         mti_heap_cache_deinit(&ctx->heap);
         mti_table_cache_deinit(&ctx->table);
+        mti_free(NULL, ctx->record, sizeof *ctx->record);
         mti_free(&rt->allocator, ctx, sizeof *ctx);
     }
 }
@@ -454,15 +472,16 @@ manta_status_t mti_runtime_create(const manta_runtime_options_t *options, mti_ru
         size_t known = options->struct_size < sizeof full ? options->struct_size : sizeof full;
         memcpy(&full, options, known);
     }
-    mti_runtime_t *rt = runtime_claim_slot();
-    if (!rt) return mti_fail(MANTA_ERR_RESOURCE_EXHAUSTED, "more than %d runtimes", MAX_RUNTIMES);
+    mti_runtime_t *rt;
+    manta_status_t status = runtime_claim_slot(&rt);
+    if (status != MANTA_OK) return status;
     runtime_setup(rt, &full);
     mti_topology_options_t machine = {.xml_path = full.topology_xml,
                                       .synthetic = full.topology_synthetic,
                                       .cpuset = full.cpuset,
                                       .allocator = full.allocator};
     int workers = 0;
-    manta_status_t status = mti_topology_create(&machine, &rt->topology);
+    status = mti_topology_create(&machine, &rt->topology);
     if (status != MANTA_OK) goto no_topology;
     status = runtime_workers(&full, rt->topology, &workers);
     if (status != MANTA_OK) goto no_heap;

@@ -55,16 +55,16 @@ extern mti_atomic_ptr_t mti_table_chunks[MTI_TABLE_CHUNKS];
 static inline mti_slot_t *mti_table_slot(uint32_t slot)
 {
     // acquire: pairs with the release store of a new chunk
-    mti_slot_t *chunk =
-        mti_atomic_ptr_load_acquire(&mti_table_chunks[slot / MTI_TABLE_CHUNK_SLOTS]);
+    mti_slot_t *chunk = (mti_slot_t *)mti_atomic_ptr_load_acquire(
+        &mti_table_chunks[slot / MTI_TABLE_CHUNK_SLOTS]);
     return MTI_LIKELY(chunk != NULL) ? chunk + slot % MTI_TABLE_CHUNK_SLOTS : NULL;
 }
 
 // The same for an index that is known to be a slot's.
 static inline mti_slot_t *mti_table_live_slot(uint32_t slot)
 {
-    mti_slot_t *chunk =
-        mti_atomic_ptr_load_acquire(&mti_table_chunks[slot / MTI_TABLE_CHUNK_SLOTS]);
+    mti_slot_t *chunk = (mti_slot_t *)mti_atomic_ptr_load_acquire(
+        &mti_table_chunks[slot / MTI_TABLE_CHUNK_SLOTS]);
     if (!chunk) __builtin_unreachable();
     return chunk + slot % MTI_TABLE_CHUNK_SLOTS;
 }
