@@ -81,8 +81,14 @@ manta_status_t manta_runtime_stats(manta_runtime_t runtime, manta_stats_t *out_s
     if (!out_stats || out_stats->struct_size < sizeof(size_t)) {
         return mti_fail(MANTA_ERR_INVALID_ARGUMENT, "stats: struct_size is not set");
     }
+    mti_thread_t *thread = mti_thread_self();
+    if (!thread) return mti_thread_failure();
+    mti_thread_enter(thread);
     mti_runtime_t *rt = mti_runtime_resolve(runtime);
-    if (!rt) return MANTA_ERR_STALE_REF;
+    if (!rt) {
+        mti_thread_leave(thread);
+        return MANTA_ERR_STALE_REF;
+    }
     manta_stats_t stats = {.struct_size = out_stats->struct_size,
                            .workers = mti_sched_worker_count(rt->sched),
                            .threads = mti_sched_thread_count(rt->sched)};
@@ -99,6 +105,7 @@ manta_status_t manta_runtime_stats(manta_runtime_t runtime, manta_stats_t *out_s
     mti_mutex_unlock(&rt->lock);
     stats.live_bytes = live_bytes > 0 ? (uint64_t)live_bytes : 0;
     stats.live_refs = mti_runtime_print_refs(rt, NULL, false);
+    mti_thread_leave(thread);
     size_t known = out_stats->struct_size < sizeof stats ? out_stats->struct_size : sizeof stats;
     memcpy(out_stats, &stats, known);
     return MANTA_OK;
@@ -106,6 +113,11 @@ manta_status_t manta_runtime_stats(manta_runtime_t runtime, manta_stats_t *out_s
 
 size_t manta_runtime_print_refs(manta_runtime_t runtime, FILE *file)
 {
+    mti_thread_t *thread = mti_thread_self();
+    if (!thread) return 0;
+    mti_thread_enter(thread);
     mti_runtime_t *rt = mti_runtime_resolve(runtime);
-    return rt ? mti_runtime_print_refs(rt, file, false) : 0;
+    size_t count = rt ? mti_runtime_print_refs(rt, file, false) : 0;
+    mti_thread_leave(thread);
+    return count;
 }

@@ -47,7 +47,8 @@ manta_status_t manta_forward(manta_task_t *task, manta_ref_t ref)
     manta_status_t status = MANTA_OK;
     if (!object) {
         status = mti_stale(ref);
-    } else if (object == &task->record->result || object->runtime != task->ctx->rt->index) {
+    } else if (object == &task->record->result ||
+               mti_object_runtime(object) != task->ctx->rt->index) {
         status = mti_fail(MANTA_ERR_INVALID_ARGUMENT,
                           "forward: the ref is the task's own result, or of another runtime");
         mti_object_release(task->ctx, object, MTI_COUNT_INTERNAL);

@@ -327,10 +327,10 @@ static inline mti_ctx_t *mti_ctx_for(mti_thread_t *thread, const mti_object_t *o
     if (MTI_LIKELY(ctx != NULL) &&
         MTI_LIKELY(thread->epoch == 0 ||
                    thread->epoch == mti_atomic_u32_load_relaxed(&mti_default_epoch)) &&
-        MTI_LIKELY(ctx->rt->index == object->runtime)) {
+        MTI_LIKELY(ctx->rt->index == mti_object_runtime(object))) {
         return ctx;
     }
-    return mti_ctx_slow(thread, mti_runtime_handle(mti_runtime_at(object->runtime)));
+    return mti_ctx_slow(thread, mti_runtime_handle(mti_runtime_at(mti_object_runtime(object))));
 }
 mti_ctx_t *mti_ctx_create(mti_runtime_t *rt);
 void mti_ctx_retire(mti_ctx_t *ctx);

@@ -255,7 +255,7 @@ static inline bool release_quick(mti_thread_t *thread, mti_object_t *object, man
     // The epoch first: the context of a default runtime that ended is gone.
     bool current = ctx && (thread->epoch == 0 ||
                            thread->epoch == mti_atomic_u32_load_relaxed(&mti_default_epoch));
-    if (!small || !current || ctx->rt->index != object->runtime ||
+    if (!small || !current || ctx->rt->index != mti_object_runtime(object) ||
         mti_atomic_u64_load_relaxed(&object->counts) != one ||
         !mti_atomic_u64_cas_acq_rel(&object->counts, &one, 0)) {
         return false;

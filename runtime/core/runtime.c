@@ -653,7 +653,7 @@ static void census_count(mti_slot_t *slot, void *user)
     census_t *census = user;
     mti_object_t *object = &slot->object;
     uint64_t counts = mti_atomic_u64_load_acquire(&object->counts);
-    if (mti_count_user(counts) == 0 || object->runtime != census->rt->index) return;
+    if (mti_count_user(counts) == 0 || mti_object_runtime(object) != census->rt->index) return;
     census->count++;
     uint64_t head;
     bool closed = mti_object_is_closed(object, &head);
@@ -696,7 +696,7 @@ static void sweep_slot(mti_slot_t *slot, void *user)
 {
     sweep_t *sweep = user;
     mti_object_t *object = &slot->object;
-    if (object->runtime != sweep->ctx->rt->index) return;
+    if (mti_object_runtime(object) != sweep->ctx->rt->index) return;
     uint32_t gen = mti_atomic_u32_load_acquire(&object->gen);
     uint64_t id = mti_ref_make(object->slot, gen).id;
     mti_object_t *held = mti_ref_acquire_weak(id, MTI_COUNT_INTERNAL);
@@ -740,7 +740,7 @@ static void list_running(mti_slot_t *slot, void *user)
 {
     running_t *running = user;
     mti_record_t *t = mti_record_of(&slot->object);
-    if (slot->object.runtime != running->rt->index) return;
+    if (mti_object_runtime(&slot->object) != running->rt->index) return;
     uint64_t claim = mti_atomic_u64_load_acquire(&t->claim);
     mti_task_state_t state = mti_claim_state(claim);
     if (state != MTI_TASK_RUNNING && state != MTI_TASK_QUEUED && state != MTI_TASK_FORWARDED)
@@ -770,7 +770,8 @@ static void free_leftover(mti_slot_t *slot, void *user)
 {
     mti_ctx_t *ctx = user;
     mti_object_t *object = &slot->object;
-    if (mti_atomic_u64_load_relaxed(&object->counts) == 0 || object->runtime != ctx->rt->index ||
+    if (mti_atomic_u64_load_relaxed(&object->counts) == 0 ||
+        mti_object_runtime(object) != ctx->rt->index ||
         mti_object_kind(object) == MTI_OBJECT_FREE) {
         return;
     }

@@ -350,10 +350,10 @@ static manta_status_t submit_acquire_one(submit_t *s, const manta_param_t *param
                         s->def->name, param->name);
     }
     s->acquired++;
-    if (MTI_UNLIKELY(object->runtime != s->ctx->rt->index)) {
+    if (MTI_UNLIKELY(mti_object_runtime(object) != s->ctx->rt->index)) {
         return mti_fail(MANTA_ERR_INVALID_ARGUMENT,
                         "task %s, argument %s: the ref belongs to runtime '%s', the task to '%s'",
-                        s->def->name, param->name, mti_runtime_at(object->runtime)->name,
+                        s->def->name, param->name, mti_runtime_at(mti_object_runtime(object))->name,
                         s->ctx->rt->name);
     }
     if (MTI_UNLIKELY(!mti_dtype_fits(object->dtype, param->dtype))) {
@@ -453,7 +453,7 @@ static void record_init(mti_ctx_t *ctx, mti_record_t *t, manta_task_def_t *def, 
     mti_object_t *object = &t->result;
     uint32_t gen = mti_atomic_u32_load_relaxed(&object->gen);
     mti_object_set(object, MTI_OBJECT_TASK, MTI_STORAGE_NONE, 0);
-    object->runtime = ctx->rt->index;
+    mti_object_set_runtime(object, ctx->rt->index);
     object->dtype =
         MTI_LIKELY(def->param_count) ? result_dtype(def, 0) : (manta_dtype_t)MANTA_UNTYPED;
     object->producer = object->slot;
@@ -819,7 +819,7 @@ static inline bool plain_acquire(mti_ctx_t *ctx, const manta_task_def_t *def, ui
         if (MTI_UNLIKELY(!object)) break;
         out_objects[n++] = object;
         uint64_t head;
-        bool fits = object->runtime == ctx->rt->index && object->dtype == param->dtype;
+        bool fits = mti_object_runtime(object) == ctx->rt->index && object->dtype == param->dtype;
         if (fits && mti_object_is_closed(object, &head)) {
             fits = !(head & MTI_HEAD_FAILED) &&
                    bytes_fit(param, mti_object_data(object), mti_object_size(object));
@@ -885,7 +885,7 @@ static inline bool submit_plain(mti_thread_t *thread, manta_task_def_t *def, uin
     uint32_t gen = mti_atomic_u32_load_relaxed(&t->result.gen);
     uint32_t first = (uint32_t)(plan >> PLAN_FIRST_SHIFT);
     mti_object_set(&t->result, MTI_OBJECT_TASK, MTI_STORAGE_NONE, 0);
-    t->result.runtime = ctx->rt->index;
+    mti_object_set_runtime(&t->result, ctx->rt->index);
     t->result.dtype = first ? def->params[first - 1].dtype : (manta_dtype_t)MANTA_UNTYPED;
     t->result.producer = t->result.slot;
     mti_atomic_u32_store_relaxed(&t->result.scope_hint, 0);

@@ -10,7 +10,7 @@ mti_object_t *mti_object_alloc(mti_ctx_t *ctx, mti_object_kind_t kind, manta_dty
     mti_object_t *object = &slot->object;
     mti_record_t *t = mti_record_of(object);
     mti_object_set(object, kind, MTI_STORAGE_NONE, 0);
-    object->runtime = ctx->rt->index;
+    mti_object_set_runtime(object, ctx->rt->index);
     object->dtype = dtype;
     object->producer = 0;
     mti_atomic_u32_store_relaxed(&object->scope_hint, 0);
@@ -318,7 +318,8 @@ manta_status_t manta_promise_forward(manta_ref_t promise, manta_ref_t ref)
     }
     mti_object_t *target = mti_ref_acquire(ref, MTI_COUNT_INTERNAL);
     bool fits = target && mti_dtype_fits(target->dtype, finish.object->dtype);
-    if (!fits || target == finish.object || target->runtime != finish.object->runtime) {
+    if (!fits || target == finish.object ||
+        mti_object_runtime(target) != mti_object_runtime(finish.object)) {
         bool stale = target == NULL;
         if (target) mti_object_release(finish.ctx, target, MTI_COUNT_INTERNAL);
         finish_undo(&finish);

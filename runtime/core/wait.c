@@ -524,7 +524,7 @@ static void read_shortcut(mti_thread_t *thread, manta_ref_t ref, mti_object_t *o
     // The epoch first: the context of a default runtime that ended is gone.
     bool current = ctx && (thread->epoch == 0 ||
                            thread->epoch == mti_atomic_u32_load_relaxed(&mti_default_epoch));
-    if (!current || ctx->rt->index != object->runtime) return;
+    if (!current || ctx->rt->index != mti_object_runtime(object)) return;
     if (mti_deque_peek(&ctx->sched.deque) != ref.id) return;
     if (mti_thread_stack_left() < STACK_MIN) return;
     mti_record_t *t = mti_record_of(object);
@@ -719,7 +719,7 @@ manta_status_t manta_wait(const manta_ref_t *refs, size_t n, size_t k, int64_t t
             status = mti_fail(MANTA_ERR_STALE_REF, "wait: ref %zu of %zu is stale", i, n);
         } else if (!ctx && !(ctx = mti_ctx_for(thread, objects[i]))) {
             status = thread->status;
-        } else if (objects[i]->runtime != ctx->rt->index) {
+        } else if (mti_object_runtime(objects[i]) != ctx->rt->index) {
             status = mti_fail(MANTA_ERR_INVALID_ARGUMENT, "wait: refs of several runtimes");
         }
     }

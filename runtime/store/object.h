@@ -91,7 +91,7 @@ struct mti_object {
     mti_atomic_u64_t size_bits;
     mti_atomic_u32_t gen; // bumped when the slot is freed
     uint32_t slot;        // own index in the table, constant
-    uint16_t runtime;     // index of the runtime that it belongs to
+    uint16_t runtime_;    // index of the runtime that it belongs to; see mti_object_runtime
     uint16_t home;        // index of the cache that its slot goes home to, constant
     manta_dtype_t dtype;
     mti_atomic_u32_t scope_hint; // 1 + index in the scope stack that it was put on last; 0: none
@@ -99,6 +99,15 @@ struct mti_object {
 };
 static_assert(sizeof(mti_object_t) == 64, "an object is one cache line");
 
+// Atomic, because a shutdown looks at all slots, whoever is about to fill them in.
+static inline uint16_t mti_object_runtime(const mti_object_t *o)
+{
+    return __atomic_load_n(&o->runtime_, __ATOMIC_RELAXED);
+}
+static inline void mti_object_set_runtime(mti_object_t *o, uint16_t runtime)
+{
+    __atomic_store_n(&o->runtime_, runtime, __ATOMIC_RELAXED);
+}
 static inline uint64_t mti_object_size(const mti_object_t *o)
 {
     return mti_atomic_u64_load_relaxed(&o->size_bits) & (((uint64_t)1 << 48) - 1);

@@ -46,12 +46,13 @@ void mti_table_cache_deinit(mti_table_cache_t *cache)
     mti_table_flush(cache);
     mti_atomic_ptr_store_release(&caches[cache->index], NULL);
     mti_mutex_lock(&table.lock);
-    while (cache->runs) {
-        mti_table_run_t *run = cache->runs;
-        cache->runs = run->next;
+    mti_table_run_t *run = mti_atomic_ptr_load_relaxed(&cache->runs), *next;
+    for (; run; run = next) {
+        next = run->next;
         run->next = table.unused_runs;
         table.unused_runs = run;
     }
+    mti_atomic_ptr_store_relaxed(&cache->runs, NULL);
     table.free_indices[table.free_index_count++] = cache->index;
     mti_mutex_unlock(&table.lock);
     cache->free = NULL;
@@ -103,15 +104,18 @@ mti_slot_t *mti_table_alloc_slow(mti_table_cache_t *cache)
         return slot;
     }
     for (;;) {
-        if (cache->fresh_next == cache->fresh_end) {
+        uint32_t index = mti_atomic_u32_load_relaxed(&cache->fresh_next);
+        if (index == cache->fresh_end) {
             mti_table_run_t *run = table_take_run();
             if (!run) return NULL;
-            run->next = cache->runs;
-            cache->runs = run;
-            cache->fresh_next = run->first_slot;
-            cache->fresh_end = run->first_slot + MTI_TABLE_RUN_SLOTS;
+            index = run->first_slot;
+            run->next = mti_atomic_ptr_load_relaxed(&cache->runs);
+            mti_atomic_u32_store_relaxed(&cache->fresh_next, index);
+            cache->fresh_end = index + MTI_TABLE_RUN_SLOTS;
+            // release: publishes the run to mti_table_cache_each
+            mti_atomic_ptr_store_release(&cache->runs, run);
         }
-        uint32_t index = cache->fresh_next++;
+        mti_atomic_u32_store_relaxed(&cache->fresh_next, index + 1);
         slot = mti_table_slot(index);
         slot->object.slot = index;
         slot->object.home = cache->index;
@@ -150,9 +154,12 @@ void mti_table_flush(mti_table_cache_t *cache)
 void mti_table_cache_each(mti_table_cache_t *cache, void (*fn)(mti_slot_t *slot, void *user),
                           void *user)
 {
-    for (mti_table_run_t *run = cache->runs; run; run = run->next) {
+    mti_table_run_t *newest = mti_atomic_ptr_load_acquire(&cache->runs);
+    uint32_t fresh = mti_atomic_u32_load_relaxed(&cache->fresh_next);
+    for (mti_table_run_t *run = newest; run; run = run->next) {
         uint32_t end = run->first_slot + MTI_TABLE_RUN_SLOTS;
-        if (run == cache->runs) end = cache->fresh_next;
+        // Outside of the run if a newer one came in between: then this one is used up.
+        if (run == newest && fresh - run->first_slot < MTI_TABLE_RUN_SLOTS) end = fresh;
         for (uint32_t i = run->first_slot; i < end; i++) {
             if (i != 0) fn(mti_table_slot(i), user);
         }

@@ -41,9 +41,10 @@ typedef struct mti_table_outbox {
 // One per thread context. All but |remote| belongs to that thread.
 typedef struct mti_table_cache {
     mti_slot_t *free;
-    mti_table_run_t *runs;
-    uint32_t fresh_next, fresh_end; // slots of the newest run that were never used
-    uint16_t index;                 // what |home| of its slots says
+    mti_atomic_ptr_t runs;       // mti_table_run_t *, newest first; others may look (cache_each)
+    mti_atomic_u32_t fresh_next; // slots of the newest run from here on were never used
+    uint32_t fresh_end;
+    uint16_t index; // what |home| of its slots says
     mti_table_outbox_t outbox[MTI_TABLE_OUTBOXES];
     // Slots sent home by others; a stack that is only ever taken whole, hence no ABA.
     _Alignas(MTI_LINE_BYTES) mti_atomic_ptr_t remote;
@@ -55,16 +56,16 @@ extern mti_atomic_ptr_t mti_table_chunks[MTI_TABLE_CHUNKS];
 static inline mti_slot_t *mti_table_slot(uint32_t slot)
 {
     // acquire: pairs with the release store of a new chunk
-    mti_slot_t *chunk = (mti_slot_t *)mti_atomic_ptr_load_acquire(
-        &mti_table_chunks[slot / MTI_TABLE_CHUNK_SLOTS]);
+    mti_slot_t *chunk =
+        (mti_slot_t *)mti_atomic_ptr_load_acquire(&mti_table_chunks[slot / MTI_TABLE_CHUNK_SLOTS]);
     return MTI_LIKELY(chunk != NULL) ? chunk + slot % MTI_TABLE_CHUNK_SLOTS : NULL;
 }
 
 // The same for an index that is known to be a slot's.
 static inline mti_slot_t *mti_table_live_slot(uint32_t slot)
 {
-    mti_slot_t *chunk = (mti_slot_t *)mti_atomic_ptr_load_acquire(
-        &mti_table_chunks[slot / MTI_TABLE_CHUNK_SLOTS]);
+    mti_slot_t *chunk =
+        (mti_slot_t *)mti_atomic_ptr_load_acquire(&mti_table_chunks[slot / MTI_TABLE_CHUNK_SLOTS]);
     if (!chunk) __builtin_unreachable();
     return chunk + slot % MTI_TABLE_CHUNK_SLOTS;
 }

@@ -491,7 +491,7 @@ static int child_exit_without_shutdown()
 
 static int child_exit_with_a_running_task()
 {
-    static Gate gate; // never opened
+    static Gate &gate = *new Gate; // never opened, nor destroyed: a task waits on it
     manta_runtime_options_t options = options_with(2);
     if (manta_init(&options) != MANTA_OK) return 92;
     manta_ref_t x = rt_hold_remote(&gate, nullptr);
