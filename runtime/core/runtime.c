@@ -300,6 +300,16 @@ static void on_nudge(mti_sched_ctx_t *sched_ctx)
     mti_notify_wake(&ctx->wait_word, 1);
 }
 
+static void drain_wake(mti_runtime_t *rt);
+
+static void on_nudge_all(void *user)
+{
+    mti_runtime_t *rt = user;
+    mti_wait_interrupt(rt);
+    mti_cq_interrupt(rt);
+    drain_wake(rt);
+}
+
 static const mti_sched_ops_t sched_ops = {
     .run = mti_task_run_entry,
     .ctx_create = on_ctx_create,
@@ -307,6 +317,7 @@ static const mti_sched_ops_t sched_ops = {
     .thread_enter = on_thread_enter,
     .thread_exit = on_thread_exit,
     .nudge = on_nudge,
+    .nudge_all = on_nudge_all,
     .idle = on_idle,
 };
 
@@ -575,6 +586,19 @@ void mti_drain_check(mti_ctx_t *ctx)
     if (all_complete(rt, &sum)) drain_wake(rt);
 }
 
+// Sleeps until |drain_word| is no longer |word|. In a serial runtime pushes change it, too.
+static bool drain_sleep(mti_ctx_t *ctx, uint32_t word, int64_t deadline_ns)
+{
+    mti_runtime_t *rt = ctx->rt;
+    if (!rt->is_serial) return mti_notify_wait(&rt->drain_word, word, deadline_ns);
+    (void)mti_sched_block_begin(&ctx->sched);
+    mti_fence_heavy(); // pushes tell us from here on; what came before is seen now
+    bool woken =
+        mti_sched_has_work(rt->sched) || mti_notify_wait(&rt->drain_word, word, deadline_ns);
+    mti_sched_block_end(&ctx->sched);
+    return woken;
+}
+
 static manta_status_t drain(mti_thread_t *thread, mti_ctx_t *ctx, int64_t deadline_ns)
 {
     mti_runtime_t *rt = ctx->rt;
@@ -609,7 +633,7 @@ static manta_status_t drain(mti_thread_t *thread, mti_ctx_t *ctx, int64_t deadli
                     (i % 64 == 0 && helps && mti_sched_step(&ctx->sched));
         }
         if (found) continue;
-        if (!mti_notify_wait(&rt->drain_word, word, deadline_ns)) {
+        if (!drain_sleep(ctx, word, deadline_ns)) {
             if (all_complete(rt, &sum)) return MANTA_OK;
             return mti_fail(MANTA_NOT_READY, "the drain's timeout passed");
         }

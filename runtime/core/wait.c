@@ -297,7 +297,7 @@ static help_t wait_alone(mti_ctx_t *ctx, mti_object_t **objects, size_t n, uint3
 static bool wait_sleep(mti_ctx_t *ctx, mti_object_t **objects, size_t n, int64_t deadline_ns)
 {
     bool handed = mti_sched_block_begin(&ctx->sched);
-    bool alone = !handed && ctx->sched.thread && deadline_ns == INT64_MAX;
+    bool alone = !handed && (ctx->sched.thread || ctx->rt->is_serial) && deadline_ns == INT64_MAX;
     if (alone && wait_alone(ctx, objects, n, WALK_BUDGET) == HELP_RAN) return true;
     bool woken = mti_notify_wait(&ctx->wait_word, 0, deadline_ns);
     mti_sched_block_end(&ctx->sched);
@@ -341,7 +341,7 @@ static bool wait_spin(const mti_ctx_t *ctx, mti_object_t *object)
 static manta_status_t wait_hand_over_and_sleep(mti_ctx_t *ctx, mti_object_t *object, help_t help)
 {
     bool handed = mti_sched_block_begin(&ctx->sched);
-    bool alone = !handed && ctx->sched.thread != NULL;
+    bool alone = !handed && (ctx->sched.thread || ctx->rt->is_serial);
     if (alone && help == HELP_TOO_DEEP) {
         mti_sched_block_end(&ctx->sched);
         return fail_too_deep();

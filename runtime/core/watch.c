@@ -408,6 +408,30 @@ static bool cq_serial_step(mti_thread_t *thread, manta_runtime_t handle)
     return ran;
 }
 
+// Sleeps until |cq->word| is no longer |word|. Inside a task, and in a serial runtime, that is for others
+// to know: they take the seat over, or tell when there is something to run.
+static bool cq_sleep(mti_thread_t *thread, cq_t *cq, manta_runtime_t handle, uint32_t word,
+                     int64_t deadline_ns)
+{
+    mti_ctx_t *ctx = thread->task ? thread->task->ctx : NULL;
+    if (!ctx && cq->rt->is_serial) {
+        mti_thread_enter(thread);
+        ctx = mti_ctx_slow(thread, handle);
+        if (ctx) mti_wait_enter(ctx);
+        mti_thread_leave(thread);
+    } else if (ctx) {
+        mti_wait_enter(ctx);
+    }
+    if (!ctx) return mti_notify_wait(&cq->word, word, deadline_ns);
+    (void)mti_sched_block_begin(&ctx->sched);
+    mti_fence_heavy(); // pushes tell us from here on; what came before is seen now
+    bool woken = (ctx->rt->is_serial && mti_sched_has_work(ctx->rt->sched)) ||
+                 mti_notify_wait(&cq->word, word, deadline_ns);
+    mti_sched_block_end(&ctx->sched);
+    mti_wait_leave(ctx);
+    return woken;
+}
+
 manta_status_t manta_cq_next(manta_cq_t handle, manta_cq_entry_t *out_entries, size_t n,
                              size_t *out_count, int64_t timeout_ns)
 {
@@ -442,10 +466,8 @@ manta_status_t manta_cq_next(manta_cq_t handle, manta_cq_entry_t *out_entries, s
             cq_serial_step(thread, (manta_runtime_t){(uint64_t)cq->rt_gen << 32 | rt->index})) {
             continue;
         }
-        mti_sched_ctx_t *blocking = thread->task ? &thread->task->ctx->sched : NULL;
-        if (blocking) (void)mti_sched_block_begin(blocking);
-        bool woken = timeout_ns > 0 && mti_notify_wait(&cq->word, word, deadline);
-        if (blocking) mti_sched_block_end(blocking);
+        manta_runtime_t owner = {(uint64_t)cq->rt_gen << 32 | rt->index};
+        bool woken = timeout_ns > 0 && cq_sleep(thread, cq, owner, word, deadline);
         if (!woken) {
             status = mti_fail(MANTA_NOT_READY, "nothing in the queue");
             break;

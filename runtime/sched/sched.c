@@ -512,6 +512,10 @@ static void search_begin(mti_sched_ctx_t *ctx)
 
 void mti_sched_wake_slow(mti_sched_t *sched)
 {
+    if (sched->hot.serial) {
+        sched->ops->nudge_all(sched->user);
+        return;
+    }
     for (int i = 0; i < sched->worker_count; i++) {
         if (seat_unpark(sched, &sched->seats[i])) return;
     }
@@ -619,6 +623,11 @@ bool mti_sched_block_begin(mti_sched_ctx_t *ctx)
 {
     mti_sched_t *sched = ctx->sched;
     search_end(ctx);
+    if (sched->hot.serial) {
+        // Counts as asleep, so that pushes come to mti_sched_wake_slow: whoever waits has to look.
+        (void)mti_atomic_u64_fetch_add_seq_cst(&sched->hot.idle, 1);
+        return false;
+    }
     if (!ctx->thread) return false; // a thread of the user's holds nothing
     if (ctx->wide_count && !ctx->wide_lent) wide_release(ctx);
     if (ctx->elastic_milli) elastic_give_back(ctx);
@@ -647,6 +656,10 @@ bool mti_sched_block_begin(mti_sched_ctx_t *ctx)
 void mti_sched_block_end(mti_sched_ctx_t *ctx)
 {
     mti_sched_t *sched = ctx->sched;
+    if (sched->hot.serial) {
+        (void)mti_atomic_u64_fetch_add_seq_cst(&sched->hot.idle, (uint64_t)0 - 1);
+        return;
+    }
     if (!ctx->thread) return;
     mti_mutex_lock(&sched->lock);
     int index = mti_atomic_i32_load_relaxed(&ctx->seat);

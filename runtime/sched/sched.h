@@ -40,6 +40,8 @@ typedef struct mti_sched_ops {
     void (*thread_exit)(mti_sched_ctx_t *ctx);
     // There is new work, and the thread blocks on its seat because no spare could take it: it should look.
     void (*nudge)(mti_sched_ctx_t *ctx);
+    // There is new work in a serial scheduler, and somebody blocks: all who do should look.
+    void (*nudge_all)(void *user);
     // The thread has found nothing to do (it may look again at once).
     void (*idle)(mti_sched_ctx_t *ctx);
 } mti_sched_ops_t;

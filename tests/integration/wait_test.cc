@@ -211,7 +211,7 @@ TEST_P(WaitTest, ManyThreadsWaitForOneRef)
 }
 
 // Hangs: nobody wakes a sleeping waiter of a serial runtime when a task becomes ready.
-TEST_P(WaitTest, DISABLED_ManyThreadsWaitInASerialRuntime)
+TEST_P(WaitTest, ManyThreadsWaitInASerialRuntime)
 {
     many_threads_wait();
 }

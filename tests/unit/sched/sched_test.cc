@@ -44,7 +44,7 @@ class Scheduler
     {
         static const mti_sched_ops_t ops = {on_run,          on_ctx_create,  on_ctx_retire,
                                             on_thread_enter, on_thread_exit, on_nudge,
-                                            on_idle};
+                                            on_nudge_all,    on_idle};
         mti_sched_options_t options = {};
         options.workers = workers;
         options.topology = topology_.get();
@@ -123,6 +123,7 @@ class Scheduler
     static void on_ctx_retire(mti_sched_ctx_t *ctx) { of(ctx)->retired++; }
     static void on_thread_enter(mti_sched_ctx_t *ctx) { of(ctx)->entered++; }
     static void on_thread_exit(mti_sched_ctx_t *ctx) { of(ctx)->exited++; }
+    static void on_nudge_all(void *) {}
     static void on_nudge(mti_sched_ctx_t *ctx)
     {
         of(ctx)->nudges++;
