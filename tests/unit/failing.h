@@ -14,7 +14,8 @@ extern "C" {
 #include <atomic>
 
 // Makes allocations, or the creation of threads, fail from the |first|-th on (counted from 1), |count|
-// of them; counts what it sees. One at a time.
+// of them; counts what it sees. One at a time. The hook stands there from the start, because threads
+// of a runtime read it.
 template <class Tag> class FailingHook
 {
   public:
@@ -24,6 +25,8 @@ template <class Tag> class FailingHook
         first_ = first;
         end_ = first + count;
     }
+    ~FailingHook() { first_ = end_ = 0; }
+    FailingHook(const FailingHook &) = delete;
     static long seen() { return seen_; }
     static bool next()
     {
@@ -43,21 +46,21 @@ struct ThreadTag {
 class FailingAlloc : public FailingHook<AllocTag>
 {
   public:
-    explicit FailingAlloc(long first, long count = 1) : FailingHook(first, count)
-    {
-        mti_alloc_hook = [](size_t) { return next(); };
-    }
-    ~FailingAlloc() { mti_alloc_hook = nullptr; }
+    using FailingHook::FailingHook;
+
+  private:
+    static inline const bool installed = (
+        mti_alloc_hook = [](size_t) { return next(); }, true);
 };
 
 class FailingThreads : public FailingHook<ThreadTag>
 {
   public:
-    explicit FailingThreads(long first, long count = 1) : FailingHook(first, count)
-    {
-        mti_thread_create_hook = [] { return next(); };
-    }
-    ~FailingThreads() { mti_thread_create_hook = nullptr; }
+    using FailingHook::FailingHook;
+
+  private:
+    static inline const bool installed = (
+        mti_thread_create_hook = [] { return next(); }, true);
 };
 
 constexpr long kAll = 1L << 40; // more failures than any test counts

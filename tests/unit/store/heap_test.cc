@@ -163,22 +163,23 @@ TEST_F(HeapTest, RetainsNoMoreThanTheBound)
         buffers.push_back(mti_heap_alloc(&a_, 1 << 20));
     for (void *data : buffers)
         mti_heap_free(&a_, data, 1 << 20);
-    FailingAlloc fail(1, kAll);
-    int got = 0;
-    std::vector<void *> again;
-    while (void *data = mti_heap_alloc(&a_, 1 << 20)) {
-        again.push_back(data);
-        got++;
+    {
+        FailingAlloc fail(1, kAll);
+        int got = 0;
+        std::vector<void *> again;
+        while (void *data = mti_heap_alloc(&a_, 1 << 20)) {
+            again.push_back(data);
+            got++;
+        }
+        EXPECT_EQ(4, got);
+        for (void *data : again)
+            mti_heap_free(&a_, data, 1 << 20);
     }
-    EXPECT_EQ(4, got);
-    for (void *data : again)
-        mti_heap_free(&a_, data, 1 << 20);
     stop();
-    mti_alloc_hook = nullptr;
     start(0);
     void *data = mti_heap_alloc(&a_, 1 << 20);
     mti_heap_free(&a_, data, 1 << 20);
-    FailingAlloc none(1, kAll);
+    FailingAlloc fail(1, kAll);
     EXPECT_EQ(nullptr, mti_heap_alloc(&a_, 1 << 20));
 }
 
