@@ -249,9 +249,9 @@ static inline bool release_quick(mti_thread_t *thread, mti_object_t *object, man
 {
     mti_ctx_t *ctx = thread->ctx;
     uint64_t one = MTI_COUNT_USER;
-    // In two steps, because a closed object is looked at only while it has a count.
-    bool small = mti_object_storage(object) <= MTI_STORAGE_INLINE &&
-                 mti_atomic_u64_load_acquire(&object->head) == MTI_HEAD_CLOSED;
+    // The head first: before it is closed the storage is not settled.
+    bool small = mti_atomic_u64_load_acquire(&object->head) == MTI_HEAD_CLOSED &&
+                 mti_object_storage(object) <= MTI_STORAGE_INLINE;
     // The epoch first: the context of a default runtime that ended is gone.
     bool current = ctx && (thread->epoch == 0 ||
                            thread->epoch == mti_atomic_u32_load_relaxed(&mti_default_epoch));
