@@ -71,8 +71,9 @@ MANTA_API manta_status_t manta_seal(manta_ref_t ref);
 // Gives a created object or a promise up: its ref fails with |code| (MANTA_ERR_ABANDONED if MANTA_OK).
 MANTA_API manta_status_t manta_abandon(manta_ref_t ref, manta_status_t code);
 
-// Adopts |data| as a sealed object without copying it. |deleter|, if not NULL, runs exactly once, on
-// a worker (in a serial runtime: inside a wait or at shutdown), when nobody holds the object any more.
+// Adopts |data| as a sealed object without copying it. |deleter|, if not NULL, runs exactly once, when
+// nobody holds the object any more: on a worker, on a thread that drains or shuts down, or in a serial
+// runtime inside a wait. It may submit, not wait.
 // The bytes are read-only until then, for the user too.
 typedef void (*manta_deleter_fn_t)(void *data, size_t size_bytes, void *user);
 MANTA_API MANTA_NODISCARD manta_ref_t manta_wrap(void *data, size_t size_bytes, manta_dtype_t dtype,
@@ -135,7 +136,8 @@ MANTA_API void manta_ref_print_error(manta_ref_t ref, FILE *file);
 // |ref| is stale.
 MANTA_API manta_ref_t manta_retain(manta_ref_t ref);
 // Gives one count back and takes the ref out of its scope. Releasing a pending ref does not cancel
-// its task. Null and error refs are fine. Errors: STALE_REF.
+// its task. Null and error refs are fine. Errors: STALE_REF · OUT_OF_MEMORY this thread's first call in
+// the runtime; the count stays, call again.
 MANTA_API manta_status_t manta_release(manta_ref_t ref);
 // Takes |ref| out of the scopes of this context: the caller owns it. The way out of a scope:
 // return manta_keep(r);

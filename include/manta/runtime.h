@@ -103,6 +103,7 @@ typedef enum manta_shutdown_mode {
 // Waiters get MANTA_ERR_SHUTDOWN. Several callers at once are fine: all return when it is done.
 //
 // Threads: any, not inside its tasks or callbacks (NOT_ALLOWED_HERE).
+// Tasks that wait for a promise which nobody finishes hold a drain up; a cancel fails them.
 // Errors:  TIMEOUT |timeout_ns| passed; the message lists what still runs; the runtime stays
 //          closed and this can be called again · STALE_REF no such runtime (any more).
 MANTA_API manta_status_t manta_runtime_shutdown(manta_runtime_t runtime, manta_shutdown_mode_t mode,

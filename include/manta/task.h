@@ -139,7 +139,8 @@ MANTA_API MANTA_NODISCARD manta_ref_t manta_submit_array(manta_task_def_t *task,
                                                          size_t count, size_t grain);
 
 // Cancels the task that makes |ref|. Queued: it never runs. Running: manta_cancelled() turns true, and
-// its result is dropped. Its refs fail with MANTA_ERR_CANCELLED at once. Complete: OK, no effect.
+// its result is dropped. Its refs fail with MANTA_ERR_CANCELLED at once (of a running task with several
+// results the first one; the others when the body returns). Complete: OK, no effect.
 // Errors: STALE_REF · INVALID_ARGUMENT |ref| was not made by a task.
 MANTA_API manta_status_t manta_cancel(manta_ref_t ref);
 
