@@ -34,7 +34,7 @@ static mti_object_t *ref_acquire(manta_ref_t ref, uint64_t add, uint64_t mask)
 
 mti_object_t *mti_ref_acquire(manta_ref_t ref, uint64_t add)
 {
-    return ref_acquire(ref, add, UINT32_MAX);
+    return ref_acquire(ref, add, MTI_COUNT_USER_MASK);
 }
 
 mti_object_t *mti_ref_acquire_weak(uint64_t id, uint64_t add)

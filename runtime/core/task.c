@@ -505,7 +505,7 @@ static manta_status_t submit_make_results(submit_t *s, bool held)
         slots[i - 1] = object->slot;
     }
     // The record counts itself until all its results are closed: it is found through each of them.
-    (void)mti_atomic_u64_fetch_add_relaxed(&t->result.counts, MTI_COUNT_INTERNAL);
+    (void)mti_atomic_u64_fetch_add_relaxed(&t->result.counts, MTI_COUNT_SLOT);
     return MANTA_OK;
 }
 
@@ -953,7 +953,8 @@ static manta_status_t run_copy_inout(manta_task_t *run, mti_object_t *from, mti_
 static manta_status_t run_inout(manta_task_t *run, mti_object_t *from, mti_object_t *to)
 {
     // acquire: pairs with the release of the last other holder, whose reads come first
-    bool sole = mti_atomic_u64_load_acquire(&from->counts) == MTI_COUNT_INTERNAL;
+    uint64_t counts = mti_atomic_u64_load_acquire(&from->counts);
+    bool sole = (counts & ~MTI_COUNT_SLOT_MASK) == MTI_COUNT_INTERNAL;
     if (!sole || mti_object_storage(from) != MTI_STORAGE_HEAP) return run_copy_inout(run, from, to);
     to->u.mem.data = from->u.mem.data;
     mti_object_set(to, mti_object_kind(to), MTI_STORAGE_HEAP, mti_object_size(from));
@@ -1191,7 +1192,7 @@ static void run_complete(manta_task_t *run, manta_status_t status, uint64_t *out
     } else {
         // The first result decides whether the task was cancelled; the record's own count keeps it until
         // the others are closed.
-        uint64_t holds = MTI_COUNT_INTERNAL;
+        uint64_t holds = MTI_COUNT_SLOT;
         bool kept = mti_object_close(ctx, &t->result, bits, out_next);
         for (uint32_t i = 1; i < n; i++) {
             mti_object_t *object = run_result(t, i);
@@ -1428,7 +1429,8 @@ void mti_task_finish_cancelled(mti_ctx_t *ctx, mti_record_t *t, uint32_t gen)
     record_free_room(ctx, t);
     mti_record_set_flags(t, 0);
     t->cold = NULL;
-    mti_object_release(ctx, &t->result, MTI_COUNT_INTERNAL);
+    // One result: the count of fail_results; several: the record's own.
+    mti_object_release(ctx, &t->result, t->result_count == 1 ? MTI_COUNT_INTERNAL : MTI_COUNT_SLOT);
 }
 
 // Fails a queued task as cancelled. False: it is not queued any more.

@@ -46,10 +46,10 @@ static mti_object_t *walk_forward_target(mti_ctx_t *ctx, mti_object_t *object)
     uint64_t counts = mti_atomic_u64_load_relaxed(&target->counts);
     do {
         if (counts == 0) return NULL;
-    } while (!mti_atomic_u64_cas_acq_rel(&target->counts, &counts, counts + MTI_COUNT_INTERNAL));
+    } while (!mti_atomic_u64_cas_acq_rel(&target->counts, &counts, counts + MTI_COUNT_SLOT));
     if (!mti_object_is_closed(object, &head)) return target;
     // Closed in between: |target| may be a stranger by now, and its tasks are none of the waiter's.
-    mti_object_release(ctx, target, MTI_COUNT_INTERNAL);
+    mti_object_release(ctx, target, MTI_COUNT_SLOT);
     return NULL;
 }
 
@@ -84,18 +84,18 @@ static mti_object_t *walk_arguments(walk_t *walk, mti_record_t *t, uint32_t gen,
             if (mti_object_is_closed(object, &head)) continue;
             if (last) {
                 walk_object(walk, last, depth + 1, NULL);
-                mti_object_release(walk->ctx, last, MTI_COUNT_INTERNAL);
+                mti_object_release(walk->ctx, last, MTI_COUNT_SLOT);
                 last = NULL;
                 if (walk->found) {
                     *iter = before;
                     break;
                 }
             }
-            (void)mti_atomic_u64_fetch_add_relaxed(&object->counts, MTI_COUNT_INTERNAL);
+            (void)mti_atomic_u64_fetch_add_relaxed(&object->counts, MTI_COUNT_SLOT);
             last = object;
         }
         if (walk->found && last) {
-            mti_object_release(walk->ctx, last, MTI_COUNT_INTERNAL);
+            mti_object_release(walk->ctx, last, MTI_COUNT_SLOT);
             last = NULL;
         }
     }
@@ -134,12 +134,12 @@ static void walk_object(walk_t *walk, mti_object_t *object, int depth, mti_arg_i
                     // Held, so that the slot is not another task's while its deps are changed.
                     if (&t->result != object &&
                         !mti_ref_acquire_weak(mti_ref_make(t->result.slot, gen).id,
-                                              MTI_COUNT_INTERNAL)) {
+                                              MTI_COUNT_SLOT)) {
                         break;
                     }
                     next = walk_arguments(walk, t, gen, depth, cursor);
                     if (&t->result != object) {
-                        mti_object_release(walk->ctx, &t->result, MTI_COUNT_INTERNAL);
+                        mti_object_release(walk->ctx, &t->result, MTI_COUNT_SLOT);
                     }
                     break;
                 }
@@ -159,7 +159,7 @@ static void walk_object(walk_t *walk, mti_object_t *object, int depth, mti_arg_i
                     walk->stuck = true; // a range: whoever runs its pieces
                 } else {
                     uint64_t id = mti_atomic_u64_load_seq_cst(&runner->waiting_on);
-                    if (id) next = mti_ref_acquire_weak(id, MTI_COUNT_INTERNAL);
+                    if (id) next = mti_ref_acquire_weak(id, MTI_COUNT_SLOT);
                 }
                 break;
             }
@@ -170,12 +170,12 @@ static void walk_object(walk_t *walk, mti_object_t *object, int depth, mti_arg_i
                 break;
             }
         }
-        if (held) mti_object_release(walk->ctx, held, MTI_COUNT_INTERNAL);
+        if (held) mti_object_release(walk->ctx, held, MTI_COUNT_SLOT);
         held = object = next;
         cursor = NULL;
         if (!next) return;
     }
-    if (held) mti_object_release(walk->ctx, held, MTI_COUNT_INTERNAL);
+    if (held) mti_object_release(walk->ctx, held, MTI_COUNT_SLOT);
 }
 
 static void run_nested(mti_ctx_t *ctx, mti_record_t *t)

@@ -4,7 +4,7 @@
 //   open    a list of links (who waits for the value), plus WATCHED and ORPHAN bits
 //   closed  CLOSED, or CLOSED|FAILED; nothing else. Closing is one exchange, done exactly once by
 //           whoever produces the value; it never touches the object again afterwards.
-// Life: |counts| holds user counts (low half) and internal counts (high half). A lookup by ref needs
+// Life: |counts| holds user counts, internal counts and slot counts (see below). A lookup by ref needs
 // the generation to match and a user count. The object is freed by whoever sees it both closed and
 // without counts: the last release if it is closed by then, else (the last release of an open object
 // leaves the ORPHAN bit behind) the closer. Both decide on |head|, so exactly one of them frees.
@@ -31,15 +31,20 @@
 #define MTI_LINK_ADDR    (((uint64_t)1 << MTI_LINK_SHIFT) - 8)
 
 // ---- counts word ----------------------------------------------------------------------------
-#define MTI_COUNT_USER     ((uint64_t)1)
-#define MTI_COUNT_INTERNAL ((uint64_t)1 << 32)
+// 24 bits for the user's counts, 28 for internal ones, 12 for those that keep the slot but do not care
+// for the value (a waiter that looks for work, a record with several results): no holders for INOUT.
+#define MTI_COUNT_USER      ((uint64_t)1)
+#define MTI_COUNT_INTERNAL  ((uint64_t)1 << 24)
+#define MTI_COUNT_SLOT      ((uint64_t)1 << 52)
+#define MTI_COUNT_USER_MASK (MTI_COUNT_INTERNAL - 1)
+#define MTI_COUNT_SLOT_MASK ((uint64_t)0xfff << 52)
 static inline uint32_t mti_count_user(uint64_t counts)
 {
-    return (uint32_t)counts;
+    return (uint32_t)(counts & MTI_COUNT_USER_MASK);
 }
 static inline uint32_t mti_count_internal(uint64_t counts)
 {
-    return (uint32_t)(counts >> 32);
+    return (uint32_t)(counts >> 24) & 0xfffffff;
 }
 
 // What an object was made by.
