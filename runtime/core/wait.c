@@ -652,7 +652,7 @@ manta_status_t manta_read(manta_ref_t ref, void *dst, size_t size_bytes, int64_t
                            mti_object_storage(object) == MTI_STORAGE_INLINE &&
                            mti_object_size(object) == size_bytes)) {
                 // Small values are copied without a count: the generation tells whether they were ours.
-                memcpy(dst, object->u.bytes, size_bytes);
+                if (size_bytes) memcpy(dst, object->u.bytes, size_bytes);
                 __atomic_signal_fence(__ATOMIC_SEQ_CST);
                 bool same = mti_atomic_u32_load_acquire(&object->gen) == mti_ref_gen(ref);
                 mti_thread_leave(thread);
