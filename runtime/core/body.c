@@ -91,8 +91,12 @@ manta_status_t manta_out_resize_bytes(manta_task_t *task, uint32_t out_index, si
                           out_index);
     }
     mti_object_t *object = task->results[results];
-    mti_object_t before = *object; // storage is a value here: only this thread looks at it
-    size_t kept = mti_object_size(object) < size_bytes ? mti_object_size(object) : size_bytes;
+    // The value only: counts and head of the line are others' to write.
+    size_t old_size = mti_object_size(object);
+    unsigned char old_bytes[MTI_INLINE_BYTES];
+    memcpy(old_bytes, object->u.bytes, sizeof old_bytes);
+    void *old_data = object->u.mem.data;
+    size_t kept = old_size < size_bytes ? old_size : size_bytes;
     mti_storage_t storage = mti_object_storage(object);
     bool in_place =
         storage == MTI_STORAGE_INLINE
@@ -106,9 +110,11 @@ manta_status_t manta_out_resize_bytes(manta_task_t *task, uint32_t out_index, si
             return manta_fail(task, MANTA_ERR_OUT_OF_MEMORY, "result %s: no memory for %zu bytes",
                               param->name, size_bytes);
         }
-        if (kept) memcpy(mti_object_data(object), mti_object_data(&before), kept);
+        if (kept)
+            memcpy(mti_object_data(object), storage == MTI_STORAGE_INLINE ? old_bytes : old_data,
+                   kept);
         if (storage == MTI_STORAGE_HEAP) {
-            mti_heap_free(&task->ctx->heap, before.u.mem.data, mti_object_size(&before));
+            mti_heap_free(&task->ctx->heap, old_data, old_size);
         }
     }
     *out_buffer = task->buffers[buffers] = (manta_buffer_t){mti_object_data(object), size_bytes};
