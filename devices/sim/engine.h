@@ -55,7 +55,8 @@ typedef struct mti_engine_options {
     manta_allocator_t allocator; // zero: the C library's
     mti_engine_mode_t mode;
     uint64_t seed;
-    uint32_t jitter_percent; // durations vary by up to this much, from the seed
+    uint32_t jitter_percent; // durations vary by up to this much, from the seed; at most 100
+    bool report_stuck;       // threads: the await calls return DEADLOCK when all queues are blocked
 } mti_engine_options_t;
 
 // |options| NULL: threads, seed 0. Errors: OUT_OF_MEMORY.
@@ -140,13 +141,15 @@ uint64_t mti_engine_events(const mti_engine_t *engine);
 
 // Sleeps until mti_engine_events() != |seen|; virtual: runs, and moves the clock to the next end, not past
 // |deadline_ns| (mti_engine_now_ns() time; INT64_MAX: none).
-// Returns OK · NOT_READY the deadline passed · DEADLOCK nothing runs and nothing can start: whatever
-//         is queued waits for something that is not there (or nothing is queued). For threads only
-//         once no effect runs; another thread may still submit, poke or release what helps.
-manta_status_t mti_engine_await_event(mti_engine_t *engine, uint64_t seen, int64_t deadline_ns);
+// Returns OK · NOT_READY the deadline passed (virtual: the clock stands there now) · DEADLOCK nothing runs
+//         and nothing can start. Virtual: only without a deadline. Threads: only with report_stuck,
+//         deadline or not; another thread may still submit, poke or release what helps.
+MANTA_NODISCARD manta_status_t mti_engine_await_event(mti_engine_t *engine, uint64_t seen,
+                                                      int64_t deadline_ns);
 
-// Sleeps until |seq| of |queue| is done. Returns OK · NOT_READY · DEADLOCK · DEVICE_LOST.
-manta_status_t mti_engine_await(mti_engine_queue_t *queue, uint64_t seq, int64_t deadline_ns);
+// Sleeps until |seq| of |queue| is done. Returns OK · DEVICE_LOST · as mti_engine_await_event.
+MANTA_NODISCARD manta_status_t mti_engine_await(mti_engine_queue_t *queue, uint64_t seq,
+                                                int64_t deadline_ns);
 
 // True if operations are queued, none runs, and none can start: all queues are blocked.
 bool mti_engine_is_stuck(mti_engine_t *engine);
