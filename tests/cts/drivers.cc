@@ -47,6 +47,16 @@ manta_status_t create_host(mti_devices_t **out_devices)
     return mti_devices_create(&options, out_devices);
 }
 
+manta_status_t create_null(mti_devices_t **out_devices)
+{
+    mti_devices_options_t options = {};
+    options.no_environment = true;
+    options.no_cuda = true;
+    options.sim_gpus = MTI_SIM_GPUS_NONE;
+    options.null_devices = 1;
+    return mti_devices_create(&options, out_devices);
+}
+
 const Gap not_native = {MTI_CAP_NATIVE, "there is no stream of another library under its queues"};
 const Gap not_pageable = {MTI_CAP_PAGEABLE,
                           "as strict as CUDA, where such copies would block the caller"};
@@ -72,6 +82,18 @@ const std::vector<Driver> &drivers()
          "sim:",
          [](mti_devices_t **out, std::string *) { return create_sim(out, true); },
          {not_native, not_pageable},
+         true},
+        {"Null",
+         "null:",
+         [](mti_devices_t **out, std::string *) { return create_null(out); },
+         {not_native,
+          not_pageable,
+          {MTI_CAP_HOST_FN, "it would run inside the call that submits it"},
+          {MTI_CAP_COPY_2D, "optional, and not part of the least"},
+          {MTI_CAP_PEER_COPY, "each device is alone"},
+          {MTI_CAP_CROSS_WAIT, "each device is alone"},
+          {MTI_CAP_HOST_REGISTER, "optional, and not part of the least"},
+          {MTI_CAP_FAULTS, "nothing is ever in flight"}},
          true},
         {"Host",
          "host:",
