@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include <atomic>
+#include <thread>
 
 namespace cts
 {
@@ -150,6 +151,36 @@ TEST_P(Cts, ALossIsTheDevicesOwn)
     EXPECT_STATUS(MANTA_ERR_DEVICE_LOST, mti_queue_copy(far, &copy, 0, nullptr));
     EXPECT_MESSAGE(device()->name);
     EXPECT_FALSE(poll(second()).lost);
+}
+
+TEST_P(Cts, ALossIsNotSaidWhileAnOperationStillRuns)
+{
+    NEED(MTI_CAP_FAULTS);
+    NEED(MTI_CAP_HOST_FN);
+    if (is_virtual()) return; // host functions run inside the calls that could look
+    struct Gate {
+        std::atomic<bool> arrived{false}, open{false};
+    } gate;
+    mti_queue_t *q = queue(), *other = queue();
+    ASSERT_OK(mti_queue_launch_host_fn(
+        q,
+        [](void *user) -> manta_status_t {
+            Gate *g = static_cast<Gate *>(user);
+            g->arrived = true;
+            while (!g->open)
+                std::this_thread::yield();
+            return MANTA_OK;
+        },
+        &gate, MTI_OP_RECORD, nullptr));
+    while (!gate.arrived)
+        std::this_thread::yield();
+    ASSERT_OK(inject(device(), MTI_FAULT_LOSE_NOW));
+    for (int i = 0; i < 10; i++)
+        EXPECT_FALSE(poll(device()).lost);
+    EXPECT_STATUS(MANTA_ERR_DEVICE_LOST, mti_queue_empty(other, 0, nullptr));
+    gate.open = true;
+    await_loss(device());
+    EXPECT_EQ(0u, mti_queue_completed(q));
 }
 
 TEST_P(Cts, AfterALossNothingTouchesMemoryAnyMore)
