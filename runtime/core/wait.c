@@ -187,8 +187,10 @@ static void run_nested(mti_ctx_t *ctx, mti_record_t *t)
 
 static bool task_is_cancelled(const mti_thread_t *thread)
 {
-    return thread->task &&
-           mti_atomic_u64_load_relaxed(&thread->task->record->claim) & MTI_CLAIM_CANCEL;
+    // A shutdown that cancels lets waits go on: what they wait for is cancelled as well.
+    return thread->task && (mti_task_must_stop(thread->task->ctx, thread->task->record) &&
+                            mti_atomic_u64_load_relaxed(&thread->task->record->claim) &
+                                (MTI_CLAIM_CANCEL | MTI_CLAIM_EXPIRED));
 }
 
 // Why a wait must end though its object is still open; MANTA_OK: it needn't.
@@ -571,7 +573,9 @@ static manta_status_t get_begin(manta_ref_t ref, int64_t timeout_ns, mti_thread_
     }
     if (status == MANTA_OK && head & MTI_HEAD_FAILED) {
         const manta_error_t *error = mti_object_error(object, head);
-        status = mti_fail(manta_error_code(error), "%s", manta_error_text(error));
+        const char *text = manta_error_text(error);
+        status = manta_error_code(error);
+        (void)mti_fail(status, "%s", *text ? text : mti_status_text(status));
     }
     if (status != MANTA_OK) {
         if (object && ctx) mti_object_release(ctx, object, MTI_COUNT_INTERNAL);
