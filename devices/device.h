@@ -333,7 +333,7 @@ typedef struct mti_device_ops {
     manta_status_t (*block)(mti_device_t *device, int64_t deadline_ns);
     void (*wake)(mti_device_t *device);      // any thread, also inside block
     int64_t (*now_ns)(mti_device_t *device); // NULL: mti_clock_ns
-    // memory
+    // memory; a reason in the message of OUT_OF_MEMORY is enough, device.c adds the numbers
     manta_status_t (*alloc)(mti_device_t *device, size_t size_bytes, mti_memory_t **out_memory);
     void (*free)(mti_memory_t *memory);
     manta_status_t (*host_alloc)(mti_device_t *device, size_t size_bytes, int node,
