@@ -171,6 +171,67 @@ TEST_F(RegistryTest, EveryFailingAllocationIsAStatus)
     EXPECT_GT(failed, 20);
 }
 
+// A little of everything while the n-th allocation fails, for every n: each call is OK or says that there
+// is no memory, what was taken counts, and all can be freed.
+TEST_F(RegistryTest, EveryFailingAllocationOfAWorkingDeviceIsAStatus)
+{
+    static const uint32_t bytes[] = {8};
+    static const mti_kernel_desc_t kernel = {
+        "k", nullptr, bytes, 1, 0, [](const mti_launch_shape_t *, void *const *) {}};
+    static const mti_code_t code = {"code", nullptr, 0, &kernel, 1};
+    int failed = 0;
+    for (long nth = 1;; nth++) {
+        options_.sim_gpus = 1;
+        options_.sim_virtual_clock = nth % 2 == 0;
+        ASSERT_EQ(MANTA_OK, create());
+        mti_device_t *device = mti_devices_gpu(set_, 0);
+        FailingAlloc failing(nth);
+        bool hit = false;
+        auto fine = [&](manta_status_t status) {
+            EXPECT_TRUE(status == MANTA_OK || status == MANTA_ERR_OUT_OF_MEMORY)
+                << manta_error_message();
+            hit |= status != MANTA_OK;
+            return status == MANTA_OK;
+        };
+        mti_queue_t *a = nullptr, *b = nullptr;
+        mti_memory_t *there = nullptr, *mine = nullptr;
+        ASSERT_TRUE(fine(mti_device_open(device)));
+        bool ready = fine(mti_queue_create(device, nullptr, &a)) &&
+                     fine(mti_queue_create(device, nullptr, &b)) &&
+                     fine(mti_memory_alloc(device, 100, &there)) &&
+                     fine(mti_memory_alloc_host(device, 100, -1, &mine)) &&
+                     fine(mti_device_code_load(device, &code));
+        if (ready) {
+            uint64_t submitted = 0;
+            std::vector<mti_copy_t> copies(
+                100, mti_copy_t{mti_place_at(there, 0), mti_place_at(mine, 0), 1});
+            void *args[] = {&there->ptr};
+            mti_launch_t launch = {};
+            launch.kernel = mti_device_kernel(device, "k");
+            launch.shape = {{1, 1, 1}, {1, 1, 1}, 0};
+            launch.args = args;
+            launch.arg_count = 1;
+            for (int i = 0; i < 3; i++) {
+                submitted += fine(mti_queue_copy_batch(a, copies.data(), 100, 0, nullptr));
+                submitted += fine(mti_queue_launch(a, &launch, 0, nullptr));
+                submitted += fine(mti_queue_empty(a, 0, nullptr));
+                fine(mti_queue_wait(b, a, a->submitted));
+                submitted += fine(mti_queue_empty(b, MTI_OP_RECORD, nullptr));
+            }
+            EXPECT_EQ(submitted, a->submitted + b->submitted);
+            EXPECT_EQ(MANTA_OK, mti_device_drain(device, INT64_MAX));
+            EXPECT_EQ(a->submitted, mti_queue_completed(a));
+            EXPECT_EQ(b->submitted, mti_queue_completed(b));
+        }
+        bool none_left = FailingAlloc::seen() < nth;
+        close();
+        failed += hit;
+        if (none_left) break;
+        ASSERT_LT(nth, 1000);
+    }
+    EXPECT_GT(failed, 10);
+}
+
 // ---- A virtual machine as a whole ----
 
 class VirtualMachineTest : public RegistryTest
