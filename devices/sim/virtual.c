@@ -146,7 +146,8 @@ static manta_status_t virtual_block(mti_device_t *device, int64_t deadline_ns)
         if (mti_atomic_u32_exchange_acquire(&self->woken, 0) != 0) return MANTA_OK;
         if (virtual_has_news(self)) return MANTA_OK;
         manta_status_t status = MANTA_ERR_DEADLOCK;
-        if (deadline_ns != INT64_MAX || virtual_awaits_record(device))
+        bool losing = mti_engine_state(self->domain) != MTI_ENGINE_OK; // the end of that is news
+        if (deadline_ns != INT64_MAX || losing || virtual_awaits_record(device))
             status = mti_engine_await_event(self->engine, seen, deadline_ns);
         if (status == MANTA_ERR_DEADLOCK)
             return mti_fail(status, "%s: nothing that is in flight will ever be seen to end",
