@@ -228,6 +228,9 @@ static void fail_results(mti_ctx_t *ctx, mti_record_t *t, work_t *work)
         mti_object_set(object, MTI_OBJECT_RESULT, MTI_STORAGE_NONE, mti_object_size(&t->result));
         (void)close_one(ctx, object, bits, work, NULL);
     }
+    if (MTI_UNLIKELY(t->cold != NULL) && mti_recover_drop(ctx, t->cold)) {
+        (void)mti_atomic_u32_fetch_sub_acq_rel(&t->deps, 1); // nobody looks at it while CANCELLING
+    }
     (void)close_one(ctx, &t->result, bits, work, NULL);
     // release: the results are closed; pairs with the acquire of who finishes
     mti_atomic_u64_store_seq_cst(&t->claim, mti_claim_make(gen, 0, MTI_TASK_CANCELLED));
@@ -278,6 +281,8 @@ static void finish_forward(mti_ctx_t *ctx, mti_record_t *t, work_t *work)
     uint64_t holds = MTI_COUNT_INTERNAL;
     if (!become(ctx, object, object->u.mem.parent, work) && is_task) holds += MTI_COUNT_INTERNAL;
     if (is_task) {
+        if (MTI_UNLIKELY(t->cold != NULL)) mti_record_free_room(ctx, t); // its deadline
+        t->cold = NULL;
         mti_task_settle(ctx, t, mti_atomic_u32_load_relaxed(&object->gen));
         mti_atomic_u64_owner_add(&ctx->completed, 1);
     }

@@ -301,9 +301,10 @@ static bool wait_sleep(mti_ctx_t *ctx, mti_object_t **objects, size_t n, int64_t
     bool handed = mti_sched_block_begin(&ctx->sched);
     bool alone = !handed && (ctx->sched.thread || ctx->rt->is_serial) && deadline_ns == INT64_MAX;
     if (alone && wait_alone(ctx, objects, n, WALK_BUDGET) == HELP_RAN) return true;
-    bool woken = mti_notify_wait(&ctx->wait_word, 0, deadline_ns);
+    int64_t until = mti_timer_bound(ctx, deadline_ns);
+    bool woken = mti_notify_wait(&ctx->wait_word, 0, until);
     mti_sched_block_end(&ctx->sched);
-    return woken;
+    return woken || until < deadline_ns;
 }
 
 static manta_status_t fail_deadlock(const mti_thread_t *thread, const mti_object_t *object)
@@ -351,7 +352,9 @@ static manta_status_t wait_hand_over_and_sleep(mti_ctx_t *ctx, mti_object_t *obj
     help_t found = alone ? wait_alone(ctx, &object, 1, WALK_BUDGET_TASK) : HELP_NOTHING;
     if (found == HELP_RAN) return MANTA_OK;
     // A deadlock is found again, and reported, by the next look.
-    if (found != HELP_DEADLOCK) (void)mti_notify_wait(&ctx->wait_word, 0, INT64_MAX);
+    if (found != HELP_DEADLOCK) {
+        (void)mti_notify_wait(&ctx->wait_word, 0, mti_timer_bound(ctx, INT64_MAX));
+    }
     mti_sched_block_end(&ctx->sched);
     return MANTA_OK;
 }
@@ -388,6 +391,7 @@ static manta_status_t wait_forever(mti_thread_t *thread, mti_ctx_t *ctx, mti_obj
     mti_arg_iter_t cursor = {0};
     manta_status_t status = MANTA_OK;
     while (!mti_object_is_closed(object, &head)) {
+        mti_timer_poll(ctx);
         status = wait_must_end(thread, ctx);
         if (status != MANTA_OK) break;
         // Outside of tasks a serial runtime runs everything, in order.
@@ -418,6 +422,7 @@ static manta_status_t wait_timed(mti_thread_t *thread, mti_ctx_t *ctx, mti_objec
     mti_atomic_u32_store_relaxed(&ctx->wait_word, 0);
     if (!mti_watch_add(&waiter.watcher, object)) return MANTA_OK;
     for (;;) {
+        mti_timer_poll(ctx);
         status = wait_must_end(thread, ctx);
         if (status != MANTA_OK || mti_object_is_closed(object, &head)) break;
         if (!wait_sleep(ctx, NULL, 0, deadline)) {
@@ -477,6 +482,7 @@ static manta_status_t wait_some(mti_thread_t *thread, mti_ctx_t *ctx, mti_object
     }
     manta_status_t status = MANTA_OK;
     while (count_closed(objects, n, k) < k) {
+        mti_timer_poll(ctx);
         status = wait_must_end(thread, ctx);
         if (status != MANTA_OK) break;
         bool alone = timeout_ns == INT64_MAX && ctx->rt->is_serial;
