@@ -19,6 +19,7 @@ typedef enum mti_rank {
     MTI_RANK_WATCH,               // core: a bucket of the watcher table
     MTI_RANK_TABLE,               // store: chunks and runs of the ref table
     MTI_RANK_HEAP,                // store: shared lists of the payload heap
+    MTI_RANK_CODE,                // core: registering code objects
 } mti_rank_t;
 
 typedef struct mti_mutex {
