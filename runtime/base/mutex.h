@@ -23,6 +23,7 @@ typedef enum mti_rank {
     MTI_RANK_HEAP,                // store: shared lists of the payload heap
     MTI_RANK_ENGINE,              // devices: the engine under virtual devices
     MTI_RANK_ENGINE_SPACE,        // devices: one of its memories
+    MTI_RANK_CODE,                // core: registering code objects
 } mti_rank_t;
 
 typedef struct mti_mutex {

@@ -1,6 +1,8 @@
 // Tasks: submit, run, complete, cancel.
 #include "core/core.h"
 
+#include <manta/detail/types.h>
+
 #include <errno.h>
 #include <string.h>
 
@@ -59,6 +61,12 @@ static manta_status_t plan_make(manta_task_def_t *def, uint64_t *out_plan)
 {
     uint64_t plan = PLAN_VALID;
     if (!def->name) return mti_fail(MANTA_ERR_INVALID_ARGUMENT, "task definition without a name");
+    if (def->param_count == MTI_PARAMS_DIFFER) {
+        return mti_fail(MANTA_ERR_TYPE_MISMATCH,
+                        "task %s: its bodies were compiled with different parameter lists; they "
+                        "differ from parameter %u on",
+                        def->name, def->args_bytes + 1);
+    }
     if (def->args_bytes > UINT16_MAX || def->param_count > MTI_MAX_PARAMS ||
         (def->param_count && !def->params)) {
         return mti_fail(MANTA_ERR_INVALID_ARGUMENT,
