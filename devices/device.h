@@ -55,7 +55,8 @@ typedef enum mti_device_kind {
 typedef enum mti_device_state {
     MTI_DEVICE_CLOSED = 0, // known, not open: only info, caps and open are of use
     MTI_DEVICE_OPEN,
-    MTI_DEVICE_LOST // sticky; only poll, close, frees and destroys are of use
+    MTI_DEVICE_LOST, // sticky; only poll, close, frees and destroys are of use
+    MTI_DEVICE_ENDED // closed again; only info is of use
 } mti_device_state_t;
 
 // One bit per optional operation, or per property that a caller has to plan for.
@@ -185,8 +186,9 @@ typedef struct mti_launch {
     mti_launch_shape_t shape;
     void *const *args; // one pointer to a value per parameter; values are copied during the call
     uint32_t arg_count;
-    const uint32_t *arg_bytes; // sizes to hold against the kernel's table; NULL: not checked
-    bool high_priority;        // a hint
+    const uint32_t
+        *arg_bytes; // sizes of the values, held against the kernel's; NULL: as the kernel has it
+    bool high_priority; // a hint
 } mti_launch_t;
 
 // A host function in the place of a kernel. It runs in the queue's order on a thread of the driver
@@ -197,8 +199,10 @@ typedef manta_status_t (*mti_host_fn_t)(void *user);
 // ---- Code ----------------------------------------------------------------------------------------
 
 typedef struct mti_kernel_desc {
-    const char *name; // as in the blob; unique per device
-    const uint32_t *param_bytes;
+    const char *name;   // what it is found by; unique per device
+    const char *symbol; // what it is called in the blob; NULL: |name|
+    const uint32_t *
+        param_bytes; // NULL: not known here; the driver asks the blob, or sizes come with the launch
     uint32_t param_count;
     uint32_t max_block_threads; // 0: the device's limit
     mti_kernel_twin_fn_t twin;  // NULL: there is none; sim then refuses the launch
@@ -217,15 +221,18 @@ typedef struct mti_code {
 struct mti_module {
     mti_device_t *device;
     const mti_code_t *code;
+    mti_kernel_t *kernels; // code->kernel_count
     mti_module_t *next;
 };
 struct mti_kernel {
     mti_device_t *device;
     const mti_kernel_desc_t *desc;
-    uint32_t args_bytes;        // sum of all parameters, each aligned to its size
-    uint32_t max_block_threads; // of this kernel on this device
-    uint32_t max_shared_bytes;  // dynamic, of this kernel on this device
-    void *native;               // the driver's own handle
+    // From |desc| and the device's limits; the driver may know better and changes them in code_load.
+    const uint32_t *param_bytes; // NULL: not known
+    uint32_t param_count;
+    uint32_t max_block_threads;
+    uint32_t max_shared_bytes; // dynamic
+    void *native;              // the driver's own handle
 };
 
 // ---- Queues --------------------------------------------------------------------------------------
@@ -324,6 +331,7 @@ typedef struct mti_device_ops {
     // progress
     void (*poll)(mti_device_t *device, mti_poll_t *out_poll); // stores completed and failed words
     manta_status_t (*block)(mti_device_t *device, int64_t deadline_ns);
+    void (*wake)(mti_device_t *device);      // any thread, also inside block
     int64_t (*now_ns)(mti_device_t *device); // NULL: mti_clock_ns
     // memory
     manta_status_t (*alloc)(mti_device_t *device, size_t size_bytes, mti_memory_t **out_memory);
@@ -336,7 +344,7 @@ typedef struct mti_device_ops {
     void (*host_unregister)(mti_memory_t *memory);
     // operations
     manta_status_t (*copy)(mti_queue_t *queue, const mti_copy_t *copies, size_t count,
-                           uint32_t flags, uint64_t seq); // |count| >= 1, no empty ones
+                           uint32_t flags, uint64_t seq); // empty ones are to be skipped
     manta_status_t (*copy_2d)(mti_queue_t *queue, const mti_copy_2d_t *copy, uint32_t flags,
                               uint64_t seq);
     manta_status_t (*fill)(mti_queue_t *queue, mti_place_t dst, size_t size_bytes, uint32_t pattern,
@@ -401,9 +409,13 @@ enum { MTI_DEVICE_MAX_QUEUES = 256 };
 // Errors: DEVICE_LOST · OUT_OF_MEMORY · SYSTEM what the driver said.
 MANTA_NODISCARD manta_status_t mti_device_open(mti_device_t *device);
 
-// Waits until all queues are quiet, then frees every queue, memory and module that is left, and the
-// device. A lost device is quiet at once. Needs the right; queues and memory that other devices'
-// operations still use must not be there any more. A device that is not open is fine.
+// Records all queues of |device| and waits until they are quiet. A lost device is quiet at once. Needs the right.
+// Failures that are met on the way are not handed out any more. Blocks, errors: as close.
+MANTA_NODISCARD manta_status_t mti_device_drain(mti_device_t *device, int64_t deadline_ns);
+
+// Drains, then frees every queue, memory and module that is left, and the
+// device. A lost device is quiet at once. Needs the right; queues and memory that other
+// devices' operations still use must not be there any more. A device that is not open is fine.
 // Blocks: until |deadline_ns| (mti_device_now_ns() time); a virtual clock runs on.
 // Errors: TIMEOUT something is still in flight: nothing was freed, call again · DEADLOCK all queues
 //         of the virtual machine wait for each other or are held.
@@ -470,12 +482,15 @@ void mti_device_poll(mti_device_t *device, mti_poll_t *out_poll);
 // The caller has seen all failures of |queue| up to |seq|: resets its failed word.
 void mti_queue_acknowledge(mti_queue_t *queue, uint64_t seq);
 
-// Sleeps until poll would report something, or the deadline (mti_device_now_ns() time). On a virtual
-// clock: moves time to the next event, at most to the deadline. Something recorded has to be in
-// flight: without a record there may be nothing to wake up for.
-// Returns OK poll now · NOT_READY the deadline passed · DEADLOCK nothing can ever happen: what is in
-//         flight waits for held queues, or nothing is recorded.
+// Sleeps until poll would report something, mti_device_wake() is called, or the deadline passes
+// (mti_device_now_ns() time). On a virtual clock: moves time to the next event of any device, at most
+// to the deadline. What is not recorded wakes nobody.
+// Returns OK poll now · NOT_READY the deadline passed · DEADLOCK there is no deadline, and nothing recorded
+//         is in flight; on a virtual clock also when what is waits for held queues.
 MANTA_NODISCARD manta_status_t mti_device_block(mti_device_t *device, int64_t deadline_ns);
+
+// Makes the block that sleeps now, or else the next one, return OK. Threads: any.
+void mti_device_wake(mti_device_t *device);
 
 // ---- Memory --------------------------------------------------------------------------------------
 
@@ -502,8 +517,9 @@ void mti_memory_free(mti_memory_t *memory);
 // Each takes the next number of |queue| (out_seq may be NULL) and returns at once. Sources are read,
 // and destinations written, some time until the operation is done; both must live and host source
 // bytes stay unchanged so long. On failure no number is taken and nothing was submitted.
-// Errors of all: INVALID_ARGUMENT a range outside its memory, wrong alignment, memory of a device that this
-//         one can't reach · DEVICE_LOST · RESOURCE_EXHAUSTED the driver's queue is full: poll, retry.
+// Errors of all: INVALID_ARGUMENT a range outside its memory, ranges that overlap, wrong alignment, memory that
+//         the device can't reach · DEVICE_LOST it, or one whose memory is named · RESOURCE_EXHAUSTED the driver's queue is full: poll, retry ·
+//         OUT_OF_MEMORY of the host.
 
 MANTA_NODISCARD manta_status_t mti_queue_copy(mti_queue_t *queue, const mti_copy_t *copy,
                                               uint32_t flags, uint64_t *out_seq);
@@ -519,6 +535,7 @@ MANTA_NODISCARD manta_status_t mti_queue_fill(mti_queue_t *queue, mti_place_t ds
                                               uint32_t pattern_bytes, uint32_t flags,
                                               uint64_t *out_seq);
 
+// A grid with a zero in it is an empty operation.
 // Errors besides: INVALID_ARGUMENT a kernel of another device, count or bytes of arguments ·
 //         OUT_OF_RANGE geometry, shared or argument bytes beyond a limit · NOT_SUPPORTED.
 MANTA_NODISCARD manta_status_t mti_queue_launch(mti_queue_t *queue, const mti_launch_t *launch,

@@ -76,6 +76,7 @@ struct mti_engine_domain {
     mti_atomic_u32_t state;     // mti_engine_state_t; written under the lock, read by anybody
     mti_atomic_u32_t lost_word; // 1: operations that sleep out their duration get up
     uint32_t running;
+    mti_atomic_u32_t failure_count; // of the list; stored before |done| passes one
     entry_t *failures, *failures_last;
     uint32_t fail_nth, lose_nth, oom_nth, slow;
     manta_status_t fail_code;
@@ -429,6 +430,7 @@ static void queue_end(mti_engine_queue_t *queue)
             *(domain->failures ? &domain->failures_last->next : &domain->failures) = entry;
             domain->failures_last = entry;
             entry = NULL;
+            (void)mti_atomic_u32_fetch_add_relaxed(&domain->failure_count, 1);
         }
         // release: publishes what the effect did, and the failure; pairs with the acquire in
         // mti_engine_done() and mti_engine_visible()
@@ -528,8 +530,7 @@ static bool queue_start(mti_engine_queue_t *queue)
         duration_ns += duration_ns * percent / 100;
     }
     int64_t now_ns = duration_ns > 0 || is_virtual(engine) ? mti_engine_now_ns(engine) : 0;
-    queue->end_ns =
-        duration_ns >= INT64_MAX - now_ns ? INT64_MAX - 1 : now_ns + duration_ns;
+    queue->end_ns = duration_ns >= INT64_MAX - now_ns ? INT64_MAX - 1 : now_ns + duration_ns;
     queue->dropped = false;
     queue->effect_pending = true;
     if (is_virtual(engine)) queue->tie = engine_random(engine);
@@ -823,6 +824,7 @@ void mti_engine_poke(mti_engine_t *engine)
 {
     uint64_t events = engine_lock(engine);
     list_reconsider(&engine->conditions);
+    engine_event_locked(engine);
     engine_unlock(engine, events);
 }
 
@@ -861,12 +863,20 @@ void mti_engine_record(mti_engine_queue_t *queue)
 
 // ---- Failures, loss, faults ----------------------------------------------------------------------
 
+bool mti_engine_has_failure(const mti_engine_domain_t *domain)
+{
+    // relaxed: a caller that saw |done| pass a failure (acquire) sees the count that was stored before
+    return mti_atomic_u32_load_relaxed(&domain->failure_count) > 0;
+}
+
 bool mti_engine_take_failure(mti_engine_domain_t *domain, mti_engine_failure_t *out_failure)
 {
+    if (!mti_engine_has_failure(domain)) return false;
     mti_engine_t *engine = domain->engine;
     uint64_t events = engine_lock(engine);
     entry_t *entry = domain->failures;
     if (entry) {
+        (void)mti_atomic_u32_fetch_add_relaxed(&domain->failure_count, UINT32_MAX);
         domain->failures = entry->next;
         *out_failure = (mti_engine_failure_t){entry->owner, entry->seq, entry->code, entry->text};
         entry_recycle_locked(engine, entry);
@@ -1044,6 +1054,7 @@ static void queue_unlink(mti_engine_queue_t *queue)
         failures = entry->next;
         entry->next = NULL;
         if (entry->owner == queue) {
+            (void)mti_atomic_u32_fetch_add_relaxed(&queue->domain->failure_count, UINT32_MAX);
             entry_recycle_locked(engine, entry);
             continue;
         }

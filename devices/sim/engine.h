@@ -117,7 +117,7 @@ MANTA_NODISCARD manta_status_t mti_engine_submit(mti_engine_queue_t *queue,
 MANTA_NODISCARD manta_status_t mti_engine_wait(mti_engine_queue_t *queue, mti_engine_queue_t *other,
                                                uint64_t seq);
 
-// Conditions may have changed.
+// Conditions may have changed. Counts as an event.
 void mti_engine_poke(mti_engine_t *engine);
 
 // The last number given out, and the last one done. Effects before it are visible (acquire).
@@ -169,6 +169,9 @@ typedef struct mti_engine_failure {
 // Takes the oldest failure of |domain| that was not taken; false if there is none. A failure can be
 // taken before, never after, mti_engine_done() passes it.
 bool mti_engine_take_failure(mti_engine_domain_t *domain, mti_engine_failure_t *out_failure);
+
+// True if there is one to take. Costs a load.
+bool mti_engine_has_failure(const mti_engine_domain_t *domain);
 
 // Loses |domain|: nothing of it starts any more, what is queued is dropped, numbers stand still.
 void mti_engine_lose(mti_engine_domain_t *domain);
