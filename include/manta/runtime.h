@@ -58,6 +58,16 @@ typedef struct manta_runtime_options {
     manta_allocator_t allocator; // zero: the C library's
     manta_log_fn_t log;          // NULL: stderr, or nothing if MANTA_LOG=off is in the environment
     void *log_user;
+    // Virtual GPUs. 0: as MANTA_SIM_GPUS=n or MANTA_SIM_MACHINE=FILE in the environment say, else none;
+    // n: so many; -1: none.
+    int sim_gpus;
+    const char
+        *sim_machine; // a file that describes them (devices/sim/README.md), instead of |sim_gpus|
+    // They live on a virtual clock, which one thread at a time steps, always in the same order for the
+    // same |sim_seed|.
+    bool sim_virtual_clock;
+    uint64_t sim_seed;
+    bool no_cuda; // leave real GPUs alone
 } manta_runtime_options_t;
 
 // Fills in the defaults. Threads: any.

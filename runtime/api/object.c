@@ -66,7 +66,8 @@ manta_status_t manta_ref_size(manta_ref_t ref, size_t *out_size_bytes)
     if (!object) return status;
     uint64_t head;
     bool known =
-        mti_object_is_closed(object, &head) || mti_object_kind(object) == MTI_OBJECT_CREATED;
+        mti_object_is_closed(object, &head) || mti_object_kind(object) == MTI_OBJECT_CREATED ||
+        head & MTI_HEAD_ASSIGNED; // it is on its way on a device
     status = known ? mti_object_status(object, head) : MANTA_NOT_READY;
     if (status == MANTA_NOT_READY && known) status = MANTA_OK; // created, not sealed
     if (status == MANTA_OK) *out_size_bytes = mti_object_size(object);
@@ -86,14 +87,14 @@ static manta_error_t *chain_error(mti_object_t *object, uint64_t head)
         (void)mti_object_is_closed(at, &at_head);
         if (!(at_head & MTI_HEAD_FAILED) || at_head & MTI_HEAD_BARE) break;
         links[n++] = at;
-        at = at->u.fail.cause;
+        at = mti_object_cause(at);
     }
     const manta_error_t *root = mti_object_error(object, head);
     const manta_error_t *cause = manta_error_retain(root);
     // The last link is where the root error was made; those before failed through an argument.
     for (size_t i = n; i-- > 0;) {
         mti_object_t *at = links[i];
-        if (!at->u.fail.cause) continue;
+        if (!mti_object_cause(at)) continue;
         char text[128];
         snprintf(text, sizeof text, "argument %llu failed",
                  (unsigned long long)mti_object_size(at));

@@ -9,6 +9,8 @@
 // it may have been placed behind a task that has not completed yet, and failed after all.
 #include "core/lane.h"
 
+#include "core/code.h"
+
 #include "base/alloc.h"
 #include "base/thread.h"
 #include "devices/registry.h"
@@ -25,12 +27,12 @@ enum {
     QUEUE_PEER,
     ROUTE_BATCH = 32,
     PLACE_BATCH = 32,
-    DEPTH_MAX = 256,     // tasks in flight on one queue
-    RECORD_EVERY = 16,   // tasks on a queue without a record
-    RECORD_NS = 50000,   // … and how long one waits for it
-    SNAPSHOTS = 16,      // what a queue knew of others, remembered
+    DEPTH_MAX = 256,   // tasks in flight on one queue
+    RECORD_EVERY = 16, // tasks on a queue without a record
+    RECORD_NS = 50000, // … and how long one waits for it
+    SNAPSHOTS = 16,    // what a queue knew of others, remembered
     STAGE_BYTES = 2 << 20,
-    STAGES = 8,
+    STAGED_MAX = 64 << 20,
     SPIN_ROUNDS = 2000,
     NAP_MIN_NS = 20000,
     NAP_MAX_NS = 200000,
@@ -39,6 +41,14 @@ enum {
 
 typedef struct lane_op lane_op_t;
 typedef struct lane_queue lane_queue_t;
+
+// A result that a CPU body made larger than was foreseen: from then on it is host memory.
+typedef struct grown {
+    struct grown *next;
+    uint32_t result;
+    void *data;
+    size_t size_bytes;
+} grown_t;
 
 // A task from the time it is routed until it is complete.
 struct lane_op {
@@ -56,6 +66,7 @@ struct lane_op {
     const manta_variant_t *variant;
     mti_block_t *word_block; // pinned, gets the status word
     mti_block_t *scratch;    // linked by |next|
+    grown_t *grown;          // written by the body's thread, read when it is done
     size_t room_bytes;       // of |room|
     void *room;              // buffers and results beyond those below
     manta_buffer_t buffers[BODY_BUFFERS];
@@ -87,10 +98,14 @@ struct lane_queue {
     local_t *locals;
 };
 
-typedef struct stage { // a piece of the ring that pageable memory goes through
-    mti_block_t *block;
-    mti_fence_t busy;
-} stage_t;
+// A code object as devices see it.
+typedef struct loaded_code {
+    struct loaded_code *next;
+    size_t bytes; // of this
+    mti_code_t code;
+    const manta_kernel_t **rows; // where kernels[i] comes from; behind |kernels|
+    mti_kernel_desc_t kernels[];
+} loaded_code_t;
 
 struct mti_lane {
     mti_lanes_t *lanes;
@@ -106,18 +121,17 @@ struct mti_lane {
     mti_tier_t *fetches;           // guarded by lock; wanted at the host
     mti_atomic_ptr_t freed;        // mti_block_t *, a stack that is only ever taken whole
     mti_atomic_u32_t waiting;      // operations in |ready|, fetches wanted, blocks freed: a hint
-    mti_atomic_u32_t in_flight;    // tasks and fetches, for whoever asks whether there is anything to do
+    mti_atomic_u32_t
+        in_flight; // tasks and fetches, for whoever asks whether there is anything to do
 
     // The right's.
     _Alignas(MTI_LINE_BYTES) lane_queue_t queues[QUEUES];
     uint32_t queue_count; // compute queues that were made
     mti_devheap_t *heap, *host_heap;
     mti_tier_t *fetching, *fetching_last; // in order
-    lane_op_t *parked; // placed again later: an operand is on its way through the host
-    stage_t stages[STAGES];
-    uint32_t stage_next;
-    uint32_t code_seen; // code objects that were loaded, or tried
-    lane_op_t *spare;
+    lane_op_t *parked;     // placed again later: an operand is on its way through the host
+    uint32_t code_seen;    // code objects that were loaded, or tried
+    loaded_code_t *loaded; // what the device borrows of them
 };
 
 struct mti_lanes {
@@ -125,9 +139,10 @@ struct mti_lanes {
     manta_allocator_t allocator;
     mti_devices_t *devices;
     uint32_t count;
-    bool is_virtual; // a virtual clock: one thread at a time steps all, and time moves when all stand still
+    bool
+        is_virtual; // a virtual clock: one thread at a time steps all, and time moves when all stand still
     mti_atomic_u32_t stepping; // the right to step a virtual clock
-    mti_atomic_u32_t hurry; // somebody waits: record what is unrecorded
+    mti_atomic_u32_t hurry;    // somebody waits: record what is unrecorded
 
     // Tasks that are ready, by id. Room is reserved at submit, so that a push can't fail.
     mti_mutex_t inbox_lock;
@@ -184,8 +199,7 @@ void mti_lanes_tell(mti_runtime_t *rt)
 {
     mti_lanes_t *lanes = mti_lanes_peek(rt);
     (void)mti_atomic_u32_fetch_add_seq_cst(&lanes->told, 1);
-    if (mti_atomic_u32_load_seq_cst(&lanes->tell_waiters))
-        mti_notify_wake(&lanes->told, INT32_MAX);
+    if (mti_atomic_u32_load_seq_cst(&lanes->tell_waiters)) mti_notify_wake(&lanes->told, INT32_MAX);
 }
 
 void mti_lanes_free_block(mti_lanes_t *lanes, mti_block_t *block)
@@ -283,6 +297,29 @@ static void op_destroy(mti_lanes_t *lanes, lane_op_t *op)
     mti_free(&lanes->allocator, op, sizeof *op);
 }
 
+// Makes the results that outgrew their device memory the host's.
+static void op_take_grown(mti_ctx_t *ctx, mti_lanes_t *lanes, lane_op_t *op)
+{
+    for (grown_t *grown; (grown = op->grown) != NULL;) {
+        op->grown = grown->next;
+        mti_object_t *object = op->run.results[grown->result];
+        mti_tier_t *tier = mti_object_tier(object);
+        mti_block_t *block = tier ? tier->at[op->lane->index].block : NULL;
+        if (block) {
+            tier->at[op->lane->index] = (mti_replica_t){0};
+            mti_lanes_free_block(lanes, block);
+        }
+        if (!tier) tier = mti_tier_create(lanes, object, grown->size_bytes);
+        if (tier) {
+            mti_tier_adopt(tier, grown->data, grown->size_bytes);
+        } else {
+            mti_heap_free(&ctx->heap, grown->data, grown->size_bytes); // the task fails below
+            op->status = MANTA_ERR_OUT_OF_MEMORY;
+        }
+        mti_free(&lanes->allocator, grown, sizeof *grown);
+    }
+}
+
 // Completes the task of |op|, which is on no list any more.
 static void op_complete(mti_ctx_t *ctx, mti_lanes_t *lanes, lane_op_t *op, manta_status_t status)
 {
@@ -296,12 +333,14 @@ static void op_complete(mti_ctx_t *ctx, mti_lanes_t *lanes, lane_op_t *op, manta
             if (tier) (void)mti_atomic_u32_fetch_sub_acq_rel(&tier->readers, 1);
         }
     }
+    op_take_grown(ctx, lanes, op);
     for (mti_block_t *block; (block = op->scratch) != NULL;) {
         op->scratch = block->next;
         mti_lanes_free_block(lanes, block);
     }
     if (op->word_block) mti_lanes_free_block(lanes, op->word_block);
     mti_task_complete(&op->run, status);
+    op->run.error = NULL; // taken
     op_destroy(lanes, op);
     if (!ctx->sched.thread) mti_drain_check(ctx);
 }
@@ -313,7 +352,8 @@ static void op_fail(mti_ctx_t *ctx, mti_lanes_t *lanes, lane_op_t *op, manta_sta
     if (!op->run.error) {
         op->run.error = mti_error_create(
             status, status == MANTA_ERR_DEVICE_LOST ? MANTA_SCOPE_DEVICE : MANTA_SCOPE_TASK,
-            mti_record_name(t), op->lane ? op_device(op)->name : "", 0, manta_error_message(), NULL);
+            mti_record_name(t), op->lane ? op_device(op)->name : "", 0, manta_error_message(),
+            NULL);
     }
     op_complete(ctx, lanes, op, status);
 }
@@ -339,8 +379,8 @@ static uint64_t route_cost(mti_lane_t *lane, mti_record_t *t)
     }
     uint64_t per_s = info->from_host.bytes_per_s ? info->from_host.bytes_per_s : 12000000000ull;
     uint64_t copies = (uint64_t)((double)bytes * 1e9 / (double)per_s);
-    uint64_t ahead = mti_atomic_u32_load_relaxed(&lane->in_flight) +
-                     mti_atomic_u32_load_relaxed(&lane->waiting);
+    uint64_t ahead =
+        mti_atomic_u32_load_relaxed(&lane->in_flight) + mti_atomic_u32_load_relaxed(&lane->waiting);
     return copies + ahead * 5000;
 }
 
@@ -421,12 +461,12 @@ static bool lanes_route(mti_lanes_t *lanes, mti_ctx_t *ctx)
         ids[n++] = lanes->inbox[lanes->inbox_first];
         lanes->inbox_first = (lanes->inbox_first + 1) % lanes->inbox_capacity;
         lanes->inbox_count--;
-        lanes->inbox_reserved--;
     }
     mti_mutex_unlock(&lanes->inbox_lock);
-    if (n) (void)mti_atomic_u32_fetch_sub_acq_rel(&lanes->inbox_hint, n);
     for (uint32_t i = 0; i < n; i++)
         route_one(lanes, ctx, ids[i]);
+    // Only now: what moves on is counted where it goes before it is counted off here.
+    if (n) (void)mti_atomic_u32_fetch_add_seq_cst(&lanes->inbox_hint, (uint32_t)0 - n);
     return n != 0;
 }
 
@@ -445,8 +485,8 @@ static manta_status_t queue_get(mti_lane_t *lane, uint32_t index, lane_queue_t *
                                              MTI_QUEUE_COPY_PEER};
     lane_queue_t *q = *out = &lane->queues[index];
     if (q->queue) return MANTA_OK;
-    mti_queue_options_t options = {
-        .kind = index < COMPUTE_QUEUES ? MTI_QUEUE_COMPUTE : kinds[index - COMPUTE_QUEUES]};
+    mti_queue_options_t options = {.kind = index < COMPUTE_QUEUES ? MTI_QUEUE_COMPUTE
+                                                                  : kinds[index - COMPUTE_QUEUES]};
     manta_status_t status = mti_queue_create(lane->device, &options, &q->queue);
     if (status == MANTA_OK && index < COMPUTE_QUEUES) lane->queue_count = index + 1;
     return status;
@@ -486,38 +526,32 @@ static manta_status_t queue_record(lane_queue_t *q)
 
 // ---- operands ------------------------------------------------------------------------------------
 
-// Copies host bytes that the driver does not know, through the pinned ring as long as that has room.
+// Copies host bytes that the driver does not know: through pinned blocks, which the heap hands out again when
+// the copy is done. With many of them under way the driver may see to it itself, if it can.
 static manta_status_t upload_pageable(mti_lane_t *lane, lane_queue_t *in, mti_block_t *to,
                                       const void *from, size_t size_bytes, uint64_t *out_seq)
 {
     manta_status_t status = MANTA_OK;
-    for (size_t done = 0; done < size_bytes && status == MANTA_OK;) {
-        size_t piece = size_bytes - done < STAGE_BYTES ? size_bytes - done : STAGE_BYTES;
+    size_t piece;
+    for (size_t done = 0; done < size_bytes && status == MANTA_OK; done += piece) {
         mti_place_t dst = {(char *)to->ptr + done, to->memory};
-        stage_t *stage = &lane->stages[lane->stage_next % STAGES];
-        if (!stage->block &&
-            mti_devheap_alloc(lane->host_heap, NULL, STAGE_BYTES, &stage->block) != MANTA_OK) {
-            stage->block = NULL;
-        }
-        if (!stage->block || !mti_fence_is_done(stage->busy)) {
-            if (!mti_device_can(lane->device, MTI_CAP_PAGEABLE)) {
-                return mti_fail(MANTA_ERR_RESOURCE_EXHAUSTED,
-                                "device %s: the ring of pinned memory is full",
-                                lane->device->name);
-            }
-            piece = size_bytes - done;
-            mti_copy_t copy = {dst, mti_place_pageable((char *)(uintptr_t)from + done), piece};
+        const char *src = (const char *)from + done;
+        piece = size_bytes - done;
+        bool full = mti_devheap_usage(lane->host_heap).held_bytes > STAGED_MAX;
+        if (full && mti_device_can(lane->device, MTI_CAP_PAGEABLE)) {
+            mti_copy_t copy = {dst, mti_place_pageable((char *)(uintptr_t)src), piece};
             status = mti_queue_copy(in->queue, &copy, MTI_OP_NONE, out_seq);
-        } else {
-            memcpy(stage->block->ptr, (const char *)from + done, piece);
-            mti_copy_t copy = {dst, {stage->block->ptr, stage->block->memory}, piece};
-            status = mti_queue_copy(in->queue, &copy, MTI_OP_RECORD, out_seq);
-            if (status == MANTA_OK) {
-                stage->busy = (mti_fence_t){in->queue, *out_seq};
-                lane->stage_next++;
-            }
+            continue;
         }
-        done += piece;
+        if (piece > STAGE_BYTES) piece = STAGE_BYTES;
+        mti_block_t *stage;
+        status = mti_devheap_alloc(lane->host_heap, NULL, piece, &stage);
+        if (status != MANTA_OK) break;
+        memcpy(stage->ptr, src, piece);
+        mti_copy_t copy = {dst, {stage->ptr, stage->memory}, piece};
+        status = mti_queue_copy(in->queue, &copy, MTI_OP_RECORD, out_seq);
+        if (status == MANTA_OK) status = mti_block_use(stage, in->queue, *out_seq);
+        mti_devheap_free(stage);
     }
     return status;
 }
@@ -573,9 +607,8 @@ static manta_status_t bring_from_peer(mti_lane_t *lane, mti_tier_t *tier, mti_bl
     if (status == MANTA_OK)
         status = mti_devheap_alloc(lane->heap, q->queue, tier->size_bytes, &block);
     if (status != MANTA_OK) return status;
-    mti_copy_t copy = {{block->ptr, block->memory},
-                       {source.block->ptr, source.block->memory},
-                       tier->size_bytes};
+    mti_copy_t copy = {
+        {block->ptr, block->memory}, {source.block->ptr, source.block->memory}, tier->size_bytes};
     uint64_t seq = 0;
     status = mti_queue_copy(q->queue, &copy, MTI_OP_RECORD, &seq);
     if (status == MANTA_OK) status = mti_block_use(block, q->queue, seq);
@@ -701,7 +734,8 @@ static manta_status_t place_queue(place_t *p)
         if (index >= COMPUTE_QUEUES || ready.queue->submitted != ready.seq) continue;
         if (mti_fence_is_done(ready)) continue;
         lane_queue_t *q = &lane->queues[index];
-        if (!best || q->in_flight > best->in_flight) best = q; // the one that is done last, most likely
+        if (!best || q->in_flight > best->in_flight)
+            best = q; // the one that is done last, most likely
     }
     for (uint32_t i = 0; !p->queue && !best && i < COMPUTE_QUEUES; i++) {
         lane_queue_t *q = &lane->queues[i];
@@ -770,7 +804,8 @@ static manta_status_t place_inout(place_t *p, operand_t *operand, mti_object_t *
     uint64_t readers = mti_atomic_u32_load_acquire(&tier->readers);
     // acquire: what the last other holder did comes before
     uint64_t counts = mti_atomic_u64_load_acquire(&from->counts) & ~MTI_COUNT_SLOT_MASK;
-    if (counts != (readers + 1) * MTI_COUNT_INTERNAL) {
+    bool sole = counts == (readers + 1) * MTI_COUNT_INTERNAL;
+    if (!sole || !mti_record_is_last_attempt(p->op->run.record)) {
         return copy_block(p, tier->at[p->lane->index].block, size, &mine->block);
     }
     mti_fence_t peers[MTI_TIER_PEERS];
@@ -870,7 +905,8 @@ static manta_status_t place_outs(place_t *p, const manta_call_t *call)
         manta_param_kind_t kind = def->params[i].kind;
         if (kind == MANTA_PARAM_OUT) {
             status = out_alloc(op, op->run.results[r++], sizes[o++], &op->run.buffers[b++]);
-            if (status != MANTA_OK) status = mti_fail_note(status, "result %s", def->params[i].name);
+            if (status != MANTA_OK)
+                status = mti_fail_note(status, "result %s", def->params[i].name);
         } else {
             r += kind == MANTA_PARAM_INOUT;
             b += kind == MANTA_PARAM_INOUT || kind == MANTA_PARAM_IN || kind == MANTA_PARAM_IN_LIST;
@@ -1021,7 +1057,10 @@ static manta_status_t place(mti_lane_t *lane, mti_ctx_t *ctx, lane_op_t *op)
         status = place_waits(&p);
     }
     if (status == MANTA_OK) status = place_buffers(&p);
-    if (status == MANTA_OK) status = place_body(&p);
+    if (status == MANTA_OK) {
+        mti_recover_begin(ctx, t);
+        status = place_body(&p);
+    }
     bool submitted = op->queue && op->queue->queue->submitted != before;
     if (status == MANTA_OK && !submitted) {
         if (!op->enqueued && mti_task_has_results(t->def)) {
@@ -1034,8 +1073,7 @@ static manta_status_t place(mti_lane_t *lane, mti_ctx_t *ctx, lane_op_t *op)
         } else {
             status = mti_queue_empty(p.queue->queue, MTI_OP_NONE, NULL);
         }
-    } else if (status == MANTA_OK && op->enqueued &&
-               mti_device_can(lane->device, MTI_CAP_NATIVE)) {
+    } else if (status == MANTA_OK && op->enqueued && mti_device_can(lane->device, MTI_CAP_NATIVE)) {
         status = mti_queue_adopt(p.queue->queue, NULL);
     }
     submitted = op->queue && op->queue->queue->submitted != before;
@@ -1062,11 +1100,13 @@ static manta_status_t place(mti_lane_t *lane, mti_ctx_t *ctx, lane_op_t *op)
         return MANTA_OK;
     }
     place_in_flight(&p);
-    bool sized = !op->by_host || !mti_task_has_outs(t->def);
-    if (status == MANTA_OK && sized) place_assign(&p);
+    // Other devices can only wait for what is recorded, so that comes first.
     if (lane->lanes->count > 1 || op_is_watched(op) || p.queue->unrecorded >= RECORD_EVERY) {
         (void)queue_record(p.queue);
     }
+    bool sized = !op->by_host || !mti_task_has_outs(t->def);
+    // Another attempt may have other bytes.
+    if (status == MANTA_OK && sized && mti_record_is_last_attempt(t)) place_assign(&p);
     return MANTA_OK;
 }
 
@@ -1120,9 +1160,9 @@ static bool queue_complete(mti_lane_t *lane, mti_ctx_t *ctx, lane_queue_t *q)
         manta_status_t status = op->status;
         if (lane->failed && status == MANTA_OK && mti_queue_completed(q->queue) < op->seq) {
             status = MANTA_ERR_DEVICE_LOST;
-            op->run.error = mti_error_create(status, MANTA_SCOPE_DEVICE,
-                                             mti_record_name(op->run.record), lane->device->name, 0,
-                                             "the device was lost while it ran", NULL);
+            op->run.error =
+                mti_error_create(status, MANTA_SCOPE_DEVICE, mti_record_name(op->run.record),
+                                 lane->device->name, 0, "the device was lost while it ran", NULL);
         } else if (bad && !open && status == MANTA_OK) {
             op->run.cause = bad;
             op->run.cause_argument = index;
@@ -1148,9 +1188,9 @@ static void queue_failure(mti_lane_t *lane, const mti_op_failure_t *failure)
         op->status = failure->code;
         if (!op->run.error || manta_error_code(op->run.error) != failure->code) {
             manta_error_release(op->run.error);
-            op->run.error = mti_error_create(failure->code, MANTA_SCOPE_TASK,
-                                             mti_record_name(op->run.record), lane->device->name, 0,
-                                             failure->text ? failure->text : "", NULL);
+            op->run.error =
+                mti_error_create(failure->code, MANTA_SCOPE_TASK, mti_record_name(op->run.record),
+                                 lane->device->name, 0, failure->text ? failure->text : "", NULL);
         }
         return;
     }
@@ -1186,9 +1226,8 @@ static manta_status_t fetch_start(mti_lane_t *lane, mti_tier_t *tier)
     if (status == MANTA_OK)
         status = mti_devheap_alloc(lane->host_heap, q->queue, tier->size_bytes, &to);
     if (status != MANTA_OK) return status;
-    mti_copy_t copy = {{to->ptr, to->memory},
-                       {source.block->ptr, source.block->memory},
-                       tier->size_bytes};
+    mti_copy_t copy = {
+        {to->ptr, to->memory}, {source.block->ptr, source.block->memory}, tier->size_bytes};
     uint64_t seq;
     status = mti_queue_copy(q->queue, &copy, MTI_OP_RECORD, &seq);
     if (status == MANTA_OK) status = mti_block_use(source.block, q->queue, seq);
@@ -1215,9 +1254,11 @@ static bool lane_fetch(mti_lane_t *lane, mti_ctx_t *ctx)
     while (list) {
         mti_tier_t *tier = list;
         list = tier->next;
-        (void)mti_atomic_u32_fetch_sub_acq_rel(&lane->waiting, 1);
+        (void)mti_atomic_u32_fetch_add_seq_cst(&lane->in_flight, 1);
+        (void)mti_atomic_u32_fetch_add_seq_cst(&lane->waiting, (uint32_t)-1);
         manta_status_t status = fetch_start(lane, tier);
         if (status != MANTA_OK) {
+            (void)mti_atomic_u32_fetch_sub_acq_rel(&lane->in_flight, 1);
             mti_tier_arrived(ctx, tier, false, status);
             continue;
         }
@@ -1228,7 +1269,6 @@ static bool lane_fetch(mti_lane_t *lane, mti_ctx_t *ctx)
             lane->fetching = tier;
         }
         lane->fetching_last = tier;
-        (void)mti_atomic_u32_fetch_add_acq_rel(&lane->in_flight, 1);
     }
     while (lane->fetching && (lane->failed || mti_fence_is_done(lane->fetching->fetched))) {
         mti_tier_t *tier = lane->fetching;
@@ -1256,6 +1296,8 @@ static void lane_collect(mti_lane_t *lane)
     }
 }
 
+static manta_status_t lane_load_code(mti_lane_t *lane, const manta_code_t *wanted);
+
 static manta_status_t lane_open(mti_lane_t *lane)
 {
     mti_device_t *device = lane->device;
@@ -1265,7 +1307,10 @@ static manta_status_t lane_open(mti_lane_t *lane)
     lane->heap = mti_devheap_create(&options);
     options.is_host = true;
     lane->host_heap = mti_devheap_create(&options);
-    if (lane->heap && lane->host_heap) return MANTA_OK;
+    if (lane->heap && lane->host_heap) {
+        (void)lane_load_code(lane, NULL);
+        return MANTA_OK;
+    }
     return mti_fail(MANTA_ERR_OUT_OF_MEMORY, "device %s: no memory for its heaps", device->name);
 }
 
@@ -1286,10 +1331,12 @@ static bool lane_place_ready(mti_lane_t *lane, mti_ctx_t *ctx)
             if (op) lane->ready = op->next;
             if (!lane->ready) lane->ready_last = NULL;
             mti_mutex_unlock(&lane->lock);
-            if (op) (void)mti_atomic_u32_fetch_sub_acq_rel(&lane->waiting, 1);
         }
         if (!op) break;
-        if (!again) (void)mti_atomic_u32_fetch_add_acq_rel(&lane->in_flight, 1);
+        if (!again) {
+            (void)mti_atomic_u32_fetch_add_seq_cst(&lane->in_flight, 1);
+            (void)mti_atomic_u32_fetch_add_seq_cst(&lane->waiting, (uint32_t)-1);
+        }
         if (place(lane, ctx, op) == MANTA_NOT_READY) {
             op->next = lane->parked;
             lane->parked = op;
@@ -1347,6 +1394,7 @@ static bool lane_step(mti_lane_t *lane, mti_ctx_t *ctx)
     return any;
 }
 
+// In the order in which things move on, so that nothing is missed between two lists.
 bool mti_lanes_are_busy(const mti_lanes_t *lanes)
 {
     if (mti_atomic_u32_load_seq_cst(&lanes->inbox_hint)) return true;
@@ -1357,6 +1405,12 @@ bool mti_lanes_are_busy(const mti_lanes_t *lanes)
         }
     }
     return false;
+}
+
+bool mti_lanes_need_steps(const mti_runtime_t *rt)
+{
+    const mti_lanes_t *lanes = mti_lanes_peek(rt);
+    return lanes && !lanes->has_thread && mti_lanes_are_busy(lanes);
 }
 
 // One round over everything; true if something moved.
@@ -1416,7 +1470,7 @@ static void *lanes_main(void *arg)
 {
     mti_lanes_t *lanes = arg;
     mti_ctx_t *ctx = lanes->ctx;
-    mti_ctx_enter_thread(ctx);
+    mti_ctx_enter(ctx);
     int64_t nap = NAP_MIN_NS;
     int idle = 0;
     while (!mti_atomic_u32_load_acquire(&lanes->stop)) {
@@ -1443,7 +1497,7 @@ static void *lanes_main(void *arg)
         mti_atomic_u32_store_relaxed(&lanes->asleep, 0);
         if (nap < NAP_MAX_NS) nap *= 2;
     }
-    mti_ctx_leave_thread();
+    mti_ctx_leave(ctx);
     return NULL;
 }
 
@@ -1469,14 +1523,14 @@ static manta_status_t lanes_create(mti_runtime_t *rt, mti_lanes_t **out_lanes)
     mti_devices_t *devices;
     mti_devices_options_t options = rt->device_options;
     options.allocator = rt->allocator;
-    options.sim_machine = NULL;
     manta_status_t status = mti_devices_create(&options, &devices);
     if (status != MANTA_OK) return status;
     uint32_t count = mti_devices_gpu_count(devices);
     mti_lanes_t *lanes = mti_alloc_zeroed(
         &rt->allocator, sizeof *lanes + count * sizeof lanes->lane[0], MTI_LINE_BYTES);
     if (!lanes) {
-        (void)mti_devices_destroy(devices, 0);
+        manta_status_t ignored = mti_devices_destroy(devices, 0);
+        (void)ignored; // none is open
         return mti_fail(MANTA_ERR_OUT_OF_MEMORY, "no memory for %u devices", count);
     }
     lanes->rt = rt;
@@ -1504,7 +1558,7 @@ manta_status_t mti_lanes_start(mti_runtime_t *rt, mti_lanes_t **out_lanes)
     mti_lanes_t *lanes = mti_lanes_peek(rt);
     if (!lanes && (status = lanes_create(rt, &lanes)) == MANTA_OK) {
         // Without a thread waiters and idle workers do its work.
-        if (lanes->count && !rt->is_serial && (lanes->ctx = mti_ctx_create_for_thread(rt))) {
+        if (lanes->count && !rt->is_serial && (lanes->ctx = mti_ctx_prepare(rt))) {
             char name[16];
             snprintf(name, sizeof name, "%.10s-gpu", rt->name);
             lanes->has_thread = mti_thread_create(&lanes->thread, lanes_main, lanes, name);
@@ -1539,10 +1593,16 @@ static void lane_free(mti_lane_t *lane)
             mti_free(&lane->lanes->allocator, local, sizeof *local);
         }
     }
-    for (int i = 0; i < STAGES; i++)
-        mti_devheap_free(lane->stages[i].block);
     mti_devheap_destroy(lane->heap);
     mti_devheap_destroy(lane->host_heap);
+}
+
+static void lane_forget_code(mti_lane_t *lane)
+{
+    for (loaded_code_t *loaded; (loaded = lane->loaded) != NULL;) {
+        lane->loaded = loaded->next;
+        mti_free(&lane->lanes->allocator, loaded, loaded->bytes);
+    }
 }
 
 void mti_lanes_destroy(mti_ctx_t *ctx)
@@ -1572,6 +1632,8 @@ void mti_lanes_destroy(mti_ctx_t *ctx)
         mti_runtime_log(rt, MANTA_ERR_TIMEOUT, "devices could not be closed: %s",
                         manta_error_message());
     }
+    for (uint32_t i = 0; i < lanes->count; i++)
+        lane_forget_code(&lanes->lane[i]);
     mti_atomic_ptr_store_release(&rt->lanes, NULL);
     lanes_free(lanes);
 }
@@ -1585,7 +1647,8 @@ manta_status_t mti_lanes_wait_host(mti_thread_t *thread, mti_ctx_t *ctx, mti_obj
     if (mti_tier_ask(ctx, object)) return MANTA_OK;
     if (timeout_ns <= 0) return mti_fail(MANTA_NOT_READY, "not at the host yet");
     if (thread->in_callback) {
-        return mti_fail(MANTA_ERR_NOT_ALLOWED_HERE, "a callback must not wait");
+        return mti_fail(MANTA_ERR_NOT_ALLOWED_HERE,
+                        "neither a callback nor a body on a device may wait");
     }
     int64_t deadline = mti_clock_deadline(timeout_ns);
     manta_status_t status = MANTA_OK;
@@ -1632,41 +1695,132 @@ static manta_status_t fail_no_body(const char *what)
 static manta_status_t body_failed(lane_op_t *op, manta_status_t status)
 {
     if (!op->run.error) {
-        op->run.error =
-            mti_error_create(status, MANTA_SCOPE_TASK, mti_record_name(op->run.record),
-                             op_device(op)->name, 0, manta_error_message(), NULL);
+        op->run.error = mti_error_create(status, MANTA_SCOPE_TASK, mti_record_name(op->run.record),
+                                         op_device(op)->name, 0, manta_error_message(), NULL);
     }
     return status;
 }
 
-manta_status_t mti_lane_launch(const char *name, const mti_launch_shape_t *shape,
-                               void *const *args, uint32_t arg_count, const uint32_t *arg_bytes)
+// ---- code ----------------------------------------------------------------------------------------
+
+static_assert(sizeof(manta_grid_t) == sizeof(mti_launch_shape_t) &&
+                  offsetof(manta_grid_t, block) == offsetof(mti_launch_shape_t, block) &&
+                  offsetof(manta_grid_t, shared_bytes) ==
+                      offsetof(mti_launch_shape_t, shared_bytes),
+              "a twin gets the one for the other");
+
+// Loads what |code| brings to the device: every kernel that launches look up there.
+static manta_status_t code_load(mti_lane_t *lane, const manta_code_t *code)
+{
+    bool runs_twins = mti_device_can(lane->device, MTI_CAP_HOST_FN);
+    if (!code->image && !runs_twins) return MANTA_OK;
+    size_t bytes = sizeof(loaded_code_t) +
+                   code->kernel_count * (sizeof(mti_kernel_desc_t) + sizeof(manta_kernel_t *));
+    loaded_code_t *loaded = mti_alloc_zeroed(&lane->lanes->allocator, bytes, 16);
+    if (!loaded) return mti_fail(MANTA_ERR_OUT_OF_MEMORY, "no memory for the code %s", code->name);
+    loaded->bytes = bytes;
+    loaded->rows = (const manta_kernel_t **)(void *)&loaded->kernels[code->kernel_count];
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < code->kernel_count; i++) {
+        const manta_kernel_t *row = &code->kernels[i];
+        // acquire: pairs with the registration that made another row the one to use
+        if (__atomic_load_n(&row->row, __ATOMIC_ACQUIRE)) continue;
+        if (mti_device_kernel(lane->device, row->name)) continue; // with its twin, before
+        loaded->rows[n] = row;
+        loaded->kernels[n++] =
+            (mti_kernel_desc_t){.name = row->name,
+                                .symbol = row->symbol,
+                                .param_bytes = row->arg_bytes,
+                                .param_count = row->arg_count,
+                                .max_block_threads = row->max_block_threads,
+                                // The one for the other: same layout, asserted above.
+                                .twin = (mti_kernel_twin_fn_t)(void (*)(void))__atomic_load_n(
+                                    &row->twin, __ATOMIC_ACQUIRE)};
+    }
+    loaded->code = (mti_code_t){.name = code->name,
+                                .blob = code->image,
+                                .blob_bytes = code->image_bytes,
+                                .kernels = loaded->kernels,
+                                .kernel_count = n};
+    manta_status_t status = n ? mti_device_code_load(lane->device, &loaded->code) : MANTA_OK;
+    if (status != MANTA_OK || n == 0) {
+        mti_free(&lane->lanes->allocator, loaded, bytes);
+        return status;
+    }
+    loaded->next = lane->loaded;
+    lane->loaded = loaded;
+    return MANTA_OK;
+}
+
+// Loads all code that was registered since the last time. One that can't be loaded is skipped: who launches
+// from it is told.
+static manta_status_t lane_load_code(mti_lane_t *lane, const manta_code_t *wanted)
+{
+    manta_status_t status = MANTA_OK;
+    const manta_code_t *first = mti_code_first();
+    uint32_t seen = lane->code_seen;
+    for (const manta_code_t *code = first; code && code->index >= seen; code = code->next) {
+        manta_status_t one = code_load(lane, code);
+        if (code == wanted) status = one;
+    }
+    if (first) lane->code_seen = first->index + 1;
+    return status;
+}
+
+// The kernel of |row| on the lane's device.
+static manta_status_t lane_kernel(mti_lane_t *lane, const manta_kernel_t *row, manta_twin_fn_t twin,
+                                  const mti_kernel_t **out_kernel)
+{
+    manta_status_t status = MANTA_OK;
+    const manta_code_t *first = mti_code_first();
+    if (first && first->index >= lane->code_seen) status = lane_load_code(lane, row->code);
+    const mti_kernel_t *kernel = *out_kernel = mti_device_kernel(lane->device, row->name);
+    if (!kernel && status == MANTA_OK) {
+        status = mti_fail(MANTA_ERR_NOT_FOUND, "kernel %s: %s has none for device %s", row->name,
+                          row->code->name, lane->device->name);
+    }
+    // A twin that was registered after the code was loaded.
+    for (loaded_code_t *loaded = lane->loaded; kernel && twin && !kernel->desc->twin && loaded;
+         loaded = loaded->next) {
+        for (uint32_t i = 0; i < loaded->code.kernel_count; i++)
+            if (&loaded->kernels[i] == kernel->desc)
+                loaded->kernels[i].twin = (mti_kernel_twin_fn_t)(void (*)(void))twin;
+    }
+    return kernel ? MANTA_OK : status;
+}
+
+// ---- what bodies call ------------------------------------------------------------------------------
+
+manta_status_t mti_lane_launch(manta_kernel_t *kernel, const manta_grid_t *grid, void *const *args,
+                               uint32_t arg_count)
 {
     lane_op_t *op = current_op;
-    if (!op) return mti_fail_note(fail_no_body("launch"), "kernel %s", name);
+    if (!op) {
+        return mti_fail_note(fail_no_body("launch"), "kernel %s",
+                             kernel && kernel->name ? kernel->name : "NULL");
+    }
     mti_lane_t *lane = op->lane;
     op->enqueued = true;
-    for (int i = 0; i < 3; i++)
-        if (shape->grid[i] == 0) return MANTA_OK;
-    manta_status_t status = mti_kernels_load(lane->device, &lane->code_seen);
-    const mti_kernel_t *kernel =
-        status == MANTA_OK ? mti_device_kernel(lane->device, name) : NULL;
-    if (status == MANTA_OK && !kernel) {
-        status = mti_fail(MANTA_ERR_NOT_FOUND, "device %s: no kernel called %s", lane->device->name,
-                          name);
-    }
-    if (status == MANTA_OK) {
-        mti_launch_t launch = {.kernel = kernel,
-                               .shape = *shape,
+    const manta_kernel_t *row;
+    manta_twin_fn_t twin;
+    manta_status_t status = mti_code_resolve(kernel, arg_count, &row, &twin);
+    const mti_kernel_t *found = NULL;
+    if (status == MANTA_OK) status = lane_kernel(lane, row, twin, &found);
+    if (status == MANTA_OK && !mti_grid_is_empty(grid)) {
+        mti_launch_shape_t shape = {{grid->grid[0], grid->grid[1], grid->grid[2]},
+                                    {grid->block[0], grid->block[1], grid->block[2]},
+                                    grid->shared_bytes};
+        mti_launch_t launch = {.kernel = found,
+                               .shape = shape,
                                .args = args,
                                .arg_count = arg_count,
-                               .arg_bytes = arg_bytes};
+                               .arg_bytes = kernel->arg_bytes};
         status = mti_queue_launch(op->queue->queue, &launch, MTI_OP_NONE, NULL);
     }
     return status == MANTA_OK ? MANTA_OK : body_failed(op, status);
 }
 
-manta_status_t mti_lane_launch_native(void *kernel, const mti_launch_shape_t *shape, void **args,
+manta_status_t mti_lane_launch_native(void *kernel, const manta_grid_t *grid, void **args,
                                       const char *name)
 {
     lane_op_t *op = current_op;
@@ -1678,10 +1832,11 @@ manta_status_t mti_lane_launch_native(void *kernel, const mti_launch_shape_t *sh
                                         "kernel %s: device %s is a virtual one, launch by name",
                                         name ? name : "?", op_device(op)->name));
     }
-    for (int i = 0; i < 3; i++)
-        if (shape->grid[i] == 0) return MANTA_OK;
-    manta_status_t status = mti_queue_launch_native(op->queue->queue, kernel, name, shape, args,
-                                                    MTI_OP_NONE, NULL);
+    if (mti_grid_is_empty(grid)) return MANTA_OK;
+    mti_launch_shape_t shape;
+    memcpy(&shape, grid, sizeof shape);
+    manta_status_t status =
+        mti_queue_launch_native(op->queue->queue, kernel, name, &shape, args, MTI_OP_NONE, NULL);
     return status == MANTA_OK ? MANTA_OK : body_failed(op, status);
 }
 
@@ -1721,8 +1876,10 @@ void *mti_lane_local(manta_task_t *task, const void *key, manta_local_make_fn_t 
     local_t *local = mti_alloc(allocator, sizeof *local, 16);
     void *value = local ? make(task) : NULL;
     if (!value) {
-        if (!local) (void)mti_fail(MANTA_ERR_OUT_OF_MEMORY, "queue_local: no memory");
-        else (void)mti_fail(MANTA_ERR_RESOURCE_EXHAUSTED, "queue_local: it could not be made");
+        if (!local)
+            (void)mti_fail(MANTA_ERR_OUT_OF_MEMORY, "queue_local: no memory");
+        else
+            (void)mti_fail(MANTA_ERR_RESOURCE_EXHAUSTED, "queue_local: it could not be made");
         mti_free(allocator, local, sizeof *local);
         (void)body_failed(op, MANTA_ERR_RESOURCE_EXHAUSTED);
         return NULL;
@@ -1740,8 +1897,8 @@ void *mti_lane_scratch(manta_task_t *task, size_t size_bytes)
         return NULL;
     }
     mti_block_t *block;
-    manta_status_t status = mti_devheap_alloc(op->lane->heap, op->queue->queue,
-                                              size_bytes ? size_bytes : 1, &block);
+    manta_status_t status =
+        mti_devheap_alloc(op->lane->heap, op->queue->queue, size_bytes ? size_bytes : 1, &block);
     if (status != MANTA_OK) {
         (void)body_failed(op, status);
         return NULL;
@@ -1762,7 +1919,8 @@ static mti_block_t *op_block_of(const lane_op_t *op, const void *ptr)
             found = block;
     }
     for (mti_block_t *block = op->scratch; block; block = block->next)
-        if ((size_t)((const char *)ptr - (const char *)block->ptr) < block->size_bytes) found = block;
+        if ((size_t)((const char *)ptr - (const char *)block->ptr) < block->size_bytes)
+            found = block;
     return found;
 }
 
@@ -1793,29 +1951,59 @@ manta_status_t mti_lane_status_word(manta_task_t *task, const void *device_ptr)
     return status == MANTA_OK ? MANTA_OK : body_failed(op, status);
 }
 
+// On a thread of the driver's nobody may ask the device for memory: the host's has to do.
+static manta_status_t out_grow(manta_task_t *task, lane_op_t *op, mti_object_t *object,
+                               mti_block_t *old, size_t size_bytes, manta_buffer_t *out_buffer)
+{
+    grown_t *grown = op->grown;
+    while (grown && op->run.results[grown->result] != object)
+        grown = grown->next;
+    const void *from = grown ? grown->data : old ? old->ptr : NULL;
+    size_t kept = grown ? grown->size_bytes : mti_object_size(object);
+    if (kept > size_bytes) kept = size_bytes;
+    void *data = mti_heap_alloc(&task->ctx->heap, size_bytes ? size_bytes : 1);
+    bool is_new = !grown;
+    if (data && is_new) grown = mti_alloc(&op->lane->lanes->allocator, sizeof *grown, 16);
+    if (!data || !grown) {
+        if (data) mti_heap_free(&task->ctx->heap, data, size_bytes ? size_bytes : 1);
+        return mti_fail(MANTA_ERR_OUT_OF_MEMORY, "no memory for %zu bytes", size_bytes);
+    }
+    if (kept && from) memcpy(data, from, kept);
+    if (is_new) {
+        grown->next = op->grown;
+        grown->result = 0;
+        while (op->run.results[grown->result] != object)
+            grown->result++;
+        op->grown = grown;
+    } else {
+        mti_heap_free(&task->ctx->heap, grown->data, grown->size_bytes ? grown->size_bytes : 1);
+    }
+    grown->data = data;
+    grown->size_bytes = size_bytes;
+    *out_buffer = (manta_buffer_t){size_bytes ? data : NULL, size_bytes};
+    return MANTA_OK;
+}
+
 manta_status_t mti_lane_out_resize(manta_task_t *task, mti_object_t *object, size_t size_bytes,
                                    manta_buffer_t *out_buffer)
 {
     lane_op_t *op = task->lane;
     mti_tier_t *tier = mti_object_tier(object);
     mti_block_t *old = tier ? tier->at[op->lane->index].block : NULL;
+    for (grown_t *grown = op->grown; grown; grown = grown->next)
+        if (op->run.results[grown->result] == object)
+            return out_grow(task, op, object, old, size_bytes, out_buffer);
     if (size_bytes <= (old ? old->size_bytes : 0)) {
         if (tier) tier->size_bytes = size_bytes;
         // An empty result keeps its tier until it goes; nobody copies nothing.
-        mti_object_set(object, mti_object_kind(object), tier ? MTI_STORAGE_TIERED : MTI_STORAGE_NONE,
-                       size_bytes);
+        mti_object_set(object, mti_object_kind(object),
+                       tier ? MTI_STORAGE_TIERED : MTI_STORAGE_NONE, size_bytes);
         *out_buffer = (manta_buffer_t){size_bytes ? old->ptr : NULL, size_bytes};
         return MANTA_OK;
     }
-    if (current_op != op) {
-        return mti_fail(MANTA_ERR_NOT_SUPPORTED,
-                        "out_resize to %zu bytes: a CPU body that runs on device %s can only make "
-                        "its results smaller than their declared size",
-                        size_bytes, op_device(op)->name);
-    }
+    if (current_op != op) return out_grow(task, op, object, old, size_bytes, out_buffer);
     mti_block_t *block;
-    manta_status_t status =
-        mti_devheap_alloc(op->lane->heap, op->queue->queue, size_bytes, &block);
+    manta_status_t status = mti_devheap_alloc(op->lane->heap, op->queue->queue, size_bytes, &block);
     if (status != MANTA_OK) return status;
     if (!tier && !(tier = mti_tier_create(op->lane->lanes, object, size_bytes))) {
         mti_devheap_free(block);

@@ -14,6 +14,8 @@
 #include "devices/device.h"
 #include "store/devheap.h"
 
+#include <manta/kernel.h>
+
 typedef struct mti_lane mti_lane_t;
 
 // ---- tiers (tier.c) ------------------------------------------------------------------------------
@@ -36,7 +38,8 @@ struct mti_tier {
     mti_mutex_t lock; // innermost; nothing is called while it is held
     mti_object_t *object;
     size_t size_bytes;
-    mti_storage_t origin; // how the host's bytes are given back: HEAP, PARENT, WRAPPED; NONE: |host_block|
+    mti_storage_t
+        origin; // how the host's bytes are given back: HEAP, PARENT, WRAPPED; NONE: |host_block|
     void *origin_data;
     union {
         mti_object_t *parent;
@@ -47,12 +50,16 @@ struct mti_tier {
     // Tasks on devices that read it, are placed, and hold a count of the object for it: no holders for INOUT.
     // Raised after the count is taken, lowered before it is given back.
     mti_atomic_u32_t readers;
-    bool requested;      // guarded by lock; a fetch was asked for
-    uint64_t links;      // guarded by lock; links of CPU tasks and forwards that wait for the host's bytes
-    mti_tier_t *next;    // of a lane's list of fetches
-    mti_fence_t fetched; // the copy to the host
-    mti_fence_t peers[MTI_TIER_PEERS]; // guarded by lock; copies to other devices that read a replica
-    uint32_t peer_count;               // guarded by lock
+    bool requested; // guarded by lock; a fetch was asked for
+    uint64_t
+        links; // guarded by lock; links of CPU tasks and forwards that wait for the host's bytes
+    manta_error_t *error; // it failed after it was assigned: one count, NULL: it did not
+    mti_object_t *cause;  // through that argument, one internal count, or NULL
+    mti_tier_t *next;     // of a lane's list of fetches
+    mti_fence_t fetched;  // the copy to the host
+    mti_fence_t
+        peers[MTI_TIER_PEERS]; // guarded by lock; copies to other devices that read a replica
+    uint32_t peer_count;       // guarded by lock
     uint32_t device_count;
     mti_replica_t at[];
 };
@@ -64,10 +71,28 @@ mti_tier_t *mti_tier_create(mti_lanes_t *lanes, mti_object_t *object, size_t siz
 mti_tier_t *mti_tier_of(mti_lanes_t *lanes, mti_object_t *object, bool *out_failed);
 static inline mti_tier_t *mti_object_tier(const mti_object_t *object)
 {
-    return mti_object_storage(object) == MTI_STORAGE_TIERED ? object->u.mem.tier : NULL;
+    // acquire: pairs with the release in mti_tier_of
+    uint64_t bits = mti_atomic_u64_load_acquire(&object->size_bits);
+    bool tiered = (mti_storage_t)(bits >> 48 & 0xff) == MTI_STORAGE_TIERED;
+    return tiered ? __atomic_load_n(&object->u.mem.tier, __ATOMIC_RELAXED) : NULL;
 }
+// |data|, from the payload heap, is the value; there are no replicas.
+void mti_tier_adopt(mti_tier_t *tier, void *data, size_t size_bytes);
 // The host's copy is there, or failed (|ok| false, |code|): tells whoever waits for it. Needs no right.
 void mti_tier_arrived(mti_ctx_t *ctx, mti_tier_t *tier, bool ok, manta_status_t code);
+
+// ---- inside a CUDA body (lane.c); contracts in manta/kernel.h -------------------------------------
+
+manta_status_t mti_lane_launch(manta_kernel_t *kernel, const manta_grid_t *grid, void *const *args,
+                               uint32_t arg_count);
+manta_status_t mti_lane_launch_native(void *kernel, const manta_grid_t *grid, void **args,
+                                      const char *name);
+void *mti_lane_stream(manta_task_t *task);
+int mti_lane_device_index(const manta_task_t *task);
+void *mti_lane_local(manta_task_t *task, const void *key, manta_local_make_fn_t make,
+                     manta_local_destroy_fn_t destroy);
+void *mti_lane_scratch(manta_task_t *task, size_t size_bytes);
+manta_status_t mti_lane_status_word(manta_task_t *task, const void *device_ptr);
 
 // ---- lanes (lane.c) ------------------------------------------------------------------------------
 

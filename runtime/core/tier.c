@@ -75,17 +75,32 @@ mti_tier_t *mti_tier_of(mti_lanes_t *lanes, mti_object_t *object, bool *out_fail
         if (storage == MTI_STORAGE_WRAPPED) tier->wrap = object->u.mem.wrap;
         mti_atomic_u32_store_relaxed(&tier->host, MTI_HOST_VALID);
         __atomic_store_n(&object->u.mem.tier, tier, __ATOMIC_RELAXED);
-        mti_object_set(object, mti_object_kind(object), MTI_STORAGE_TIERED, tier->size_bytes);
+        // release: publishes the tier; pairs with the acquire in mti_object_tier
+        mti_atomic_u64_store_release(&object->size_bits,
+                                     tier->size_bytes | (uint64_t)MTI_STORAGE_TIERED << 48 |
+                                         (uint64_t)mti_object_kind(object) << 56);
     }
     mti_mutex_unlock(lock);
     return tier;
+}
+
+void mti_tier_adopt(mti_tier_t *tier, void *data, size_t size_bytes)
+{
+    mti_object_t *object = tier->object;
+    tier->origin = MTI_STORAGE_HEAP;
+    tier->origin_data = data;
+    tier->size_bytes = size_bytes;
+    object->u.mem.data = data;
+    mti_object_set(object, mti_object_kind(object), MTI_STORAGE_TIERED, size_bytes);
+    mti_atomic_u32_store_release(&tier->host, MTI_HOST_VALID);
 }
 
 mti_object_t *mti_tier_destroy(mti_ctx_t *ctx, mti_object_t *object)
 {
     mti_tier_t *tier = object->u.mem.tier;
     mti_lanes_t *lanes = mti_lanes_peek(ctx->rt);
-    mti_object_t *parent = NULL;
+    mti_object_t *parent = tier->cause;
+    manta_error_release(tier->error);
     object->u.mem.data = tier->origin_data;
     if (tier->origin == MTI_STORAGE_PARENT) {
         parent = tier->parent;
@@ -109,6 +124,26 @@ mti_object_t *mti_tier_destroy(mti_ctx_t *ctx, mti_object_t *object)
     if (tier->host_block) mti_lanes_free_block(lanes, tier->host_block);
     tier_free(lanes, tier);
     return parent;
+}
+
+// ---- failures ------------------------------------------------------------------------------------
+
+bool mti_tier_fail(mti_object_t *object, manta_error_t *error, mti_object_t *cause)
+{
+    if (mti_object_storage(object) != MTI_STORAGE_TIERED) return false;
+    object->u.mem.tier->error = error;
+    object->u.mem.tier->cause = cause;
+    return true;
+}
+
+const manta_error_t *mti_tier_error(const mti_object_t *object)
+{
+    return object->u.mem.tier->error;
+}
+
+mti_object_t *mti_tier_cause(const mti_object_t *object)
+{
+    return object->u.mem.tier->cause;
 }
 
 // ---- the host's copy -----------------------------------------------------------------------------

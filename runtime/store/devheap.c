@@ -2,6 +2,7 @@
 
 #include "base/alloc.h"
 #include "base/assert.h"
+#include "base/status.h"
 
 enum {
     ALIGN = 256,
