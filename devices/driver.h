@@ -40,6 +40,7 @@ struct mti_driver {
 
 extern const mti_driver_ops_t mti_host_driver;
 extern const mti_driver_ops_t mti_sim_driver;
+extern const mti_driver_ops_t mti_null_driver;
 
 MANTA_END_DECLS
 
