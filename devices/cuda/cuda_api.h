@@ -49,22 +49,22 @@ typedef CUresult(CUDAAPI *PFN_cuMemcpyBatchAsync_v13000)(CUdeviceptr *dsts, CUde
     X(cuDeviceTotalMem, 3020)                                                                      \
     X(cuDeviceGetPCIBusId, 4010)                                                                   \
     X(cuDeviceCanAccessPeer, 4000)                                                                 \
-    X(cuDeviceGetP2PAttribute, 8000)                                                               \
     X(cuDevicePrimaryCtxRetain, 7000)                                                              \
     X(cuDevicePrimaryCtxRelease, 11000)                                                            \
     X(cuCtxSetCurrent, 4000)                                                                       \
     X(cuCtxGetCurrent, 4000)                                                                       \
-    X(cuCtxEnablePeerAccess, 4000)                                                                 \
     X(cuStreamCreateWithPriority, 5050)                                                            \
     X(cuStreamDestroy, 4000)                                                                       \
     X(cuStreamQuery, 2000)                                                                         \
+    X(cuStreamSynchronize, 2000)                                                                   \
     X(cuStreamWaitEvent, 3020)                                                                     \
     X(cuEventCreate, 2000)                                                                         \
     X(cuEventDestroy, 4000)                                                                        \
     X(cuEventRecord, 2000)                                                                         \
     X(cuEventQuery, 2000)                                                                          \
-    X(cuEventSynchronize, 2000)                                                                    \
     X(cuMemGetInfo, 3020)                                                                          \
+    X(cuMemAlloc, 3020)                                                                            \
+    X(cuMemFree, 3020)                                                                             \
     X(cuMemHostRegister, 6050)                                                                     \
     X(cuMemHostUnregister, 4000)                                                                   \
     X(cuMemHostGetDevicePointer, 3020)                                                             \
@@ -72,12 +72,12 @@ typedef CUresult(CUDAAPI *PFN_cuMemcpyBatchAsync_v13000)(CUdeviceptr *dsts, CUde
     X(cuMemPoolDestroy, 11020)                                                                     \
     X(cuMemPoolSetAttribute, 11020)                                                                \
     X(cuMemPoolSetAccess, 11020)                                                                   \
-    X(cuMemPoolTrimTo, 11020)                                                                      \
     X(cuMemAllocFromPoolAsync, 11020)                                                              \
     X(cuMemFreeAsync, 11020)                                                                       \
     X(cuMemcpyAsync, 4000)                                                                         \
     X(cuMemcpyPeerAsync, 4000)                                                                     \
     X(cuMemcpy2DAsync, 3020)                                                                       \
+    X(cuMemcpy3DPeerAsync, 4000)                                                                   \
     X(cuMemsetD8Async, 3020)                                                                       \
     X(cuMemsetD16Async, 3020)                                                                      \
     X(cuMemsetD32Async, 3020)                                                                      \
