@@ -6,6 +6,9 @@
 
 #include <string.h>
 
+// What a kernel may take that nobody declared; 32764 bytes of pointers are 4095.
+enum { MAX_PARAMS = 512 };
+
 typedef struct cuda_module {
     mti_module_t base;
     CUlibrary library;
@@ -34,7 +37,8 @@ static manta_status_t kernel_load(cuda_device_t *device, CUlibrary library,
                                   const mti_kernel_desc_t *desc, CUkernel *out_kernel,
                                   CUfunction *out_function)
 {
-    MTI_CU_TRY(device, cuLibraryGetKernel(out_kernel, library, desc->name));
+    const char *symbol = desc->symbol ? desc->symbol : desc->name;
+    MTI_CU_TRY(device, cuLibraryGetKernel(out_kernel, library, symbol));
     MTI_CU_TRY(device, cuKernelGetFunction(out_function, *out_kernel));
     return MANTA_OK;
 }
@@ -69,43 +73,102 @@ static manta_status_t kernel_limits(cuda_device_t *device, CUkernel kernel, mti_
     return MANTA_OK;
 }
 
+// The size of parameter |i|; false behind the last one.
+static manta_status_t param_size(cuda_device_t *device, CUkernel kernel, size_t i,
+                                 size_t *out_bytes, bool *out_exists)
+{
+    size_t offset;
+    CUresult result = device->api->cuKernelGetParamInfo(kernel, i, &offset, out_bytes);
+    *out_exists = result == CUDA_SUCCESS;
+    if (result == CUDA_SUCCESS || result == CUDA_ERROR_INVALID_VALUE) return MANTA_OK;
+    return cuda_failed(device, result, "cuKernelGetParamInfo(kernel, i, &offset, &bytes)");
+}
+
 // Holds the table against what the kernel takes. A driver too old to tell is believed.
 static manta_status_t kernel_check(cuda_device_t *device, CUkernel kernel,
                                    const mti_kernel_desc_t *desc)
 {
-    if (!device->api->cuKernelGetParamInfo) return MANTA_OK;
-    size_t offset, size;
-    for (uint32_t i = 0; i < desc->param_count; i++) {
-        CUresult result = device->api->cuKernelGetParamInfo(kernel, i, &offset, &size);
-        if (result == CUDA_ERROR_INVALID_VALUE)
-            return mti_fail(MANTA_ERR_INVALID_ARGUMENT, "it takes %u parameters, declared are %u",
-                            i, desc->param_count);
-        if (result != CUDA_SUCCESS)
-            return cuda_failed(device, result, "cuKernelGetParamInfo(kernel, i, &offset, &size)");
-        if (size != desc->param_bytes[i])
+    for (uint32_t i = 0; i <= desc->param_count; i++) {
+        size_t bytes;
+        bool exists;
+        manta_status_t status = param_size(device, kernel, i, &bytes, &exists);
+        if (status != MANTA_OK) return status;
+        if (exists != (i < desc->param_count))
             return mti_fail(MANTA_ERR_INVALID_ARGUMENT,
-                            "its parameter %u takes %zu bytes, declared are %u", i, size,
+                            "it takes %s than the %u parameters declared",
+                            exists ? "more" : "fewer", desc->param_count);
+        if (exists && bytes != desc->param_bytes[i])
+            return mti_fail(MANTA_ERR_INVALID_ARGUMENT,
+                            "its parameter %u takes %zu bytes, declared are %u", i, bytes,
                             desc->param_bytes[i]);
     }
-    if (device->api->cuKernelGetParamInfo(kernel, desc->param_count, &offset, &size) ==
-        CUDA_SUCCESS)
-        return mti_fail(MANTA_ERR_INVALID_ARGUMENT, "it takes more than the %u parameters declared",
-                        desc->param_count);
     return MANTA_OK;
 }
 
-static manta_status_t kernel_make(cuda_device_t *device, CUlibrary library,
-                                  const mti_kernel_desc_t *desc, mti_kernel_t *out)
+// Nothing is declared: the kernel itself says what it takes. |sizes| has room for |room|.
+static manta_status_t kernel_ask(cuda_device_t *device, CUkernel kernel, uint32_t *sizes,
+                                 uint32_t room, uint32_t *out_count)
+{
+    for (uint32_t i = 0;; i++) {
+        size_t bytes;
+        bool exists;
+        manta_status_t status = param_size(device, kernel, i, &bytes, &exists);
+        if (status != MANTA_OK) return status;
+        *out_count = i;
+        if (!exists) return MANTA_OK;
+        if (i == room)
+            return mti_fail(MANTA_ERR_NOT_SUPPORTED, "it takes more than %u parameters", room);
+        sizes[i] = (uint32_t)bytes;
+    }
+}
+
+static manta_status_t kernel_params(cuda_device_t *device, CUkernel kernel, mti_kernel_t *out)
+{
+    uint32_t sizes[MAX_PARAMS], count = 0;
+    if (!device->api->cuKernelGetParamInfo) return MANTA_OK;
+    if (out->desc->param_bytes) return kernel_check(device, kernel, out->desc);
+    manta_status_t status = kernel_ask(device, kernel, sizes, MAX_PARAMS, &count);
+    if (status != MANTA_OK) return status;
+    if (out->desc->param_count > 0 && out->desc->param_count != count)
+        return mti_fail(MANTA_ERR_INVALID_ARGUMENT, "it takes %u parameters, declared are %u",
+                        count, out->desc->param_count);
+    // One entry at least, so that "none" can be told from "not known".
+    uint32_t *kept =
+        mti_alloc_zeroed(&device->base.allocator, (count + 1) * sizeof *kept, sizeof(uint32_t));
+    if (!kept) return mti_fail(MANTA_ERR_OUT_OF_MEMORY, "no host memory for a kernel's parameters");
+    memcpy(kept, sizes, count * sizeof *kept);
+    out->param_bytes = kept;
+    out->param_count = count;
+    return MANTA_OK;
+}
+
+// Gives back what kernel_params() took.
+static void kernels_free(cuda_device_t *device, mti_kernel_t *kernels, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        mti_kernel_t *kernel = &kernels[i];
+        if (kernel->param_bytes == kernel->desc->param_bytes) continue;
+        union {
+            const uint32_t *kept;
+            void *freed;
+        } as = {kernel->param_bytes};
+        mti_free(&device->base.allocator, as.freed,
+                 (kernel->param_count + 1) * sizeof *kernel->param_bytes);
+        kernel->param_bytes = NULL;
+    }
+}
+
+static manta_status_t kernel_make(cuda_device_t *device, CUlibrary library, mti_kernel_t *out)
 {
     CUkernel kernel = NULL;
     CUfunction function = NULL;
-    manta_status_t status = kernel_load(device, library, desc, &kernel, &function);
-    if (status == MANTA_OK) status = kernel_check(device, kernel, desc);
+    manta_status_t status = kernel_load(device, library, out->desc, &kernel, &function);
+    if (status == MANTA_OK) status = kernel_params(device, kernel, out);
     if (status == MANTA_OK) status = kernel_limits(device, kernel, out);
     if (status == MANTA_OK) out->native = function;
     // Names are the program's: not to find one is a wrong table.
     if (status == MANTA_ERR_NOT_FOUND) status = MANTA_ERR_INVALID_ARGUMENT;
-    if (status != MANTA_OK) mti_fail_note(status, "kernel %s", desc->name);
+    if (status != MANTA_OK) mti_fail_note(status, "kernel %s", out->desc->name);
     return status;
 }
 
@@ -132,12 +195,13 @@ manta_status_t cuda_code_load(mti_device_t *base, const mti_code_t *code, mti_ke
     }
     if (status != MANTA_OK) goto free_module;
     for (uint32_t i = 0; i < code->kernel_count && status == MANTA_OK; i++)
-        status = kernel_make(device, module->library, &code->kernels[i], &kernels[i]);
+        status = kernel_make(device, module->library, &kernels[i]);
     if (status != MANTA_OK) goto unload_library;
     *out_module = &module->base;
     goto leave;
 
 unload_library:
+    kernels_free(device, kernels, code->kernel_count);
     MTI_CU_NOTE(device, cuLibraryUnload(module->library));
 free_module:
     mti_free(&base->allocator, module, sizeof *module);
@@ -152,6 +216,7 @@ void cuda_code_unload(mti_module_t *base)
     cuda_module_t *module = (cuda_module_t *)base;
     cuda_device_t *device = cuda_device(base->device);
     cuda_scope_t scope;
+    kernels_free(device, base->kernels, base->code->kernel_count);
     if (cuda_enter(device, &scope) == MANTA_OK) {
         MTI_CU_NOTE(device, cuLibraryUnload(module->library));
         cuda_leave(device, &scope);

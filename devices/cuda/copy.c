@@ -19,13 +19,14 @@ static cuda_device_t *place_device(const mti_place_t *place)
 static bool is_peer_copy(const mti_place_t *dst, const mti_place_t *src)
 {
     const cuda_device_t *to = place_device(dst), *from = place_device(src);
-    return to && from && to != from;
+    return to && from && to->context != from->context;
 }
 
 static manta_status_t copy_one(cuda_device_t *device, CUstream stream, const mti_copy_t *copy)
 {
     CUdeviceptr dst = cuda_address(copy->dst.ptr), src = cuda_address(copy->src.ptr);
     size_t size_bytes = copy->size_bytes;
+    if (size_bytes == 0) return MANTA_OK;
     if (is_peer_copy(&copy->dst, &copy->src)) {
         // Direct where the pools let each other in, else staged by the driver.
         CUcontext to = place_device(&copy->dst)->context, from = place_device(&copy->src)->context;
@@ -70,16 +71,21 @@ static manta_status_t batch_next(cuda_device_t *device, CUstream stream, const m
 {
     CUdeviceptr dsts[BATCH_COPIES], srcs[BATCH_COPIES];
     size_t sizes[BATCH_COPIES], n = 0;
+    const mti_copy_t *one = copies;
     bool are_small = true;
-    while (n < count && n < BATCH_COPIES && !is_peer_copy(&copies[n].dst, &copies[n].src)) {
-        dsts[n] = cuda_address(copies[n].dst.ptr);
-        srcs[n] = cuda_address(copies[n].src.ptr);
-        sizes[n] = copies[n].size_bytes;
+    size_t i = 0;
+    for (; i < count && n < BATCH_COPIES && !is_peer_copy(&copies[i].dst, &copies[i].src); i++) {
+        if (copies[i].size_bytes == 0) continue; // the driver refuses those
+        dsts[n] = cuda_address(copies[i].dst.ptr);
+        srcs[n] = cuda_address(copies[i].src.ptr);
+        sizes[n] = copies[i].size_bytes;
         are_small = are_small && sizes[n] <= OVERLAP_COPY_BYTES;
+        one = &copies[i];
         n++;
     }
-    *out_done = n > 1 ? n : 1;
-    if (n <= 1) return copy_one(device, stream, copies);
+    *out_done = i > 0 ? i : 1;
+    if (i == 0 || n == 1) return copy_one(device, stream, one);
+    if (n == 0) return MANTA_OK;
     return batch_submit(device, stream, dsts, srcs, sizes, n, are_small);
 }
 

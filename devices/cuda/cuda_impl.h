@@ -41,8 +41,9 @@ typedef struct cuda_device {
     uint32_t event_pool_count;
 
     uint32_t quiet_polls;
-    int64_t net_ns; // the driver was last asked then
-    bool said_lost; // by poll
+    int64_t net_ns;        // the driver was last asked then
+    bool said_lost;        // by poll
+    mti_atomic_u32_t wake; // 1: the next block returns at once; block sleeps on it
 
     // Set once, under the right; |lost_text| before |lost|.
     char lost_text[384];
@@ -148,6 +149,7 @@ manta_status_t cuda_signal(mti_queue_t *queue, uint64_t seq);
 void *cuda_native_queue(mti_queue_t *queue);
 void cuda_poll(mti_device_t *device, mti_poll_t *out_poll);
 manta_status_t cuda_block(mti_device_t *device, int64_t deadline_ns);
+void cuda_wake(mti_device_t *device);
 void cuda_event_pool_drain(cuda_device_t *device);
 // What every operation does around its driver call: enter and make sure that a record will find an
 // event; record, leave, and put the device's name before a message.

@@ -121,6 +121,7 @@ static manta_status_t look_at_device(cuda_driver_t *driver, cuda_device_t *devic
     mti_device_info_t *info = &device->base.info;
     device->api = driver->api;
     device->base.driver = &driver->base;
+    device->base.family = driver;
     device->base.allocator = driver->allocator;
     device->base.ordinal = ordinal;
     snprintf(device->base.name, sizeof device->base.name, "cuda:%u", ordinal);
@@ -207,6 +208,7 @@ static const mti_device_ops_t cuda_ops = {
     .signal = cuda_signal,
     .poll = cuda_poll,
     .block = cuda_block,
+    .wake = cuda_wake,
     .bind = cuda_bind,
     .rebind = cuda_rebind,
     .unbind = cuda_unbind,
@@ -263,6 +265,7 @@ static manta_status_t cuda_driver_create(const mti_driver_options_t *options,
                                          mti_driver_t **out_driver)
 {
     const mti_cu_api_t *api = NULL;
+    if (options->user->no_cuda) return MANTA_ERR_NOT_FOUND;
     manta_status_t status = mti_cu_api_get(&api);
     if (status == MANTA_ERR_NOT_SUPPORTED) return MANTA_ERR_NOT_FOUND;
     if (status != MANTA_OK) return status;
@@ -271,7 +274,9 @@ static manta_status_t cuda_driver_create(const mti_driver_options_t *options,
     if (!driver) return mti_fail(MANTA_ERR_OUT_OF_MEMORY, "no memory for the CUDA driver");
     driver->allocator = options->allocator;
     driver->api = api;
-    driver->count = (uint32_t)api->device_count;
+    int count = 0;
+    if (api->cuDeviceGetCount(&count) != CUDA_SUCCESS || count <= 0) count = api->device_count;
+    driver->count = (uint32_t)count;
     driver->base.ops = &mti_cuda_driver;
     if (!driver_allocate(driver)) {
         status = mti_fail(MANTA_ERR_OUT_OF_MEMORY, "no memory for the CUDA driver");

@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <limits.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <sys/mman.h>
@@ -51,18 +52,16 @@ static manta_status_t device_alloc(cuda_device_t *device, size_t size_bytes, boo
     return MANTA_OK;
 }
 
-static manta_status_t alloc_failed(cuda_device_t *device, size_t size_bytes, manta_status_t status)
+// Others use the device, too: what the driver says of it belongs to the message. What the pool keeps for
+// later does not count as free.
+static void alloc_describe(cuda_device_t *device, manta_status_t status)
 {
-    size_t free_bytes = 0, total_bytes = 0;
-    if (status != MANTA_ERR_OUT_OF_MEMORY ||
-        device->api->cuMemGetInfo(&free_bytes, &total_bytes) != CUDA_SUCCESS) {
-        return mti_fail_note(status, "%s: %zu bytes", device->base.name, size_bytes);
-    }
-    // |free| does not count what the pool keeps for later.
-    return mti_fail(
-        status, "%s is out of memory: %zu bytes asked for, %llu in use by manta, %zu free of %zu",
-        device->base.name, size_bytes, (unsigned long long)device->base.stats.live_bytes,
-        free_bytes, total_bytes);
+    size_t free_bytes, total_bytes;
+    if (status != MANTA_ERR_OUT_OF_MEMORY) return;
+    char text[256];
+    snprintf(text, sizeof text, "%s", manta_error_message());
+    if (device->api->cuMemGetInfo(&free_bytes, &total_bytes) == CUDA_SUCCESS)
+        (void)mti_fail(status, "%s; %zu of %zu bytes are free", text, free_bytes, total_bytes);
 }
 
 manta_status_t cuda_alloc(mti_device_t *base, size_t size_bytes, mti_memory_t **out_memory)
@@ -81,7 +80,7 @@ manta_status_t cuda_alloc(mti_device_t *base, size_t size_bytes, mti_memory_t **
     status = device_alloc(device, size_bytes, device->has_pools, &ptr);
     if (status != MANTA_OK) {
         memory_destroy(device, memory);
-        status = alloc_failed(device, size_bytes, status);
+        alloc_describe(device, status);
         goto leave;
     }
     memory->base.ptr = (void *)(uintptr_t)ptr;
@@ -298,7 +297,11 @@ void cuda_memory_close(cuda_device_t *device)
     device->words = NULL;
     cuda_scope_t scope;
     if (cuda_enter(device, &scope) == MANTA_OK) {
-        if (device->memory_stream) MTI_CU_NOTE(device, cuStreamDestroy(device->memory_stream));
+        if (device->memory_stream) {
+            // The last frees; the pool may only go behind them.
+            MTI_CU_NOTE(device, cuStreamSynchronize(device->memory_stream));
+            MTI_CU_NOTE(device, cuStreamDestroy(device->memory_stream));
+        }
         if (device->pool) MTI_CU_NOTE(device, cuMemPoolDestroy(device->pool));
         cuda_leave(device, &scope);
     }

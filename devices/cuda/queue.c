@@ -237,12 +237,16 @@ static manta_status_t record_reserve(cuda_device_t *device, cuda_queue_t *queue)
 
 static manta_status_t record_make(cuda_device_t *device, cuda_queue_t *queue, uint64_t seq)
 {
+    if (record_takes_event(queue)) {
+        manta_status_t status = event_record(device, queue, seq);
+        if (status != MANTA_OK) return status;
+    }
     if (queue->word) {
         // The default flags keep the write behind everything that the stream wrote before.
         MTI_CU_TRY(device, cuStreamWriteValue64(queue->stream, queue->word_device, seq,
                                                 CU_STREAM_WRITE_VALUE_DEFAULT));
     }
-    return record_takes_event(queue) ? event_record(device, queue, seq) : MANTA_OK;
+    return MANTA_OK;
 }
 
 manta_status_t cuda_op_begin(cuda_queue_t *queue, uint32_t flags, cuda_scope_t *out_scope)
@@ -392,29 +396,42 @@ static bool poll_has_news(cuda_device_t *device, bool *out_awaits)
     return cuda_is_lost(device);
 }
 
-// The driver has no wait with a deadline, nor one for several streams. So this looks at the words:
-// for a while without a pause, then ever more rarely, and asks the driver in between.
+void cuda_wake(mti_device_t *base)
+{
+    cuda_device_t *device = cuda_device(base);
+    // release: pairs with the exchange in block, for what the waker did before
+    mti_atomic_u32_store_release(&device->wake, 1);
+    mti_notify_wake(&device->wake, 1);
+}
+
+// The driver has no wait with a deadline, nor one for several streams, nor one that another thread
+// can end. So this looks at the words: for a while without a pause, then ever more rarely, and asks the
+// driver in between.
 manta_status_t cuda_block(mti_device_t *base, int64_t deadline_ns)
 {
     cuda_device_t *device = cuda_device(base);
-    mti_atomic_u32_t nobody = {0};
     int64_t start_ns = mti_clock_ns(), sleep_ns = CUDA_SLEEP_MIN_NS;
     for (;;) {
         bool awaits;
+        // acquire: pairs with wake
+        if (mti_atomic_u32_exchange_acquire(&device->wake, 0)) return MANTA_OK;
         if (poll_has_news(device, &awaits)) return MANTA_OK;
-        if (!awaits)
+        if (!awaits && deadline_ns == INT64_MAX)
             return mti_fail(MANTA_ERR_DEADLOCK, "%s: nothing that is recorded is in flight",
                             base->name);
         int64_t now_ns = mti_clock_ns();
         if (now_ns >= deadline_ns) return MANTA_NOT_READY;
-        if (now_ns - start_ns < CUDA_SPIN_NS) {
+        if (awaits && now_ns - start_ns < CUDA_SPIN_NS) {
             mti_cpu_pause();
             continue;
         }
-        net_cast(device);
-        if (poll_has_news(device, &awaits)) return MANTA_OK;
-        int64_t until_ns = now_ns + sleep_ns;
-        (void)mti_notify_wait(&nobody, 0, until_ns < deadline_ns ? until_ns : deadline_ns);
+        if (awaits) {
+            net_cast(device);
+            if (poll_has_news(device, &awaits)) return MANTA_OK;
+        }
+        int64_t until_ns =
+            awaits && deadline_ns - now_ns > sleep_ns ? now_ns + sleep_ns : deadline_ns;
+        (void)mti_notify_wait(&device->wake, 0, until_ns);
         if (sleep_ns < CUDA_SLEEP_MAX_NS) sleep_ns *= 2;
     }
 }

@@ -18,7 +18,9 @@ static bool overlaps_range(uint64_t begin, uint64_t end, const Span &span)
     if (end <= span.address || begin >= span.end()) return false;
     if (span.rows <= 1 || span.pitch == span.width) return true;
     // The first row that ends behind |begin|.
-    uint64_t row = begin < span.address + span.width ? 0 : (begin - span.address - span.width) / span.pitch + 1;
+    uint64_t row = begin < span.address + span.width
+                       ? 0
+                       : (begin - span.address - span.width) / span.pitch + 1;
     return row < span.rows && span.address + row * span.pitch < end;
 }
 
@@ -53,10 +55,9 @@ static void forget_settled(Allocation *allocation, CUstream stream, const Span &
     auto &uses = allocation->uses;
     size_t kept = 0;
     for (Use &use : uses) {
-        bool is_covered = span.rows == 1 && use.span.address >= span.address &&
-                          use.span.end() <= span.end() &&
-                          (writes ? is_ordered(stream, use)
-                                  : use.slot == stream->slot && !use.writes);
+        bool is_covered =
+            span.rows == 1 && use.span.address >= span.address && use.span.end() <= span.end() &&
+            (writes ? is_ordered(stream, use) : use.slot == stream->slot && !use.writes);
         if (is_covered || clock_has(state.host, use.slot, use.number)) continue;
         if (&uses[kept] != &use) uses[kept] = std::move(use);
         kept++;
@@ -68,7 +69,8 @@ static void check_order(CUstream stream, Allocation *allocation, const Span &spa
                         const char *what)
 {
     for (const Use &use : allocation->uses) {
-        if (!(writes || use.writes) || is_ordered(stream, use) || !overlap(span, use.span)) continue;
+        if (!(writes || use.writes) || is_ordered(stream, use) || !overlap(span, use.span))
+            continue;
         violation("%s: %s [0x%" PRIx64 ", +%" PRIu64 ") of %s, and nothing orders it after %s, "
                   "which %s there on another stream",
                   what, writes ? "writes" : "reads", span.address, span.end() - span.address,
@@ -104,7 +106,8 @@ void check_use(CUstream stream, const Span &span, bool writes, const char *what)
 void check_free(CUstream stream, Allocation *allocation, const char *what)
 {
     for (const Use &use : allocation->uses) {
-        bool is_known = stream ? is_ordered(stream, use) : clock_has(state.host, use.slot, use.number);
+        bool is_known =
+            stream ? is_ordered(stream, use) : clock_has(state.host, use.slot, use.number);
         if (is_known) continue;
         violation("%s: %s, and nothing orders it after %s, which uses it", what,
                   describe(*allocation).c_str(), use.what.c_str());

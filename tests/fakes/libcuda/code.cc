@@ -29,8 +29,9 @@ static CUresult image_check(const void *image, bool *out_is_text)
 }
 
 CUresult fake_cuLibraryLoadData(CUlibrary *out_library, const void *image, CUjit_option *options,
-                                void **values, unsigned option_count, CUlibraryOption *library_options,
-                                void **library_values, unsigned library_option_count)
+                                void **values, unsigned option_count,
+                                CUlibraryOption *library_options, void **library_values,
+                                unsigned library_option_count)
 {
     FAKE_CALL(cuLibraryLoadData);
     (void)library_options;
@@ -67,8 +68,7 @@ CUresult fake_cuLibraryGetKernel(CUkernel *out_kernel, CUlibrary library, const 
     // A text says what is in it.
     if (library->is_text && !strstr(static_cast<const char *>(library->image), name))
         return CUDA_ERROR_NOT_FOUND;
-    state.kernels.push_back(
-        std::unique_ptr<CUkern_st>(new CUkern_st{library, &found->second, {}}));
+    state.kernels.push_back(std::unique_ptr<CUkern_st>(new CUkern_st{library, &found->second, {}}));
     state.live.insert(state.kernels.back().get());
     *out_kernel = state.kernels.back().get();
     return CUDA_SUCCESS;
@@ -76,7 +76,8 @@ CUresult fake_cuLibraryGetKernel(CUkernel *out_kernel, CUlibrary library, const 
 
 static bool kernel_is_usable(const char *call, CUkernel kernel)
 {
-    return is_alive(kernel, call, "kernel") && is_alive(kernel->library, call, "library of a kernel");
+    return is_alive(kernel, call, "kernel") &&
+           is_alive(kernel->library, call, "library of a kernel");
 }
 
 CUresult fake_cuKernelGetFunction(CUfunction *out_function, CUkernel kernel)
@@ -202,8 +203,10 @@ static void launch_addresses(Launch *launch, const Kernel *kernel, CUstream stre
                                   : unsigned{FAKE_CUDA_READ | FAKE_CUDA_WRITE};
             size_t rest = allocation->address + allocation->bytes - address;
             size_t bytes = std::min<size_t>(rest, 16);
-            if (access & FAKE_CUDA_WHOLE) bytes = rest;
-            else if (kernel->extent) bytes = kernel->extent(i, &launch->shape, launch->args.data());
+            if (access & FAKE_CUDA_WHOLE)
+                bytes = rest;
+            else if (kernel->extent)
+                bytes = kernel->extent(i, &launch->shape, launch->args.data());
             const Device *own = stream->context->device;
             if (allocation->kind != Allocation::kRegistered && allocation->device != own)
                 violation("%s: parameter %u is %s, on a stream of device %u", what.c_str(), i,

@@ -28,7 +28,10 @@ static const struct {
     int code;
     const char *name;
 } error_names[] = {
-#define ERROR_NAME(x) {x, #x}
+#define ERROR_NAME(x)                                                                              \
+    {                                                                                              \
+        x, #x                                                                                      \
+    }
     ERROR_NAME(CUDA_SUCCESS),
     ERROR_NAME(CUDA_ERROR_INVALID_VALUE),
     ERROR_NAME(CUDA_ERROR_OUT_OF_MEMORY),
@@ -261,9 +264,11 @@ CUresult fake_cuDevicePrimaryCtxRelease(CUdevice handle)
 CUresult fake_cuCtxSetCurrent(CUcontext context)
 {
     FAKE_CALL(cuCtxSetCurrent);
-    if (context && !is_alive(context, "cuCtxSetCurrent", "context")) return CUDA_ERROR_INVALID_CONTEXT;
+    if (context && !is_alive(context, "cuCtxSetCurrent", "context"))
+        return CUDA_ERROR_INVALID_CONTEXT;
     if (context && context->device->retained == 0) {
-        violation("cuCtxSetCurrent: the context of device %u was released", context->device->ordinal);
+        violation("cuCtxSetCurrent: the context of device %u was released",
+                  context->device->ordinal);
         return CUDA_ERROR_CONTEXT_IS_DESTROYED;
     }
     current_context = context;

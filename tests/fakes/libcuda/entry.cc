@@ -23,10 +23,16 @@ template <class F> static void *address_of(F *function)
 }
 
 #define SYMBOL(name, version)                                                                      \
-    {#name, version, address_of<std::remove_pointer_t<PFN_##name##_v##version>>(fake_##name)}
+    {                                                                                              \
+#name, version,                                                                            \
+            address_of < std::remove_pointer_t < PFN_##name##_v##version>>(fake_##name)            \
+    }
 #define SYMBOL_AS(name, version)                                                                   \
-    {#name, version,                                                                               \
-     address_of<std::remove_pointer_t<PFN_##name##_v##version>>(fake_##name##_v##version)}
+    {                                                                                              \
+#name, version,                                                                            \
+            address_of < std::remove_pointer_t < PFN_##name##_v##version>>                         \
+                (fake_##name##_v##version)                                                         \
+    }
 
 static const Symbol symbols[] = {
     SYMBOL(cuInit, 2000),
@@ -136,6 +142,8 @@ static void control_reset(const fake_cuda_options_t *options)
     std::lock_guard<std::mutex> guard(state.lock);
     if (state.engine) stop();
     start(options);
+    std::lock_guard<std::mutex> notes(state.notes_lock);
+    state.calls.clear();
 }
 
 static void control_kernel_add(const fake_cuda_kernel_t *given)
@@ -284,17 +292,21 @@ static void control_slow_copies(uint32_t ordinal, int64_t ns)
 static void control_hold_stream(void *stream, bool held)
 {
     std::lock_guard<std::mutex> guard(state.lock);
-    if (state.live.count(stream))
-        mti_engine_queue_hold(static_cast<CUstream>(stream)->queue, held);
+    if (state.live.count(stream)) mti_engine_queue_hold(static_cast<CUstream>(stream)->queue, held);
 }
 
-extern "C" __attribute__((visibility("default"))) const fake_cuda_controls_t *fake_cuda_control(void)
+extern "C" __attribute__((visibility("default"))) const fake_cuda_controls_t *
+fake_cuda_control(void)
 {
     static const fake_cuda_controls_t control = {
-        control_reset,        control_kernel_add,     control_calls,         control_calls_clear,
-        control_violations_take, control_leaks,       control_is_stuck,      control_settle,
-        control_fail_alloc,   control_fail_host_register, control_fail_launch, control_lose_at_launch,
-        control_lose_at_op,   control_lose_now,       control_limit_events,  control_slow_copies,
+        control_reset,           control_kernel_add,
+        control_calls,           control_calls_clear,
+        control_violations_take, control_leaks,
+        control_is_stuck,        control_settle,
+        control_fail_alloc,      control_fail_host_register,
+        control_fail_launch,     control_lose_at_launch,
+        control_lose_at_op,      control_lose_now,
+        control_limit_events,    control_slow_copies,
         control_hold_stream,
     };
     return &control;

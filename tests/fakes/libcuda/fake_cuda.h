@@ -26,10 +26,11 @@ typedef struct fake_cuda_shape {
 
 // What a kernel does with the memory behind a parameter of 8 bytes that is a device address.
 enum {
-    FAKE_CUDA_NONE = 0,  // nothing
+    FAKE_CUDA_NONE = 0, // nothing
     FAKE_CUDA_READ = 1,
     FAKE_CUDA_WRITE = 2,
-    FAKE_CUDA_WHOLE = 4, // up to the end of the allocation; without: what |extent| says, or 16 bytes
+    FAKE_CUDA_WHOLE =
+        4, // up to the end of the allocation; without: what |extent| says, or 16 bytes
 };
 
 // A kernel of the fake: a host function by the name of the kernel.
@@ -50,20 +51,21 @@ typedef struct fake_cuda_kernel {
 
 // Zero means the default, which is in brackets. The environment variable in front says the same.
 typedef struct fake_cuda_options {
-    uint32_t devices;        // FAKE_CUDA_DEVICES [1]
-    uint64_t memory_bytes;   // FAKE_CUDA_MEMORY [256 MiB], of each
-    int driver_version;      // FAKE_CUDA_VERSION [13000]
-    bool no_peers;           // FAKE_CUDA_PEERS=0
-    bool no_words;           // FAKE_CUDA_WORDS=0: no 64-bit stream memory operations
-    bool no_pools;           // FAKE_CUDA_POOLS=0: no stream-ordered allocation
-    bool virtual_clock;      // FAKE_CUDA_CLOCK=virtual: nothing runs but inside calls that look
-    uint64_t seed;           // FAKE_CUDA_SEED, of the virtual clock
-    bool allows_pageable;    // FAKE_CUDA_PAGEABLE=1: copies from and to unregistered host memory are fine
+    uint32_t devices;      // FAKE_CUDA_DEVICES [1]
+    uint64_t memory_bytes; // FAKE_CUDA_MEMORY [256 MiB], of each
+    int driver_version;    // FAKE_CUDA_VERSION [13000]
+    bool no_peers;         // FAKE_CUDA_PEERS=0
+    bool no_words;         // FAKE_CUDA_WORDS=0: no 64-bit stream memory operations
+    bool no_pools;         // FAKE_CUDA_POOLS=0: no stream-ordered allocation
+    bool virtual_clock;    // FAKE_CUDA_CLOCK=virtual: nothing runs but inside calls that look
+    uint64_t seed;         // FAKE_CUDA_SEED, of the virtual clock
+    bool
+        allows_pageable; // FAKE_CUDA_PAGEABLE=1: copies from and to unregistered host memory are fine
 } fake_cuda_options_t;
 
 typedef struct fake_cuda_controls {
-    // Forgets everything but kernels: as if the library had just been loaded, with |options| (NULL: what
-    // the environment says). Every handle and address is dead afterwards. Nothing may be inside the driver.
+    // Forgets everything but kernels and that cuInit() was called: as if the library had just been loaded,
+    // with |options| (NULL: what the environment says). Every handle and address is dead afterwards. Nothing may be inside the driver.
     void (*reset)(const fake_cuda_options_t *options);
 
     // Copied, but for the functions. The same name again replaces it.
@@ -84,15 +86,16 @@ typedef struct fake_cuda_controls {
 
     // ---- faults; |nth| counts from now, from 1; 0 takes the fault back ----
 
-    void (*fail_alloc)(uint32_t device, uint32_t nth);             // device memory: out of memory
-    void (*fail_host_register)(uint32_t nth);                      // out of memory
-    void (*fail_launch)(uint32_t device, uint32_t nth, int code);  // the launch returns |code|; not sticky
+    void (*fail_alloc)(uint32_t device, uint32_t nth); // device memory: out of memory
+    void (*fail_host_register)(uint32_t nth);          // out of memory
+    void (*fail_launch)(uint32_t device, uint32_t nth,
+                        int code); // the launch returns |code|; not sticky
     void (*lose_at_launch)(uint32_t device, uint32_t nth, int code); // sticky, when it runs
-    void (*lose_at_op)(uint32_t device, uint32_t nth, int code);   // the same for any operation
+    void (*lose_at_op)(uint32_t device, uint32_t nth, int code);     // the same for any operation
     void (*lose_now)(uint32_t device, int code);
-    void (*limit_events)(uint32_t count);                          // so many at a time; 0: no limit
-    void (*slow_copies)(uint32_t device, int64_t ns);              // each copy takes so long besides
-    void (*hold_stream)(void *stream, bool held);                  // starts nothing any more
+    void (*limit_events)(uint32_t count);             // so many at a time; 0: no limit
+    void (*slow_copies)(uint32_t device, int64_t ns); // each copy takes so long besides
+    void (*hold_stream)(void *stream, bool held);     // starts nothing any more
 } fake_cuda_controls_t;
 
 typedef const fake_cuda_controls_t *(*fake_cuda_control_fn_t)(void);

@@ -74,7 +74,8 @@ uint32_t list_leaks(std::vector<std::string> *out)
     size_t before = out->size();
     for (CUstream_st *stream : state.streams)
         if (state.live.count(stream))
-            out->push_back("a stream of device " + std::to_string(stream->context->device->ordinal));
+            out->push_back("a stream of device " +
+                           std::to_string(stream->context->device->ordinal));
     for (CUevent_st *event : state.events)
         if (state.live.count(event))
             out->push_back("an event of device " + std::to_string(event->context->device->ordinal));
@@ -236,8 +237,10 @@ CUresult fake_cuMemPoolSetAccess(CUmemoryPool pool, const CUmemAccessDesc *map, 
                       pool->device->ordinal);
             return CUDA_ERROR_INVALID_DEVICE;
         }
-        if (map[i].flags == CU_MEM_ACCESS_FLAGS_PROT_READWRITE) pool->access.insert(peer);
-        else pool->access.erase(peer);
+        if (map[i].flags == CU_MEM_ACCESS_FLAGS_PROT_READWRITE)
+            pool->access.insert(peer);
+        else
+            pool->access.erase(peer);
     }
     return CUDA_SUCCESS;
 }
@@ -394,8 +397,8 @@ static char *copy_end(const char *call, CUstream stream, const Span &span, bool 
     }
     Device *own = stream->context->device;
     if (may_be == kHostOrOwnDevice && !is_host && allocation->device != own) {
-        bool is_let_in = allocation->pool &&
-                         allocation->pool->access.count(static_cast<int>(own->ordinal)) > 0;
+        bool is_let_in =
+            allocation->pool && allocation->pool->access.count(static_cast<int>(own->ordinal)) > 0;
         if (!is_let_in)
             violation("%s: the %s is %s, which device %u cannot reach", call, what,
                       describe(*allocation).c_str(), own->ordinal);
@@ -452,10 +455,11 @@ CUresult fake_cuMemcpy2DAsync(const CUDA_MEMCPY2D *copy, CUstream stream)
     FAKE_CALL(cuMemcpy2DAsync);
     CUresult result = need_stream(call.name(), stream);
     if (result != CUDA_SUCCESS) return result;
-    if (copy->srcMemoryType != CU_MEMORYTYPE_UNIFIED || copy->dstMemoryType != CU_MEMORYTYPE_UNIFIED ||
-        copy->srcPitch < copy->WidthInBytes || copy->dstPitch < copy->WidthInBytes ||
-        copy->srcPitch > 2147483647 || copy->dstPitch > 2147483647 || copy->srcXInBytes ||
-        copy->dstXInBytes || copy->srcY || copy->dstY)
+    if (copy->srcMemoryType != CU_MEMORYTYPE_UNIFIED ||
+        copy->dstMemoryType != CU_MEMORYTYPE_UNIFIED || copy->srcPitch < copy->WidthInBytes ||
+        copy->dstPitch < copy->WidthInBytes || copy->srcPitch > 2147483647 ||
+        copy->dstPitch > 2147483647 || copy->srcXInBytes || copy->dstXInBytes || copy->srcY ||
+        copy->dstY)
         return CUDA_ERROR_INVALID_VALUE;
     return copy_rows(&call, stream,
                      {copy->dstDevice, copy->WidthInBytes, copy->dstPitch, copy->Height},
@@ -468,9 +472,9 @@ CUresult fake_cuMemcpy3DPeerAsync(const CUDA_MEMCPY3D_PEER *copy, CUstream strea
     FAKE_CALL(cuMemcpy3DPeerAsync);
     CUresult result = need_stream(call.name(), stream);
     if (result != CUDA_SUCCESS) return result;
-    if (copy->srcMemoryType != CU_MEMORYTYPE_DEVICE || copy->dstMemoryType != CU_MEMORYTYPE_DEVICE ||
-        copy->Depth != 1 || copy->srcPitch < copy->WidthInBytes ||
-        copy->dstPitch < copy->WidthInBytes)
+    if (copy->srcMemoryType != CU_MEMORYTYPE_DEVICE ||
+        copy->dstMemoryType != CU_MEMORYTYPE_DEVICE || copy->Depth != 1 ||
+        copy->srcPitch < copy->WidthInBytes || copy->dstPitch < copy->WidthInBytes)
         return CUDA_ERROR_INVALID_VALUE;
     if (!is_alive(copy->dstContext, call.name(), "context") ||
         !is_alive(copy->srcContext, call.name(), "context"))

@@ -100,7 +100,6 @@ void stop()
 {
     mti_engine_destroy(state.engine);
     state.engine = nullptr;
-    state.is_initialised = false;
     state.live.clear();
     handles_free(&state.contexts);
     handles_free(&state.streams);
@@ -238,7 +237,7 @@ void clock_merge(Clock *into, const Clock &other)
 
 bool clock_has(const Clock &clock, uint32_t slot, uint64_t number)
 {
-    return slot < clock.size() && clock[slot] >= number;
+    return number == 0 || (slot < clock.size() && clock[slot] >= number);
 }
 
 void host_learns(const Clock &clock)
@@ -329,9 +328,11 @@ CUresult submit(CUstream stream, const char *name, mti_engine_effect_fn_t effect
     manta_status_t status = mti_engine_submit(stream->queue, &op, &seq);
     if (status != MANTA_OK) {
         if (discard) discard(buffer.data() + kPayload);
-        return status == MANTA_ERR_DEVICE_LOST ? CUDA_ERROR_LAUNCH_FAILED : CUDA_ERROR_OUT_OF_MEMORY;
+        return status == MANTA_ERR_DEVICE_LOST ? CUDA_ERROR_LAUNCH_FAILED
+                                               : CUDA_ERROR_OUT_OF_MEMORY;
     }
     stream->last_seq = seq;
+    if (effect) stream->last_work = state.slot_numbers[stream->slot];
     if (out_seq) *out_seq = seq;
     return CUDA_SUCCESS;
 }

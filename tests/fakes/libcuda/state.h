@@ -60,13 +60,13 @@ struct Allocation {
     char *real; // what is behind it; the address itself for kRegistered
     Device *device;
     CUmemoryPool pool;
-    bool portable;            // kRegistered
-    bool mapped;              // kRegistered
-    uint32_t slot;            // kPooled: the operation that allocates it
+    bool portable; // kRegistered
+    bool mapped;   // kRegistered
+    uint32_t slot; // kPooled: the operation that allocates it
     uint64_t number;
     bool freed = false;
     std::string freed_by;
-    std::vector<Use> uses;    // those that something later may still have to be ordered after
+    std::vector<Use> uses; // those that something later may still have to be ordered after
 };
 
 // A free that is queued: the bytes go back when it has run.
@@ -101,8 +101,8 @@ struct Device {
     mti_engine_space_t *space = nullptr;
     CUcontext primary = nullptr; // once it was retained; kept for good
     uint32_t retained = 0;
-    std::atomic<int> sticky{0};  // set by effects and by faults; the code of every later call
-    bool noticed = false;        // the engine has been told
+    std::atomic<int> sticky{0}; // set by effects and by faults; the code of every later call
+    bool noticed = false;       // the engine has been told
     int64_t copy_ns = 0;
     uint32_t fail_alloc = 0, fail_launch = 0, lose_at_launch = 0, lose_at_op = 0;
     int fail_launch_code = 0, lose_launch_code = 0, lose_op_code = 0;
@@ -128,15 +128,15 @@ struct State {
     std::vector<PendingFree> pending_frees;
     std::deque<SeenWrite> seen_writes;
 
-    Clock host;                       // what the host knows to be done
+    Clock host;                         // what the host knows to be done
     std::vector<uint64_t> slot_numbers; // by stream slot: the last number given out
     std::vector<uint32_t> free_slots;
 
     std::map<std::string, Kernel> kernel_table;
 
-    std::mutex notes_lock; // below |lock|
-    std::map<std::string, uint64_t> calls;   // guarded by notes_lock
-    std::vector<std::string> violations;     // guarded by notes_lock
+    std::mutex notes_lock;                 // below |lock|
+    std::map<std::string, uint64_t> calls; // guarded by notes_lock
+    std::vector<std::string> violations;   // guarded by notes_lock
 
     uint32_t event_limit = 0, event_count = 0, fail_host_register = 0;
 };
@@ -229,7 +229,8 @@ struct CUstream_st {
     mti_engine_queue_t *queue;
     uint32_t slot;
     fake::Clock clock;
-    uint64_t last_seq; // of the engine
+    uint64_t last_seq;  // of the engine
+    uint64_t last_work; // the number of the last operation that was more than a mark
 };
 struct CUevent_st {
     CUctx_st *context;

@@ -46,7 +46,7 @@ CUresult fake_cuStreamDestroy(CUstream stream)
     CUresult result = need_stream(call.name(), stream);
     if (result != CUDA_SUCCESS) return result;
     // A driver lets the work run out. Here it has to be over, and the host has to know.
-    if (!clock_has(state.host, stream->slot, state.slot_numbers[stream->slot]))
+    if (!clock_has(state.host, stream->slot, stream->last_work))
         violation("%s: the host does not know the end of the stream's work", call.name());
     handle_remove(stream);
     // The queue goes with the engine: events may still name it. The slot can be used again, since
@@ -110,7 +110,8 @@ CUresult fake_cuEventCreate(CUevent *out_event, unsigned flags)
     if (result != CUDA_SUCCESS) return result;
     if (!(flags & CU_EVENT_DISABLE_TIMING))
         violation("%s: a timed event costs ten times an untimed one", call.name());
-    if (state.event_limit && state.event_count >= state.event_limit) return CUDA_ERROR_OUT_OF_MEMORY;
+    if (state.event_limit && state.event_count >= state.event_limit)
+        return CUDA_ERROR_OUT_OF_MEMORY;
     state.event_count++;
     auto *event = new CUevent_st{};
     event->context = context;
@@ -216,7 +217,8 @@ static uint64_t *word_of(const char *call, CUdeviceptr address)
 {
     Allocation *allocation = find_allocation(address);
     if (!allocation || allocation->freed || address % 8 != 0) {
-        violation("%s: 0x%llx is not an aligned word of memory that the device knows", call, address);
+        violation("%s: 0x%llx is not an aligned word of memory that the device knows", call,
+                  address);
         return nullptr;
     }
     if (allocation->kind == Allocation::kRegistered && !allocation->mapped) {
@@ -246,8 +248,8 @@ CUresult fake_cuStreamWriteValue64(CUstream stream, CUdeviceptr address, cuuint6
     stream_advance(stream);
     check_use(stream, {address, 8, 8, 1}, true, call.name());
     uint64_t seq;
-    result = submit(stream, "write word", run_write, &word, sizeof word, nullptr, false, false, 0,
-                    &seq);
+    result =
+        submit(stream, "write word", run_write, &word, sizeof word, nullptr, false, false, 0, &seq);
     if (result == CUDA_SUCCESS) state.seen_writes.push_back({stream->queue, seq, stream->clock});
     return result;
 }
