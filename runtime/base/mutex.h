@@ -22,6 +22,7 @@ typedef enum mti_rank {
     MTI_RANK_WATCH,               // core: a bucket of the watcher table
     MTI_RANK_TABLE,               // store: chunks and runs of the ref table
     MTI_RANK_HEAP,                // store: shared lists of the payload heap
+    MTI_RANK_CUDA,                // devices: loading of the CUDA driver
     MTI_RANK_ENGINE,              // devices: the engine under virtual devices
     MTI_RANK_ENGINE_SPACE,        // devices: one of its memories
     MTI_RANK_CODE,                // core: registering code objects
