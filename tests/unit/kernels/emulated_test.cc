@@ -203,8 +203,8 @@ TEST_P(EmulatedKernelTest, DoesWhatItsTwinDoes)
 
 INSTANTIATE_TEST_SUITE_P(All, EmulatedKernelTest,
                          testing::Range(size_t{0}, sizeof entries / sizeof *entries),
-                         [](const testing::TestParamInfo<size_t> &info) {
-                             return std::string(entries[info.param].first + strlen("manta/"));
+                         [](const testing::TestParamInfo<size_t> &which) {
+                             return std::string(entries[which.param].first + strlen("manta/"));
                          });
 
 } // namespace
