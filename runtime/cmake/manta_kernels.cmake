@@ -3,7 +3,7 @@
 # What device code is made for: these compute capabilities, and PTX of the last for later ones.
 set(MANTA_CUDA_ARCHITECTURES "75;80;86;89;90" CACHE STRING
     "Compute capabilities that manta_kernels() compiles for")
-set(MTI_KERNELS_DIR ${CMAKE_CURRENT_LIST_DIR})
+set(MTI_KERNELS_DIR ${CMAKE_CURRENT_LIST_DIR} CACHE INTERNAL "")
 
 # mti_nvcc(<out>): the compiler, or an empty string. One that is there but can't compile counts as none.
 function(mti_nvcc out)
@@ -44,7 +44,9 @@ function(mti_nvcc_flags out)
         endif()
     endforeach()
     if(last STREQUAL "")
-        message(FATAL_ERROR "${MANTA_NVCC} knows none of the architectures ${ARGN}, but ${MTI_NVCC_ARCHS}")
+        list(GET MTI_NVCC_ARCHS 0 last)
+        message(WARNING "${MANTA_NVCC} knows none of the architectures ${ARGN}; taking ${last}")
+        list(APPEND flags -gencode arch=compute_${last},code=sm_${last})
     endif()
     list(APPEND flags -gencode arch=compute_${last},code=compute_${last})
     set(${out} "${flags}" PARENT_SCOPE)
@@ -57,7 +59,6 @@ endfunction()
 function(mti_embed source name what output)
     cmake_parse_arguments(arg "" "" "ARCHITECTURES;OPTIONS;DEPENDS" ${ARGN})
     mti_nvcc_flags(flags ${arg_ARCHITECTURES})
-    list(GET arg_ARCHITECTURES 0 first)
     set(base ${CMAKE_CURRENT_BINARY_DIR}/${name})
     set(compile ${MANTA_NVCC} -std=c++17 ${arg_OPTIONS})
     # PTX is read for the kernels' names and parameters; of which architecture does not matter.
