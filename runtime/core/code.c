@@ -1,4 +1,4 @@
-// Code objects and kernels by name: a list that only grows.
+// Code objects and kernels by name: a list that only grows. It starts with manta's own kernels.
 //
 // Writers hold the lock; readers don't. A code object is whole before it is published as the head of
 // the list, and its |next| never changes. What changes later are two fields of a row: |twin|, from NULL
@@ -7,6 +7,7 @@
 
 #include "base/mutex.h"
 #include "base/status.h"
+#include "kernels/kernels.h"
 
 #include <string.h>
 
@@ -14,7 +15,7 @@ static struct {
     mti_mutex_t lock; // writers
     manta_code_t *first;
     uint32_t count; // guarded by lock
-} the_code = {MTI_MUTEX_INIT(MTI_RANK_CODE), NULL, 0};
+} the_code = {MTI_MUTEX_INIT(MTI_RANK_CODE), &mti_kernels_code, 1};
 
 // What |row| of a row says. A handle's |row| is the row that it found, NULL if it has not looked.
 //   NULL         launches use this row
@@ -140,8 +141,7 @@ static manta_status_t resolve(manta_kernel_t *kernel, manta_kernel_t **out_row)
     manta_kernel_t *row = code_find(kernel->name);
     if (!row) {
         return mti_fail(MANTA_ERR_NOT_FOUND,
-                        "kernel %s: none of the code objects of this program has it%s",
-                        kernel->name, mti_code_first() ? "" : " (there are none)");
+                        "kernel %s: none of the code objects of this program has it", kernel->name);
     }
     if (row_forward(row) == row) {
         return mti_fail(MANTA_ERR_ALREADY_EXISTS,
