@@ -115,7 +115,8 @@ typedef struct manta_task_options {
     // and 1, or MANTA_NONE: a thread outside the workers, for work that mostly waits.
     double cpus;
     double gpus; // a share of a GPU held over the run
-    manta_priority_t priority;
+    manta_priority_t
+        priority; // not for tasks with more or less than one CPU: those queue up by age
     // From submit until the result is there, over queue and all attempts. When it passes the refs fail at
     // once with MANTA_ERR_DEADLINE, the body and what it has submitted are told as by manta_cancel().
     // 0 or MANTA_FOREVER: none.

@@ -181,7 +181,7 @@ struct mti_record {
     mti_cold_t *cold;
     unsigned char *args; // the argument image: |inline_args|, or an overflow block's
     uint16_t args_bytes;
-    uint8_t priority; // room for the bands
+    uint8_t priority; // an mti_band_t, with MTI_RECORD_BAND
     uint8_t flags;
     mti_atomic_u32_t cancel_epoch; // the runtime's when its ancestors were last known to go on
 
@@ -556,9 +556,11 @@ static inline void mti_record_set_flags(mti_record_t *t, uint8_t flags)
 // What it takes to queue a record.
 typedef struct mti_ready {
     uint64_t id;
-    uint32_t amount; // cores or milli-CPUs, if the flags say so
+    uint32_t amount; // cores, milli-CPUs or the band, if the flags say so
     uint8_t flags;
 } mti_ready_t;
+// These don't go through a deque.
+#define MTI_RECORD_ASIDE (MTI_RECORD_WIDE | MTI_RECORD_ELASTIC | MTI_RECORD_BAND)
 // To be read while the caller keeps |t| from being ready: from then on a waiter may run it, or somebody
 // cancel it, and the slot may be another task's.
 static inline mti_ready_t mti_ready_of(const mti_record_t *t)
@@ -566,6 +568,7 @@ static inline mti_ready_t mti_ready_of(const mti_record_t *t)
     mti_ready_t ready = {mti_ref_of(&t->result).id, 0, t->flags};
     if (MTI_UNLIKELY(t->flags & MTI_RECORD_WIDE)) ready.amount = (uint32_t)t->cold->cores;
     if (MTI_UNLIKELY(t->flags & MTI_RECORD_ELASTIC)) ready.amount = t->cold->milli;
+    if (MTI_UNLIKELY(t->flags & MTI_RECORD_BAND)) ready.amount = t->priority;
     return ready;
 }
 // Queues what |ready| says where its request says.

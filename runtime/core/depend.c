@@ -76,10 +76,12 @@ const manta_error_t *mti_object_error(const mti_object_t *object, uint64_t head)
 void mti_record_ready(mti_ctx_t *ctx, mti_ready_t ready)
 {
     bool ok;
-    if (MTI_LIKELY(!(ready.flags & (MTI_RECORD_WIDE | MTI_RECORD_ELASTIC)))) {
+    if (MTI_LIKELY(!(ready.flags & MTI_RECORD_ASIDE))) {
         ok = mti_sched_push(&ctx->sched, ready.id);
     } else if (ready.flags & MTI_RECORD_WIDE) {
         ok = mti_sched_push_wide(ctx->rt->sched, ready.id, (int)ready.amount);
+    } else if (ready.flags & MTI_RECORD_BAND) {
+        ok = mti_sched_push_band(&ctx->sched, ready.id, (mti_band_t)ready.amount);
     } else {
         ok = mti_sched_push_elastic(&ctx->sched, ready.id, ready.amount);
     }
@@ -98,7 +100,7 @@ static void record_deps_gone(mti_ctx_t *ctx, mti_record_t *t, mti_ready_t ready,
     uint64_t claim = mti_atomic_u64_load_acquire(&t->claim);
     if (mti_claim_gen(claim) != gen) return;
     if (MTI_LIKELY(mti_claim_state(claim) == MTI_TASK_QUEUED)) {
-        if (out_next && *out_next == 0 && !(ready.flags & (MTI_RECORD_WIDE | MTI_RECORD_ELASTIC))) {
+        if (out_next && *out_next == 0 && !(ready.flags & MTI_RECORD_ASIDE)) {
             *out_next = ready.id;
         } else {
             mti_record_ready(ctx, ready);

@@ -447,6 +447,14 @@ static manta_status_t submit_options(submit_t *s)
     }
     bool wide = o->cpus > 1.0, elastic = o->cpus == MANTA_NONE || (o->cpus > 0.0 && o->cpus < 1.0);
     bool timed = mti_recover_wanted(o);
+    if (o->priority < MANTA_PRIORITY_LOW || o->priority > MANTA_PRIORITY_URGENT) {
+        return mti_fail(MANTA_ERR_INVALID_ARGUMENT, "task %s: priority %d", name, (int)o->priority);
+    }
+    if (o->priority != MANTA_PRIORITY_NORMAL && !wide && !elastic) {
+        static const uint8_t bands[] = {MTI_BAND_LOW, 0, MTI_BAND_HIGH, MTI_BAND_URGENT};
+        t->priority = bands[o->priority - MANTA_PRIORITY_LOW];
+        mti_record_set_flags(t, t->flags | MTI_RECORD_BAND);
+    }
     if (!wide && !elastic && !o->name && !timed) return MANTA_OK;
     manta_status_t status = check_time(o, name);
     if (status != MANTA_OK) return status;
@@ -1543,7 +1551,8 @@ void mti_task_run_claimed(mti_ctx_t *ctx, mti_record_t *t, bool chain)
         if (next == 0) return;
         t = mti_record_at((uint32_t)next);
         // A long chain comes back to the worker's loop now and then: seats, stop, other queues.
-        if (MTI_UNLIKELY(length == CHAIN_MAX) && mti_sched_push(&ctx->sched, next)) return;
+        bool look_up = length == CHAIN_MAX || mti_sched_has_urgent(ctx->rt->sched);
+        if (MTI_UNLIKELY(look_up) && mti_sched_push(&ctx->sched, next)) return;
         if (!mti_task_claim(ctx, t, (uint32_t)(next >> 32))) return;
     }
 }
