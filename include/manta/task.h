@@ -138,6 +138,14 @@ typedef struct manta_task_options {
     int64_t backoff_ns;
     double backoff_factor;
     int64_t backoff_max_ns;
+    // What it holds while its body runs: named resources that the runtime has (.resources[0] =
+    // manta_resource("license", 1)) and bytes of its |host_bytes|. It starts when all of it is free, first
+    // come first served. More than there is at all is refused with INFEASIBLE. While the body waits for
+    // ever in manta_get() or manta_wait(), what it holds is lent to the tasks that it waits for. If tasks
+    // hold what the others need and none can go on, the youngest that waits to be admitted fails with
+    // OUT_OF_MEMORY.
+    manta_resource_t resources[4];
+    uint64_t host_bytes;
 } manta_task_options_t;
 
 typedef struct manta_task_desc {

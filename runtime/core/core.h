@@ -111,8 +111,29 @@ struct mti_todo {
     const char *why;
 };
 
+enum { MTI_RESOURCES = 32, MTI_RESOURCE_HOST_BYTES = 0, MTI_ADMIT_LISTS = 33 };
+
+typedef struct mti_cold mti_cold_t;
+typedef struct mti_resource {
+    char name[32];
+    int64_t total; // milli-units, or bytes
+    int64_t free;  // guarded by the rules lock; negative while a borrower outlives its lender
+} mti_resource_t;
+
 // What a runtime has for tasks with rules.
 typedef struct mti_rules {
+    uint32_t resource_count;
+    mti_resource_t resources[MTI_RESOURCES];
+    // Who waits to be admitted, oldest first: a list for each set of resources; the last one is for those
+    // that found no list. Guarded by lock.
+    struct {
+        uint32_t mask;
+        mti_cold_t *first, *last;
+    } lists[MTI_ADMIT_LISTS];
+    uint32_t list_count;      // guarded by lock; without the last one
+    mti_cold_t *holders;      // guarded by lock; those that were admitted
+    uint64_t next_age;        // guarded by lock
+    mti_atomic_u32_t waiting; // changes under lock; how many wait
     mti_mutex_t lock, start_lock;
     mti_timer_t *root;      // guarded by lock
     mti_atomic_u32_t users; // changes under lock; who may arm a timer: the thread stays
@@ -140,9 +161,27 @@ void mti_timer_stop(mti_runtime_t *rt);
 
 // ---- what only tasks with options need ------------------------------------------------------------
 
-enum { MTI_RETRY_CODES = 8 };
+enum { MTI_RETRY_CODES = 8, MTI_TASK_RESOURCES = 4, MTI_WANTS = MTI_TASK_RESOURCES + 1 };
 
-typedef struct mti_cold {
+// What a task asks of one resource, and has while it runs. Guarded by the rules lock.
+typedef struct mti_want mti_want_t;
+struct mti_want {
+    uint32_t resource; // index in the runtime's
+    int64_t amount;    // milli-units, or bytes
+    int64_t borrowed;  // of that, from |lender|
+    int64_t lent;      // of that, to |borrowers|
+    mti_want_t *lender, *borrowers;
+    mti_want_t *next, *prev; // in the lender's list
+};
+
+typedef enum mti_admission {
+    MTI_ADMISSION_NONE = 0, // not asked for yet
+    MTI_ADMISSION_WAITING,  // in a list; that is what |deps| counts
+    MTI_ADMISSION_GRANTED,
+    MTI_ADMISSION_DROPPED, // cancelled before it was asked for
+} mti_admission_t;
+
+struct mti_cold {
     const char *name;
     int cores;
     uint32_t milli;
@@ -165,7 +204,16 @@ typedef struct mti_cold {
     manta_status_t retry_codes[MTI_RETRY_CODES];
     manta_error_t *first_error; // of the first attempt that failed, NULL: none
     uint64_t accept_failed;     // a bit per parameter
-} mti_cold_t;
+    // Resources, admit.c; all but |want_count| guarded by the rules lock.
+    uint32_t want_count;
+    mti_admission_t admission;
+    bool is_stuck;             // scratch of the search for deadlocks
+    uint32_t list;             // while it waits: in which list
+    uint64_t age;              // the older the smaller
+    mti_cold_t *next, *prev;   // in the list it waits in, or among the holders
+    mti_cold_t *next_admitted; // of who lets it go
+    mti_want_t wants[MTI_WANTS];
+};
 
 // Three cache lines. The first belongs to the first result; it may outlive the task.
 struct mti_record {
@@ -252,6 +300,8 @@ struct mti_ctx {
     // Id of the object that this thread sleeps for without a timeout, 0: none. Read by who looks for
     // deadlocks.
     mti_atomic_u64_t waiting_on;
+    // Id of a task that this needs, and that waits to be admitted; 0: none.
+    mti_atomic_u64_t gate_wait;
     mti_atomic_u32_t waiting; // waits and drains that this thread is inside of; it alone writes it
     mti_atomic_u32_t
         wait_word;       // this thread sleeps on it in a wait; set to 1 to make it look again
@@ -641,6 +691,27 @@ static inline bool mti_record_is_last_attempt(const mti_record_t *t)
 }
 // The class of a failure, one of manta_retry_t; 0: never tried again.
 uint32_t mti_retry_class(manta_status_t code);
+
+// ---- resources (admit.c) ------------------------------------------------------------------------
+
+// Declares the runtime's resources.
+manta_status_t mti_admit_init(mti_runtime_t *rt, const manta_runtime_options_t *options);
+// Takes over into |cold| what the task asks for. Errors: INFEASIBLE · INVALID_ARGUMENT.
+manta_status_t mti_admit_setup(mti_runtime_t *rt, mti_cold_t *cold, const char *name,
+                               const manta_task_options_t *options);
+// All else that |t| waits for is there; the caller has the dependency that stands for its admission.
+void mti_admit_reached(mti_ctx_t *ctx, mti_record_t *t);
+// The body has returned: gives everything back.
+void mti_admit_end(mti_ctx_t *ctx, mti_cold_t *cold);
+bool mti_admit_drop_locked(mti_ctx_t *ctx, mti_cold_t *cold); // as mti_recover_drop
+// |t| waits to be admitted and this thread, which is about to sleep, for |t|: lends it what the tasks on this
+// stack hold. True: it is admitted.
+bool mti_admit_lend(mti_ctx_t *ctx, mti_record_t *t, uint32_t gen);
+// Before this thread sleeps on something that needs the task |id|, which waits to be admitted. If that
+// can never be, the youngest such task fails.
+void mti_admit_sleep(mti_ctx_t *ctx, uint64_t id);
+// Whether tasks on this stack hold something that could be lent.
+bool mti_admit_holds(const mti_ctx_t *ctx);
 
 // ---- cancel (cancel.c) ------------------------------------------------------------------------
 

@@ -114,8 +114,11 @@ void mti_record_dep_done(mti_ctx_t *ctx, mti_record_t *t, uint64_t *out_next)
 {
     mti_ready_t ready = mti_ready_of(t);
     // release: what made this argument ready; acquire: the last one sees what made the others ready
-    if (mti_atomic_u32_fetch_sub_acq_rel(&t->deps, 1) == 1) {
+    uint32_t before = mti_atomic_u32_fetch_sub_acq_rel(&t->deps, 1);
+    if (before == 1) {
         record_deps_gone(ctx, t, ready, out_next);
+    } else if (MTI_UNLIKELY(before == 2 && ready.flags & MTI_RECORD_GATED)) {
+        mti_admit_reached(ctx, t); // happens once: nobody adds to a 1 (walk_arguments)
     }
 }
 
@@ -148,7 +151,9 @@ static void link_fire(mti_ctx_t *ctx, mti_object_t *object, uint64_t bits, uint6
             (manta_error_t *)manta_error_retain(mti_object_error(object, bits));
         t->result.u.fail.cause = object;
         mti_object_set(&t->result, MTI_OBJECT_TASK, MTI_STORAGE_NONE, link_argument(t, word));
-        (void)mti_atomic_u32_fetch_sub_acq_rel(&t->deps, 1);
+        if (mti_atomic_u32_fetch_sub_acq_rel(&t->deps, 1) == 2 && t->flags & MTI_RECORD_GATED) {
+            (void)mti_atomic_u32_fetch_sub_acq_rel(&t->deps, 1); // it won't ask to be admitted
+        }
         work_add(work, t);
         return;
     }

@@ -523,6 +523,8 @@ manta_status_t mti_runtime_create(const manta_runtime_options_t *options, mti_ru
                                       .cpuset = full.cpuset,
                                       .allocator = full.allocator};
     int workers = 0;
+    status = mti_admit_init(rt, &full);
+    if (status != MANTA_OK) goto no_topology;
     status = mti_topology_create(&machine, &rt->topology);
     if (status != MANTA_OK) goto no_topology;
     status = runtime_workers(&full, rt->topology, &workers);

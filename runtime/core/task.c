@@ -455,12 +455,21 @@ static manta_status_t submit_options(submit_t *s)
         t->priority = bands[o->priority - MANTA_PRIORITY_LOW];
         mti_record_set_flags(t, t->flags | MTI_RECORD_BAND);
     }
-    if (!wide && !elastic && !o->name && !timed) return MANTA_OK;
+    bool wants = o->host_bytes != 0;
+    for (uint32_t i = 0; i < MTI_TASK_RESOURCES; i++)
+        wants |= o->resources[i].name != NULL;
+    if (!wide && !elastic && !o->name && !timed && !wants) return MANTA_OK;
     manta_status_t status = check_time(o, name);
     if (status != MANTA_OK) return status;
     if (!submit_cold(s))
         return mti_fail(MANTA_ERR_OUT_OF_MEMORY, "task %s: no memory for options", name);
     t->cold->name = o->name;
+    if (timed || wants) t->cold->record = t;
+    if (wants) {
+        status = mti_admit_setup(s->ctx->rt, t->cold, name, o);
+        if (status != MANTA_OK) return status;
+        if (t->cold->want_count) mti_record_set_flags(t, t->flags | MTI_RECORD_GATED);
+    }
     if (timed && (status = mti_recover_setup(s->ctx, t, o)) != MANTA_OK) return status;
     if (wide && !s->ctx->rt->is_serial) {
         mti_record_set_flags(t, t->flags | MTI_RECORD_WIDE);
@@ -712,7 +721,8 @@ static void submit_publish_ruled(submit_t *s)
     mti_ctx_t *ctx = s->ctx;
     uint32_t gen = mti_atomic_u32_load_relaxed(&t->result.gen);
     mti_atomic_u64_owner_add(&ctx->submitted, 1);
-    mti_atomic_u32_store_relaxed(&t->deps, (uint32_t)t->link_count + 1);
+    uint32_t gate = t->flags & MTI_RECORD_GATED ? 1 : 0;
+    mti_atomic_u32_store_relaxed(&t->deps, (uint32_t)t->link_count + 1 + gate);
     // release: publishes the record to the timers
     mti_atomic_u64_store_release(&t->claim, mti_claim_make(gen, 0, MTI_TASK_QUEUED));
     mti_recover_arm(ctx, t);
