@@ -76,6 +76,11 @@ typedef struct manta_runtime_options {
     size_t resource_count;
     // Bytes that tasks with |host_bytes| may use together; 0: as many as they like.
     uint64_t host_bytes;
+    // Bound on tasks that are submitted and not complete; 0: none. At the bound a submit from outside of
+    // tasks and callbacks waits until one completes (in a serial runtime it runs some), or gives
+    // MANTA_WOULD_BLOCK if its options say |no_wait|. Inside tasks and callbacks it counts, and never waits.
+    // Tasks in flight that wait for what the submitting thread does next never complete.
+    uint64_t max_in_flight;
 } manta_runtime_options_t;
 
 // Fills in the defaults. Threads: any.

@@ -403,7 +403,9 @@ struct mti_runtime {
     uint16_t index;
     uint32_t gen;
     bool is_serial;
-    bool bind; // workers are bound for real
+    bool submits_long; // plain submits take the long way: serial, or bounded
+    bool runs_long;    // so do plain runs: timed, or bounded
+    bool bind;         // workers are bound for real
     bool measure_busy;
     bool report_leaks;
     char name[32];
@@ -417,6 +419,10 @@ struct mti_runtime {
     mti_mutex_t lock;
     mti_ctx_t *ctxs; // guarded by lock; all that were ever made
     mti_rules_t rules;
+    uint64_t max_in_flight; // 0: no bound, and |in_flight| is not kept
+    _Alignas(MTI_LINE_BYTES) mti_atomic_u64_t in_flight;
+    mti_atomic_u32_t flight_waiters; // threads that wait for room
+    mti_atomic_u32_t flight_word;    // they sleep on it
     // Work that is open but has no task: promises, created objects. Drain does not wait for it.
     _Alignas(MTI_LINE_BYTES) mti_atomic_u32_t drainers; // threads in a drain
     mti_atomic_u32_t drain_word; // they sleep on it; bumped when all is complete
@@ -755,6 +761,30 @@ typedef struct mti_arg_iter {
 } mti_arg_iter_t;
 bool mti_arg_next(mti_arg_iter_t *iter, manta_ref_t *out_ref);
 
+// Of the pieces of ranges: parts of another task, so never cancelled on their own.
+extern manta_task_def_t mti_piece_def;
+// There may be room for one more task, or a reason to give up: who waits for room looks again.
+void mti_flight_wake(mti_runtime_t *rt);
+void mti_flight_release(mti_runtime_t *rt);
+// Counts a task as complete; pieces of ranges are none.
+static inline void mti_task_count_completed(mti_ctx_t *ctx, const manta_task_def_t *def)
+{
+    if (MTI_UNLIKELY(ctx->rt->max_in_flight != 0) && def != &mti_piece_def) {
+        mti_flight_release(ctx->rt);
+    }
+    mti_atomic_u64_owner_add(&ctx->completed, 1);
+}
+// Whether the failure of the |k|th ref among the arguments does not fail |t|.
+bool mti_record_accepts(const mti_record_t *t, uint32_t k);
+
+// Instead of an argument's number: the failure came through a forward.
+#define MTI_FORWARD_ARGUMENT 0xffffffffu
+
+// ---- errors (error.c) ---------------------------------------------------------------------------
+
+// The error of a failed object, with a link for each argument through which it came; one count.
+const manta_error_t *mti_error_chain(mti_object_t *object, uint64_t head);
+
 // The error of |run|, whose body has returned |status|: what manta_fail() made, or one that says where.
 manta_error_t *mti_task_error(manta_task_t *run, manta_status_t status);
 // Completes the task of |run| (its body has returned |status|), on whatever thread this is.
@@ -764,9 +794,6 @@ manta_status_t mti_task_submit_bulk(manta_task_def_t *def, const manta_task_opti
                                     const mti_bulk_request_t *request, manta_ref_t *out_ref);
 
 // ---- ranges (bulk.c) ------------------------------------------------------------------------------
-
-// Of the pieces of ranges: parts of another task, so never cancelled on their own.
-extern manta_task_def_t mti_piece_def;
 
 // Starts the range of |run|, which completes by itself. False: no memory (with a message).
 bool mti_bulk_run(manta_task_t *run, size_t buffer_count);

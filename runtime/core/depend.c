@@ -140,7 +140,11 @@ static void link_fire(mti_ctx_t *ctx, mti_object_t *object, uint64_t bits, uint6
                  t); // |u.mem.parent| is |object|; the count that the forward holds goes along
         return;
     }
-    if (MTI_LIKELY(!(bits & MTI_HEAD_FAILED))) {
+    bool failed = bits & MTI_HEAD_FAILED;
+    if (MTI_UNLIKELY(failed) && t->flags & MTI_RECORD_ACCEPTS) {
+        failed = !mti_record_accepts(t, link_argument(t, word));
+    }
+    if (MTI_LIKELY(!failed)) {
         mti_record_dep_done(ctx, t, out_next);
         return;
     }
@@ -223,6 +227,7 @@ static void fail_results(mti_ctx_t *ctx, mti_record_t *t, work_t *work)
     uint64_t bits = MTI_HEAD_CLOSED | MTI_HEAD_FAILED;
     // Keeps the slot while links into other objects may be left. With several results it has that count.
     uint32_t gen = mti_atomic_u32_load_relaxed(&t->result.gen);
+    const manta_task_def_t *def = t->def;
     if (t->result_count == 1) mti_object_pin_open(&t->result);
     for (uint32_t i = 1; i < t->result_count; i++) {
         mti_object_t *object = mti_record_result(t, i);
@@ -245,7 +250,7 @@ static void fail_results(mti_ctx_t *ctx, mti_record_t *t, work_t *work)
     // Complete even if links into open objects are left: those may stay open for ever, and a drain is
     // not to wait for them.
     mti_atomic_u64_owner_add(&ctx->failed, 1);
-    mti_atomic_u64_owner_add(&ctx->completed, 1);
+    mti_task_count_completed(ctx, def);
     // A thread of the user's (in cancel, promise_fail, submit) does not come to its idle check.
     if (!ctx->sched.thread) mti_drain_check(ctx);
 }
@@ -261,7 +266,7 @@ static bool become(mti_ctx_t *ctx, mti_object_t *object, mti_object_t *target, w
         bits |= MTI_HEAD_FAILED;
         object->u.fail.error = (manta_error_t *)manta_error_retain(mti_object_error(target, head));
         __atomic_store_n(&object->u.fail.cause, target, __ATOMIC_RELAXED);
-        mti_object_set(object, mti_object_kind(object), MTI_STORAGE_NONE, 0);
+        mti_object_set(object, mti_object_kind(object), MTI_STORAGE_NONE, MTI_FORWARD_ARGUMENT);
     } else {
         object->u.mem.data = mti_object_data(target);
         // The same as before; atomic for those who walk over the forward.
@@ -291,7 +296,7 @@ static void finish_forward(mti_ctx_t *ctx, mti_record_t *t, work_t *work)
         if (MTI_UNLIKELY(t->cold != NULL)) mti_record_free_room(ctx, t); // its deadline
         t->cold = NULL;
         mti_task_settle(ctx, t, mti_atomic_u32_load_relaxed(&object->gen));
-        mti_atomic_u64_owner_add(&ctx->completed, 1);
+        mti_task_count_completed(ctx, t->def);
     }
     mti_object_release(ctx, object, holds);
     // A thread of the user's (in promise_set, say) does not come to its idle check.
