@@ -741,6 +741,17 @@ static bool wait_quick(mti_thread_t *thread, manta_ref_t ref, int64_t timeout_ns
     return ready;
 }
 
+// All of |refs|, which this thread submitted in that order: its deque gives them up from the last one on.
+static bool wait_all_quick(mti_thread_t *thread, const manta_ref_t *refs, size_t n,
+                           int64_t timeout_ns)
+{
+    if (timeout_ns != INT64_MAX && n > 1) return false;
+    for (size_t i = n; i > 0; i--) {
+        if (!wait_quick(thread, refs[i - 1], timeout_ns)) return false;
+    }
+    return true;
+}
+
 manta_status_t manta_wait(const manta_ref_t *refs, size_t n, size_t k, int64_t timeout_ns,
                           size_t *out_ready, size_t *out_count)
 {
@@ -751,9 +762,10 @@ manta_status_t manta_wait(const manta_ref_t *refs, size_t n, size_t k, int64_t t
     if (n == 0) return MANTA_OK;
     mti_thread_t *thread = mti_thread_self();
     if (!thread) return mti_thread_failure();
-    if (n == 1 && k == 1 && wait_quick(thread, refs[0], timeout_ns)) {
-        if (out_ready) out_ready[0] = 0;
-        if (out_count) *out_count = 1;
+    if (k == n && wait_all_quick(thread, refs, n, timeout_ns)) {
+        for (size_t i = 0; out_ready && i < n; i++)
+            out_ready[i] = i;
+        if (out_count) *out_count = n;
         return MANTA_OK;
     }
     mti_object_t **objects = mti_alloc_zeroed(NULL, n * sizeof *objects, 16);
