@@ -116,8 +116,29 @@ struct mti_todo {
     const char *why;
 };
 
+enum { MTI_RESOURCES = 32, MTI_RESOURCE_HOST_BYTES = 0, MTI_ADMIT_LISTS = 33 };
+
+typedef struct mti_cold mti_cold_t;
+typedef struct mti_resource {
+    char name[32];
+    int64_t total; // milli-units, or bytes
+    int64_t free;  // guarded by the rules lock; negative while a borrower outlives its lender
+} mti_resource_t;
+
 // What a runtime has for tasks with rules.
 typedef struct mti_rules {
+    uint32_t resource_count;
+    mti_resource_t resources[MTI_RESOURCES];
+    // Who waits to be admitted, oldest first: a list for each set of resources; the last one is for those
+    // that found no list. Guarded by lock.
+    struct {
+        uint32_t mask;
+        mti_cold_t *first, *last;
+    } lists[MTI_ADMIT_LISTS];
+    uint32_t list_count;      // guarded by lock; without the last one
+    mti_cold_t *holders;      // guarded by lock; those that were admitted
+    uint64_t next_age;        // guarded by lock
+    mti_atomic_u32_t waiting; // changes under lock; how many wait
     mti_mutex_t lock, start_lock;
     mti_timer_t *root;      // guarded by lock
     mti_atomic_u32_t users; // changes under lock; who may arm a timer: the thread stays
@@ -145,9 +166,27 @@ void mti_timer_stop(mti_runtime_t *rt);
 
 // ---- what only tasks with options need ------------------------------------------------------------
 
-enum { MTI_RETRY_CODES = 8 };
+enum { MTI_RETRY_CODES = 8, MTI_TASK_RESOURCES = 4, MTI_WANTS = MTI_TASK_RESOURCES + 1 };
 
-typedef struct mti_cold {
+// What a task asks of one resource, and has while it runs. Guarded by the rules lock.
+typedef struct mti_want mti_want_t;
+struct mti_want {
+    uint32_t resource; // index in the runtime's
+    int64_t amount;    // milli-units, or bytes
+    int64_t borrowed;  // of that, from |lender|
+    int64_t lent;      // of that, to |borrowers|
+    mti_want_t *lender, *borrowers;
+    mti_want_t *next, *prev; // in the lender's list
+};
+
+typedef enum mti_admission {
+    MTI_ADMISSION_NONE = 0, // not asked for yet
+    MTI_ADMISSION_WAITING,  // in a list; that is what |deps| counts
+    MTI_ADMISSION_GRANTED,
+    MTI_ADMISSION_DROPPED, // cancelled before it was asked for
+} mti_admission_t;
+
+struct mti_cold {
     const char *name;
     int cores;
     uint32_t milli;
@@ -171,7 +210,16 @@ typedef struct mti_cold {
     manta_error_t *first_error; // of the first attempt that failed, NULL: none
     uint64_t accept_failed;     // a bit per parameter
     manta_where_t where;        // of a task on a device: MANTA_GPU or manta_gpu(i)
-} mti_cold_t;
+    // Resources, admit.c; all but |want_count| guarded by the rules lock.
+    uint32_t want_count;
+    mti_admission_t admission;
+    bool is_stuck;             // scratch of the search for deadlocks
+    uint32_t list;             // while it waits: in which list
+    uint64_t age;              // the older the smaller
+    mti_cold_t *next, *prev;   // in the list it waits in, or among the holders
+    mti_cold_t *next_admitted; // of who lets it go
+    mti_want_t wants[MTI_WANTS];
+};
 
 // Three cache lines. The first belongs to the first result; it may outlive the task.
 struct mti_record {
@@ -187,7 +235,7 @@ struct mti_record {
     mti_cold_t *cold;
     unsigned char *args; // the argument image: |inline_args|, or an overflow block's
     uint16_t args_bytes;
-    uint8_t priority; // room for the bands
+    uint8_t priority; // an mti_band_t, with MTI_RECORD_BAND
     uint8_t flags;
     mti_atomic_u32_t cancel_epoch; // the runtime's when its ancestors were last known to go on
 
@@ -258,6 +306,8 @@ struct mti_ctx {
     // Id of the object that this thread sleeps for without a timeout, 0: none. Read by who looks for
     // deadlocks.
     mti_atomic_u64_t waiting_on;
+    // Id of a task that this needs, and that waits to be admitted; 0: none.
+    mti_atomic_u64_t gate_wait;
     mti_atomic_u32_t waiting; // waits and drains that this thread is inside of; it alone writes it
     mti_atomic_u32_t
         wait_word;       // this thread sleeps on it in a wait; set to 1 to make it look again
@@ -361,7 +411,9 @@ struct mti_runtime {
     uint16_t index;
     uint32_t gen;
     bool is_serial;
-    bool bind; // workers are bound for real
+    bool submits_long; // plain submits take the long way: serial, or bounded
+    bool runs_long;    // so do plain runs: timed, or bounded
+    bool bind;         // workers are bound for real
     bool measure_busy;
     bool report_leaks;
     char name[32];
@@ -378,6 +430,10 @@ struct mti_runtime {
     mti_devices_options_t device_options; // as given at create
     mti_mutex_t lanes_lock;               // start of |lanes|
     mti_atomic_ptr_t lanes;               // mti_lanes_t *, NULL until devices are first asked for
+    uint64_t max_in_flight; // 0: no bound, and |in_flight| is not kept
+    _Alignas(MTI_LINE_BYTES) mti_atomic_u64_t in_flight;
+    mti_atomic_u32_t flight_waiters; // threads that wait for room
+    mti_atomic_u32_t flight_word;    // they sleep on it
     // Work that is open but has no task: promises, created objects. Drain does not wait for it.
     _Alignas(MTI_LINE_BYTES) mti_atomic_u32_t drainers; // threads in a drain
     mti_atomic_u32_t drain_word; // they sleep on it; bumped when all is complete
@@ -579,9 +635,11 @@ static inline void mti_record_set_flags(mti_record_t *t, uint8_t flags)
 // What it takes to queue a record.
 typedef struct mti_ready {
     uint64_t id;
-    uint32_t amount; // cores or milli-CPUs, if the flags say so
+    uint32_t amount; // cores, milli-CPUs or the band, if the flags say so
     uint8_t flags;
 } mti_ready_t;
+// These don't go through a deque.
+#define MTI_RECORD_ASIDE (MTI_RECORD_WIDE | MTI_RECORD_ELASTIC | MTI_RECORD_BAND)
 // To be read while the caller keeps |t| from being ready: from then on a waiter may run it, or somebody
 // cancel it, and the slot may be another task's.
 static inline mti_ready_t mti_ready_of(const mti_record_t *t)
@@ -589,6 +647,7 @@ static inline mti_ready_t mti_ready_of(const mti_record_t *t)
     mti_ready_t ready = {mti_ref_of(&t->result).id, 0, t->flags};
     if (MTI_UNLIKELY(t->flags & MTI_RECORD_WIDE)) ready.amount = (uint32_t)t->cold->cores;
     if (MTI_UNLIKELY(t->flags & MTI_RECORD_ELASTIC)) ready.amount = t->cold->milli;
+    if (MTI_UNLIKELY(t->flags & MTI_RECORD_BAND)) ready.amount = t->priority;
     return ready;
 }
 // Queues what |ready| says where its request says.
@@ -662,6 +721,27 @@ static inline bool mti_record_is_last_attempt(const mti_record_t *t)
 // The class of a failure, one of manta_retry_t; 0: never tried again.
 uint32_t mti_retry_class(manta_status_t code);
 
+// ---- resources (admit.c) ------------------------------------------------------------------------
+
+// Declares the runtime's resources.
+manta_status_t mti_admit_init(mti_runtime_t *rt, const manta_runtime_options_t *options);
+// Takes over into |cold| what the task asks for. Errors: INFEASIBLE · INVALID_ARGUMENT.
+manta_status_t mti_admit_setup(mti_runtime_t *rt, mti_cold_t *cold, const char *name,
+                               const manta_task_options_t *options);
+// All else that |t| waits for is there; the caller has the dependency that stands for its admission.
+void mti_admit_reached(mti_ctx_t *ctx, mti_record_t *t);
+// The body has returned: gives everything back.
+void mti_admit_end(mti_ctx_t *ctx, mti_cold_t *cold);
+bool mti_admit_drop_locked(mti_ctx_t *ctx, mti_cold_t *cold); // as mti_recover_drop
+// |t| waits to be admitted and this thread, which is about to sleep, for |t|: lends it what the tasks on this
+// stack hold. True: it is admitted.
+bool mti_admit_lend(mti_ctx_t *ctx, mti_record_t *t, uint32_t gen);
+// Before this thread sleeps on something that needs the task |id|, which waits to be admitted. If that
+// can never be, the youngest such task fails.
+void mti_admit_sleep(mti_ctx_t *ctx, uint64_t id);
+// Whether tasks on this stack hold something that could be lent.
+bool mti_admit_holds(const mti_ctx_t *ctx);
+
 // ---- cancel (cancel.c) ------------------------------------------------------------------------
 
 // Whether |t|, which runs or is about to, has to stop because of an ancestor or a shutdown. Only worth a
@@ -704,6 +784,30 @@ typedef struct mti_arg_iter {
 } mti_arg_iter_t;
 bool mti_arg_next(mti_arg_iter_t *iter, manta_ref_t *out_ref);
 
+// Of the pieces of ranges: parts of another task, so never cancelled on their own.
+extern manta_task_def_t mti_piece_def;
+// There may be room for one more task, or a reason to give up: who waits for room looks again.
+void mti_flight_wake(mti_runtime_t *rt);
+void mti_flight_release(mti_runtime_t *rt);
+// Counts a task as complete; pieces of ranges are none.
+static inline void mti_task_count_completed(mti_ctx_t *ctx, const manta_task_def_t *def)
+{
+    if (MTI_UNLIKELY(ctx->rt->max_in_flight != 0) && def != &mti_piece_def) {
+        mti_flight_release(ctx->rt);
+    }
+    mti_atomic_u64_owner_add(&ctx->completed, 1);
+}
+// Whether the failure of the |k|th ref among the arguments does not fail |t|.
+bool mti_record_accepts(const mti_record_t *t, uint32_t k);
+
+// Instead of an argument's number: the failure came through a forward.
+#define MTI_FORWARD_ARGUMENT 0xffffffffu
+
+// ---- errors (error.c) ---------------------------------------------------------------------------
+
+// The error of a failed object, with a link for each argument through which it came; one count.
+const manta_error_t *mti_error_chain(mti_object_t *object, uint64_t head);
+
 // The error of |run|, whose body has returned |status|: what manta_fail() made, or one that says where.
 manta_error_t *mti_task_error(manta_task_t *run, manta_status_t status);
 // Completes the task of |run| (its body has returned |status|), on whatever thread this is.
@@ -713,9 +817,6 @@ manta_status_t mti_task_submit_bulk(manta_task_def_t *def, const manta_task_opti
                                     const mti_bulk_request_t *request, manta_ref_t *out_ref);
 
 // ---- ranges (bulk.c) ------------------------------------------------------------------------------
-
-// Of the pieces of ranges: parts of another task, so never cancelled on their own.
-extern manta_task_def_t mti_piece_def;
 
 // Starts the range of |run|, which completes by itself. False: no memory (with a message).
 bool mti_bulk_run(manta_task_t *run, size_t buffer_count);

@@ -119,10 +119,12 @@ void mti_record_ready(mti_ctx_t *ctx, mti_ready_t ready)
         mti_lanes_push(mti_lanes_peek(ctx->rt), ready.id);
         return;
     }
-    if (MTI_LIKELY(!(ready.flags & (MTI_RECORD_WIDE | MTI_RECORD_ELASTIC)))) {
+    if (MTI_LIKELY(!(ready.flags & MTI_RECORD_ASIDE))) {
         ok = mti_sched_push(&ctx->sched, ready.id);
     } else if (ready.flags & MTI_RECORD_WIDE) {
         ok = mti_sched_push_wide(ctx->rt->sched, ready.id, (int)ready.amount);
+    } else if (ready.flags & MTI_RECORD_BAND) {
+        ok = mti_sched_push_band(&ctx->sched, ready.id, (mti_band_t)ready.amount);
     } else {
         ok = mti_sched_push_elastic(&ctx->sched, ready.id, ready.amount);
     }
@@ -141,7 +143,7 @@ static void record_deps_gone(mti_ctx_t *ctx, mti_record_t *t, mti_ready_t ready,
     uint64_t claim = mti_atomic_u64_load_acquire(&t->claim);
     if (mti_claim_gen(claim) != gen) return;
     if (MTI_LIKELY(mti_claim_state(claim) == MTI_TASK_QUEUED)) {
-        if (out_next && *out_next == 0 && !(ready.flags & (MTI_RECORD_WIDE | MTI_RECORD_ELASTIC))) {
+        if (out_next && *out_next == 0 && !(ready.flags & MTI_RECORD_ASIDE)) {
             *out_next = ready.id;
         } else {
             mti_record_ready(ctx, ready);
@@ -155,8 +157,11 @@ void mti_record_dep_done(mti_ctx_t *ctx, mti_record_t *t, uint64_t *out_next)
 {
     mti_ready_t ready = mti_ready_of(t);
     // release: what made this argument ready; acquire: the last one sees what made the others ready
-    if (mti_atomic_u32_fetch_sub_acq_rel(&t->deps, 1) == 1) {
+    uint32_t before = mti_atomic_u32_fetch_sub_acq_rel(&t->deps, 1);
+    if (before == 1) {
         record_deps_gone(ctx, t, ready, out_next);
+    } else if (MTI_UNLIKELY(before == 2 && ready.flags & MTI_RECORD_GATED)) {
+        mti_admit_reached(ctx, t); // happens once: nobody adds to a 1 (walk_arguments)
     }
 }
 
@@ -184,7 +189,11 @@ static void link_fire(mti_ctx_t *ctx, mti_object_t *object, uint64_t bits, uint6
                  t); // |u.mem.parent| is |object|; the count that the forward holds goes along
         return;
     }
-    if (MTI_LIKELY(!(bits & MTI_HEAD_FAILED))) {
+    bool failed = bits & MTI_HEAD_FAILED;
+    if (MTI_UNLIKELY(failed) && t->flags & MTI_RECORD_ACCEPTS) {
+        failed = !mti_record_accepts(t, link_argument(t, word));
+    }
+    if (MTI_LIKELY(!failed)) {
         mti_record_dep_done(ctx, t, out_next);
         return;
     }
@@ -195,7 +204,9 @@ static void link_fire(mti_ctx_t *ctx, mti_object_t *object, uint64_t bits, uint6
             (manta_error_t *)manta_error_retain(mti_object_error(object, bits));
         t->result.u.fail.cause = object;
         mti_object_set(&t->result, MTI_OBJECT_TASK, MTI_STORAGE_NONE, link_argument(t, word));
-        (void)mti_atomic_u32_fetch_sub_acq_rel(&t->deps, 1);
+        if (mti_atomic_u32_fetch_sub_acq_rel(&t->deps, 1) == 2 && t->flags & MTI_RECORD_GATED) {
+            (void)mti_atomic_u32_fetch_sub_acq_rel(&t->deps, 1); // it won't ask to be admitted
+        }
         work_add(work, t);
         return;
     }
@@ -271,6 +282,7 @@ static void fail_results(mti_ctx_t *ctx, mti_record_t *t, work_t *work)
     uint64_t bits = MTI_HEAD_CLOSED | MTI_HEAD_FAILED;
     // Keeps the slot while links into other objects may be left. With several results it has that count.
     uint32_t gen = mti_atomic_u32_load_relaxed(&t->result.gen);
+    const manta_task_def_t *def = t->def;
     if (t->result_count == 1) mti_object_pin_open(&t->result);
     for (uint32_t i = 1; i < t->result_count; i++) {
         mti_object_t *object = mti_record_result(t, i);
@@ -293,7 +305,7 @@ static void fail_results(mti_ctx_t *ctx, mti_record_t *t, work_t *work)
     // Complete even if links into open objects are left: those may stay open for ever, and a drain is
     // not to wait for them.
     mti_atomic_u64_owner_add(&ctx->failed, 1);
-    mti_atomic_u64_owner_add(&ctx->completed, 1);
+    mti_task_count_completed(ctx, def);
     // A thread of the user's (in cancel, promise_fail, submit) does not come to its idle check.
     if (!ctx->sched.thread) mti_drain_check(ctx);
 }
@@ -309,7 +321,7 @@ static bool become(mti_ctx_t *ctx, mti_object_t *object, mti_object_t *target, w
         bits |= MTI_HEAD_FAILED;
         object->u.fail.error = (manta_error_t *)manta_error_retain(mti_object_error(target, head));
         __atomic_store_n(&object->u.fail.cause, target, __ATOMIC_RELAXED);
-        mti_object_set(object, mti_object_kind(object), MTI_STORAGE_NONE, 0);
+        mti_object_set(object, mti_object_kind(object), MTI_STORAGE_NONE, MTI_FORWARD_ARGUMENT);
     } else {
         object->u.mem.data = mti_object_data(target);
         // The same as before; atomic for those who walk over the forward.
@@ -339,7 +351,7 @@ static void finish_forward(mti_ctx_t *ctx, mti_record_t *t, work_t *work)
         if (MTI_UNLIKELY(t->cold != NULL)) mti_record_free_room(ctx, t); // its deadline
         t->cold = NULL;
         mti_task_settle(ctx, t, mti_atomic_u32_load_relaxed(&object->gen));
-        mti_atomic_u64_owner_add(&ctx->completed, 1);
+        mti_task_count_completed(ctx, t->def);
     }
     mti_object_release(ctx, object, holds);
     // A thread of the user's (in promise_set, say) does not come to its idle check.

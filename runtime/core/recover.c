@@ -73,6 +73,10 @@ static void do_tell(mti_ctx_t *ctx, const mti_todo_t *todo)
 // The back-off is over; its dependency is ours, so the record is there.
 static void do_release(mti_ctx_t *ctx, const mti_todo_t *todo)
 {
+    if (mti_record_flags(todo->t) & MTI_RECORD_GATED) {
+        mti_admit_reached(ctx, todo->t);
+        return;
+    }
     uint64_t held = mti_claim_make(todo->gen, 0, MTI_TASK_HELD);
     // Fails if it was cancelled: then this may be the last thing that it waits for.
     (void)mti_atomic_u64_cas_acq_rel(&todo->t->claim, &held,
@@ -129,7 +133,6 @@ manta_status_t mti_recover_setup(mti_ctx_t *ctx, mti_record_t *t,
                                  const manta_task_options_t *options)
 {
     mti_cold_t *cold = t->cold;
-    cold->record = t;
     cold->timer.due = task_due;
     cold->deadline = mti_clock_deadline(options->deadline_ns ? options->deadline_ns : INT64_MAX);
     cold->run_until = cold->not_before = INT64_MAX;
@@ -176,6 +179,7 @@ void mti_recover_begin(mti_ctx_t *ctx, mti_record_t *t)
 manta_status_t mti_recover_end(mti_ctx_t *ctx, mti_record_t *t, manta_status_t status)
 {
     mti_cold_t *cold = t->cold;
+    if (cold->want_count) mti_admit_end(ctx, cold);
     if (!cold->run_timeout) return status;
     mti_mutex_lock(&ctx->rt->rules.lock);
     cold->run_until = INT64_MAX;
@@ -212,19 +216,20 @@ bool mti_recover_retry(manta_task_t *run, manta_status_t status)
     cold->attempt++;
     int64_t delay = cold->backoff ? backoff_of(cold) : 0;
     int64_t not_before = delay ? mti_clock_deadline(delay) : INT64_MAX;
-    bool held = delay != 0;
+    bool gated = mti_record_flags(t) & MTI_RECORD_GATED;
+    bool held = delay != 0 || gated;
     mti_atomic_u32_store_relaxed(&t->deps, held);
     mti_ready_t ready = mti_ready_of(t);
     bool wake = false;
     mti_mutex_lock(&ctx->rt->rules.lock);
     cold->not_before = not_before;
-    cold->parked = held;
+    cold->parked = delay != 0; // else its dependency is ours
     uint64_t next = mti_claim_make(gen, 0, held ? MTI_TASK_HELD : MTI_TASK_QUEUED);
     bool again = true;
     // release: publishes the record to whoever runs it next
     while (again && !mti_atomic_u64_cas_acq_rel(&t->claim, &claim, next))
         again = !(claim & MTI_CLAIM_CANCEL);
-    if (again && held) {
+    if (again && delay) {
         // Who cancels from here on waits for the lock before it frees anything.
         wake = rearm_locked(ctx->rt, cold);
     } else if (!again) {
@@ -235,13 +240,15 @@ bool mti_recover_retry(manta_task_t *run, manta_status_t status)
     mti_mutex_unlock(&ctx->rt->rules.lock);
     if (wake) mti_timer_wake(ctx->rt);
     if (again && !held) mti_record_ready(ctx, ready);
+    if (again && held && !delay) mti_admit_reached(ctx, t);
     return again;
 }
 
 bool mti_recover_drop(mti_ctx_t *ctx, mti_cold_t *cold)
 {
+    if (!cold->record) return false;
     mti_mutex_lock(&ctx->rt->rules.lock);
-    bool parked = cold->parked;
+    bool parked = cold->parked || mti_admit_drop_locked(ctx, cold);
     cold->parked = false;
     mti_mutex_unlock(&ctx->rt->rules.lock);
     return parked;
@@ -250,6 +257,7 @@ bool mti_recover_drop(mti_ctx_t *ctx, mti_cold_t *cold)
 void mti_recover_forget(mti_ctx_t *ctx, mti_cold_t *cold)
 {
     if (cold->first_error) manta_error_release(cold->first_error);
+    if (cold->want_count) mti_admit_end(ctx, cold);
     if (!cold->has_time) return;
     mti_mutex_lock(&ctx->rt->rules.lock);
     mti_timer_disarm_locked(ctx->rt, &cold->timer);

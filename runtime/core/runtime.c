@@ -325,6 +325,7 @@ void mti_runtime_nudge(mti_runtime_t *rt)
     mti_wait_interrupt(rt);
     mti_cq_interrupt(rt);
     drain_wake(rt);
+    mti_flight_wake(rt);
 }
 
 static void on_nudge_all(void *user)
@@ -530,11 +531,18 @@ manta_status_t mti_runtime_create(const manta_runtime_options_t *options, mti_ru
                                       .cpuset = full.cpuset,
                                       .allocator = full.allocator};
     int workers = 0;
+    status = mti_admit_init(rt, &full);
+    if (status != MANTA_OK) goto no_topology;
     status = mti_topology_create(&machine, &rt->topology);
     if (status != MANTA_OK) goto no_topology;
     status = runtime_workers(&full, rt->topology, &workers);
     if (status != MANTA_OK) goto no_heap;
     rt->is_serial = workers == 0;
+    rt->max_in_flight = full.max_in_flight;
+    rt->submits_long = rt->is_serial || rt->max_in_flight;
+    rt->runs_long = rt->measure_busy || rt->max_in_flight;
+    mti_atomic_u64_store_relaxed(&rt->in_flight, 0);
+    mti_atomic_u32_store_relaxed(&rt->flight_waiters, 0);
     rt->heap = mti_heap_create(&rt->allocator, RETAIN_BYTES);
     if (!rt->heap) {
         status = mti_fail(MANTA_ERR_OUT_OF_MEMORY, "no memory for a heap");
@@ -912,6 +920,7 @@ static manta_status_t shutdown_locked(mti_thread_t *thread, mti_runtime_t *rt,
     while (mti_runtime_waiting(rt)) { // each is on its way out
         mti_wait_interrupt(rt);
         drain_wake(rt);
+        mti_flight_wake(rt);
         sched_yield();
     }
     mti_timer_stop(rt);
@@ -935,6 +944,7 @@ bool mti_runtime_close(mti_runtime_t *rt, manta_runtime_t handle)
     uint32_t running = MTI_RUNTIME_RUNNING;
     if (same) (void)mti_atomic_u32_cas_acq_rel(&rt->state, &running, MTI_RUNTIME_CLOSED);
     mti_mutex_unlock(&process.lock);
+    if (same) mti_flight_wake(rt);
     return same;
 }
 

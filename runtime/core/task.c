@@ -356,9 +356,51 @@ static void submit_release_args(submit_t *s, uint32_t count)
     }
 }
 
-static manta_status_t submit_acquire_one(submit_t *s, const manta_param_t *param, manta_ref_t ref)
+// Whether failed arguments of parameter |index| don't fail |t|.
+static bool accepts_param(const mti_record_t *t, uint32_t index)
 {
+    return t->flags & MTI_RECORD_ACCEPTS && index < 64 && t->cold->accept_failed >> index & 1 &&
+           t->def->params[index].kind != MANTA_PARAM_INOUT;
+}
+
+bool mti_record_accepts(const mti_record_t *t, uint32_t k)
+{
+    const manta_task_def_t *def = t->def;
+    for (uint32_t i = 0; i < def->param_count; i++) {
+        manta_param_kind_t kind = def->params[i].kind;
+        size_t n = kind == MANTA_PARAM_IN || kind == MANTA_PARAM_INOUT;
+        if (kind == MANTA_PARAM_IN_LIST) {
+            n = ((const manta_ref_list_t *)(const void *)(t->args + def->params[i].offset))->count;
+        }
+        if (k < n) return accepts_param(t, i);
+        k -= (uint32_t)n;
+    }
+    return false;
+}
+
+// An error ref whose parameter accepts it: stands in the image as an object that has failed.
+static manta_status_t submit_accept_error(submit_t *s, const manta_param_t *param, manta_ref_t *ref)
+{
+    mti_object_t *object = mti_object_alloc(s->ctx, MTI_OBJECT_PUT, MANTA_UNTYPED);
+    if (!object) {
+        return mti_fail(MANTA_ERR_OUT_OF_MEMORY, "task %s, argument %s: no memory", s->def->name,
+                        param->name);
+    }
+    mti_atomic_u64_store_relaxed(&object->head, mti_head_bare(mti_ref_error_code(*ref)));
+    mti_atomic_u64_store_release(&object->counts, MTI_COUNT_INTERNAL);
+    *ref = mti_ref_of(object);
+    s->acquired++;
+    return MANTA_OK;
+}
+
+static manta_status_t submit_acquire_one(submit_t *s, const manta_param_t *param,
+                                         manta_ref_t *in_ref)
+{
+    manta_ref_t ref = *in_ref;
     if (MTI_UNLIKELY(mti_ref_is_error(ref))) {
+        if (accepts_param(s->t, (uint32_t)(param - s->def->params))) {
+            return submit_accept_error(s, param, in_ref);
+        }
         if (s->error_arg == MANTA_OK) s->error_arg = mti_ref_error_code(ref);
         s->acquired++;
         return MANTA_OK;
@@ -394,16 +436,14 @@ static manta_status_t submit_acquire_args(submit_t *s)
 {
     for (uint32_t i = 0; i < s->def->param_count; i++) {
         const manta_param_t *param = &s->def->params[i];
-        const unsigned char *at = s->t->args + param->offset;
+        unsigned char *at = s->t->args + param->offset;
         manta_status_t status = MANTA_OK;
         if (param->kind == MANTA_PARAM_IN || param->kind == MANTA_PARAM_INOUT) {
-            manta_ref_t ref;
-            memcpy(&ref, at, sizeof ref);
-            status = submit_acquire_one(s, param, ref);
+            status = submit_acquire_one(s, param, (manta_ref_t *)(void *)at);
         } else if (param->kind == MANTA_PARAM_IN_LIST) {
             const manta_ref_list_t *list = (const manta_ref_list_t *)(const void *)at;
             for (size_t k = 0; k < list->count && status == MANTA_OK; k++) {
-                status = submit_acquire_one(s, param, list->refs[k]);
+                status = submit_acquire_one(s, param, (manta_ref_t *)&list->refs[k]); // our copy
             }
         }
         if (MTI_UNLIKELY(status != MANTA_OK)) return status;
@@ -475,12 +515,31 @@ static manta_status_t submit_options(submit_t *s)
     }
     bool wide = o->cpus > 1.0, elastic = o->cpus == MANTA_NONE || (o->cpus > 0.0 && o->cpus < 1.0);
     bool timed = mti_recover_wanted(o);
-    if (!wide && !elastic && !o->name && !timed) return MANTA_OK;
+    if (o->priority < MANTA_PRIORITY_LOW || o->priority > MANTA_PRIORITY_URGENT) {
+        return mti_fail(MANTA_ERR_INVALID_ARGUMENT, "task %s: priority %d", name, (int)o->priority);
+    }
+    if (o->priority != MANTA_PRIORITY_NORMAL && !wide && !elastic) {
+        static const uint8_t bands[] = {MTI_BAND_LOW, 0, MTI_BAND_HIGH, MTI_BAND_URGENT};
+        t->priority = bands[o->priority - MANTA_PRIORITY_LOW];
+        mti_record_set_flags(t, t->flags | MTI_RECORD_BAND);
+    }
+    bool wants = o->host_bytes != 0;
+    for (uint32_t i = 0; i < MTI_TASK_RESOURCES; i++)
+        wants |= o->resources[i].name != NULL;
+    if (!wide && !elastic && !o->name && !timed && !wants && !o->accept_failed) return MANTA_OK;
     manta_status_t status = check_time(o, name);
     if (status != MANTA_OK) return status;
     if (!submit_cold(s))
         return mti_fail(MANTA_ERR_OUT_OF_MEMORY, "task %s: no memory for options", name);
     t->cold->name = o->name;
+    if (timed || wants) t->cold->record = t;
+    t->cold->accept_failed = o->accept_failed;
+    if (o->accept_failed) mti_record_set_flags(t, t->flags | MTI_RECORD_ACCEPTS);
+    if (wants) {
+        status = mti_admit_setup(s->ctx->rt, t->cold, name, o);
+        if (status != MANTA_OK) return status;
+        if (t->cold->want_count) mti_record_set_flags(t, t->flags | MTI_RECORD_GATED);
+    }
     if (timed && (status = mti_recover_setup(s->ctx, t, o)) != MANTA_OK) return status;
     if (wide && !s->ctx->rt->is_serial) {
         mti_record_set_flags(t, t->flags | MTI_RECORD_WIDE);
@@ -672,7 +731,9 @@ static uint32_t submit_link(submit_t *s, mti_object_t **out_failed, uint32_t *ou
         mti_link_kind_t kind = far ? MTI_LINK_FAR : MTI_LINK_INLINE;
         if (mti_record_link(s->ctx, t, object, cell, kind, &head)) continue;
         closed++;
-        if (MTI_UNLIKELY(head & MTI_HEAD_FAILED) && !*out_failed) {
+        if (MTI_UNLIKELY(head & MTI_HEAD_FAILED) && !*out_failed &&
+            !(t->flags & MTI_RECORD_ACCEPTS &&
+              accepts_param(t, iter.item ? iter.param : iter.param - 1))) {
             *out_failed = object;
             *out_argument = k;
         }
@@ -725,7 +786,8 @@ static void submit_publish_ruled(submit_t *s)
     mti_ctx_t *ctx = s->ctx;
     uint32_t gen = mti_atomic_u32_load_relaxed(&t->result.gen);
     mti_atomic_u64_owner_add(&ctx->submitted, 1);
-    mti_atomic_u32_store_relaxed(&t->deps, (uint32_t)t->link_count + 1);
+    uint32_t gate = t->flags & MTI_RECORD_GATED ? 1 : 0;
+    mti_atomic_u32_store_relaxed(&t->deps, (uint32_t)t->link_count + 1 + gate);
     // release: publishes the record to the timers
     mti_atomic_u64_store_release(&t->claim, mti_claim_make(gen, 0, MTI_TASK_QUEUED));
     mti_recover_arm(ctx, t);
@@ -851,6 +913,91 @@ static manta_status_t submit_where(submit_t *s)
     return MANTA_OK;
 }
 
+// ---- the bound on tasks in flight -------------------------------------------------------------------
+
+void mti_flight_wake(mti_runtime_t *rt)
+{
+    (void)mti_atomic_u32_fetch_add_acq_rel(&rt->flight_word, 1);
+    mti_notify_wake(&rt->flight_word, INT32_MAX);
+}
+
+void mti_flight_release(mti_runtime_t *rt)
+{
+    // seq_cst: either we see who waits, or that one sees the room (flight_wait)
+    (void)mti_atomic_u64_fetch_add_seq_cst(&rt->in_flight, (uint64_t)0 - 1);
+    if (mti_atomic_u32_load_seq_cst(&rt->flight_waiters)) mti_flight_wake(rt);
+}
+
+static bool flight_try(mti_runtime_t *rt)
+{
+    uint64_t n = mti_atomic_u64_load_seq_cst(&rt->in_flight);
+    do {
+        if (n >= rt->max_in_flight) return false;
+    } while (!mti_atomic_u64_cas_seq_cst(&rt->in_flight, &n, n + 1));
+    return true;
+}
+
+// Sleeps, or in a serial runtime runs something, until there may be room. Not entered.
+static manta_status_t flight_sleep(mti_ctx_t *ctx)
+{
+    mti_runtime_t *rt = ctx->rt;
+    mti_timer_poll(ctx);
+    if (rt->is_serial && mti_sched_step(&ctx->sched)) {
+        mti_drain_check(ctx);
+        return MANTA_OK;
+    }
+    (void)mti_atomic_u32_fetch_add_acq_rel(&rt->flight_waiters, 1);
+    uint32_t word = mti_atomic_u32_load_acquire(&rt->flight_word);
+    (void)mti_sched_block_begin(&ctx->sched);
+    mti_fence_heavy(); // completions and pushes tell us from here on; what came before is seen now
+    bool room = mti_atomic_u64_load_seq_cst(&rt->in_flight) < rt->max_in_flight;
+    bool open = mti_atomic_u32_load_acquire(&rt->state) == MTI_RUNTIME_RUNNING;
+    bool work = rt->is_serial && mti_sched_has_work(rt->sched);
+    manta_status_t status = MANTA_OK;
+    if (rt->is_serial && !room && !work && mti_runtime_waiting(rt) == 1 &&
+        mti_timer_next(rt) == INT64_MAX) {
+        status = mti_fail(MANTA_ERR_DEADLOCK,
+                          "max_in_flight is reached, and nothing can run in serial runtime '%s'",
+                          rt->name);
+    } else if (!room && open && !work) {
+        (void)mti_notify_wait(&rt->flight_word, word, mti_timer_bound(ctx, INT64_MAX));
+    }
+    mti_sched_block_end(&ctx->sched);
+    (void)mti_atomic_u32_fetch_sub_acq_rel(&rt->flight_waiters, 1);
+    return status;
+}
+
+// Takes a place for one more task; |*out_taken| says whether it counts.
+static manta_status_t submit_flight(submit_t *s, bool *out_taken)
+{
+    mti_runtime_t *rt = s->ctx->rt;
+    *out_taken = s->def != &mti_piece_def;
+    if (!*out_taken) return MANTA_OK;
+    if (s->ctx->sched.thread || s->thread->task || s->thread->in_callback) {
+        (void)mti_atomic_u64_fetch_add_seq_cst(&rt->in_flight, 1);
+        return MANTA_OK;
+    }
+    bool no_wait = s->options &&
+                   s->options->struct_size > offsetof(manta_task_options_t, no_wait) &&
+                   s->options->no_wait;
+    manta_status_t status = MANTA_OK;
+    while (status == MANTA_OK && !flight_try(rt)) {
+        if (no_wait) {
+            status = mti_fail(MANTA_WOULD_BLOCK, "task %s: runtime '%s' has %llu tasks in flight",
+                              s->def->name, rt->name, (unsigned long long)rt->max_in_flight);
+            break;
+        }
+        mti_wait_enter(s->ctx); // keeps the runtime meanwhile
+        mti_thread_leave(s->thread);
+        status = flight_sleep(s->ctx);
+        mti_thread_enter(s->thread);
+        mti_wait_leave(s->ctx);
+        if (status == MANTA_OK) status = submit_context(s);
+    }
+    *out_taken = status == MANTA_OK;
+    return status;
+}
+
 static manta_status_t submit(submit_t *s, const void *args, size_t args_bytes,
                              manta_ref_t *out_results, size_t result_count)
 {
@@ -858,10 +1005,18 @@ static manta_status_t submit(submit_t *s, const void *args, size_t args_bytes,
     if (MTI_UNLIKELY(status != MANTA_OK)) return status;
     status = submit_context(s);
     if (MTI_UNLIKELY(status != MANTA_OK)) return status;
-    if (MTI_UNLIKELY(!mti_scope_reserve(s->thread, result_count))) return MANTA_ERR_OUT_OF_MEMORY;
+    bool counted = false;
+    if (MTI_UNLIKELY(s->ctx->rt->max_in_flight != 0)) {
+        status = submit_flight(s, &counted);
+        if (status != MANTA_OK) return status;
+    }
     mti_ctx_t *ctx = s->ctx;
-    mti_record_t *t = s->t = (mti_record_t *)(void *)mti_table_alloc(&ctx->table);
+    mti_record_t *t = NULL;
+    if (MTI_LIKELY(mti_scope_reserve(s->thread, result_count))) {
+        t = s->t = (mti_record_t *)(void *)mti_table_alloc(&ctx->table);
+    }
     if (MTI_UNLIKELY(!t)) {
+        if (counted) mti_flight_release(ctx->rt);
         return mti_fail(MANTA_ERR_OUT_OF_MEMORY, "task %s: no memory for a task", s->def->name);
     }
     record_init(ctx, t, s->def, plan_objects(s->plan), result_count != 0);
@@ -891,6 +1046,7 @@ release:
     submit_release_args(s, s->acquired);
 discard:
     record_discard(ctx, t);
+    if (counted) mti_flight_release(ctx->rt);
     return status;
 }
 
@@ -1011,7 +1167,7 @@ static inline bool submit_plain(mti_thread_t *thread, manta_task_def_t *def, uin
     mti_slot_t *slot = ctx->table.free;
     bool ready = mti_atomic_u32_load_acquire(&ctx->rt->state) == MTI_RUNTIME_RUNNING && slot &&
                  (!thread->scope_mark || thread->scope_count < thread->scope_capacity) &&
-                 !ctx->rt->is_serial;
+                 !ctx->rt->submits_long;
     if (MTI_UNLIKELY(!ready)) {
         mti_thread_leave(thread);
         return false;
@@ -1113,6 +1269,21 @@ static manta_status_t run_note(const mti_record_t *t, const manta_param_t *param
     return mti_fail_note(code, "task %s, argument %s", mti_record_name(t), param->name);
 }
 
+// The bytes of an IN argument; none of one that has failed, which its parameter accepts.
+static manta_status_t run_in(const mti_record_t *t, const manta_param_t *param, manta_ref_t ref,
+                             manta_buffer_t *out_buffer)
+{
+    mti_object_t *object = mti_object_held(ref);
+    uint64_t head;
+    if (MTI_UNLIKELY(t->flags & MTI_RECORD_ACCEPTS) && mti_object_is_closed(object, &head) &&
+        head & MTI_HEAD_FAILED) {
+        *out_buffer = (manta_buffer_t){NULL, 0};
+        return MANTA_OK;
+    }
+    *out_buffer = (manta_buffer_t){mti_object_data(object), mti_object_size(object)};
+    return mti_arg_check_bytes(mti_record_name(t), param, out_buffer->data, out_buffer->size_bytes);
+}
+
 // Buffers of everything but OUTs, which are left empty.
 static manta_status_t run_arguments(manta_task_t *run, manta_buffer_t *list_room)
 {
@@ -1126,17 +1297,16 @@ static manta_status_t run_arguments(manta_task_t *run, manta_buffer_t *list_room
         if (param->kind == MANTA_PARAM_IN || param->kind == MANTA_PARAM_INOUT) {
             manta_ref_t ref;
             memcpy(&ref, at, sizeof ref);
-            mti_object_t *object = mti_object_held(ref);
-            status = mti_arg_check_bytes(mti_record_name(t), param, mti_object_data(object),
-                                         mti_object_size(object));
+            manta_buffer_t *buffer = &run->buffers[b++];
+            status = run_in(t, param, ref, buffer);
             if (param->kind == MANTA_PARAM_INOUT) {
                 mti_object_t *to = run->results[r++];
-                if (status == MANTA_OK && (status = run_inout(run, object, to)) != MANTA_OK) {
+                if (status == MANTA_OK &&
+                    (status = run_inout(run, mti_object_held(ref), to)) != MANTA_OK) {
                     status = run_note(t, param, status);
                 }
-                object = to;
+                *buffer = (manta_buffer_t){mti_object_data(to), mti_object_size(to)};
             }
-            run->buffers[b++] = (manta_buffer_t){mti_object_data(object), mti_object_size(object)};
         } else if (param->kind == MANTA_PARAM_OUT) {
             r++;
             run->buffers[b++] = (manta_buffer_t){NULL, 0};
@@ -1144,10 +1314,7 @@ static manta_status_t run_arguments(manta_task_t *run, manta_buffer_t *list_room
             const manta_ref_list_t *list = (const manta_ref_list_t *)(const void *)at;
             run->buffers[b++] = (manta_buffer_t){list_room, list->count * sizeof(manta_buffer_t)};
             for (size_t k = 0; k < list->count && status == MANTA_OK; k++) {
-                mti_object_t *object = mti_object_held(list->refs[k]);
-                *list_room++ = (manta_buffer_t){mti_object_data(object), mti_object_size(object)};
-                status = mti_arg_check_bytes(mti_record_name(t), param, mti_object_data(object),
-                                             mti_object_size(object));
+                status = run_in(t, param, list->refs[k], list_room++);
             }
         }
         if (MTI_UNLIKELY(status != MANTA_OK)) return status;
@@ -1443,6 +1610,7 @@ static void run_complete(manta_task_t *run, manta_status_t status, uint64_t *out
 {
     mti_record_t *t = run->record;
     mti_ctx_t *ctx = run->ctx;
+    const manta_task_def_t *def = t->def;
     if (MTI_UNLIKELY(status != MANTA_OK)) mti_atomic_u64_owner_add(&ctx->failed, 1);
     if (t->link_count) record_release_args(ctx, t);
     if (MTI_LIKELY(t->result_count == 1)) {
@@ -1451,7 +1619,7 @@ static void run_complete(manta_task_t *run, manta_status_t status, uint64_t *out
         run_complete_several(run, status, out_next);
     }
     if (MTI_UNLIKELY(run->error != NULL)) manta_error_release(run->error);
-    mti_atomic_u64_owner_add(&ctx->completed, 1);
+    mti_task_count_completed(ctx, def);
 }
 
 // After the body: forwarded, or complete.
@@ -1585,7 +1753,7 @@ static void run_task(mti_ctx_t *ctx, mti_record_t *t, uint64_t *out_next)
 {
     mti_thread_t *self = mti_thread_tls;
     if (MTI_LIKELY(t->def->plan & PLAN_PLAIN && !(t->flags | (t->cold != NULL)) &&
-                   self->ctx == ctx && !self->in_callback && !ctx->rt->measure_busy &&
+                   self->ctx == ctx && !self->in_callback && !ctx->rt->runs_long &&
                    !mti_cancel_is_stale(ctx->rt, t))) {
         run_plain(ctx, t, t->def->plan, out_next);
         return;
@@ -1645,7 +1813,8 @@ void mti_task_run_claimed(mti_ctx_t *ctx, mti_record_t *t, bool chain)
         if (next == 0) return;
         t = mti_record_at((uint32_t)next);
         // A long chain comes back to the worker's loop now and then: seats, stop, other queues.
-        if (MTI_UNLIKELY(length == CHAIN_MAX) && mti_sched_push(&ctx->sched, next)) return;
+        bool look_up = length == CHAIN_MAX || mti_sched_has_urgent(ctx->rt->sched);
+        if (MTI_UNLIKELY(look_up) && mti_sched_push(&ctx->sched, next)) return;
         if (!mti_task_claim(ctx, t, (uint32_t)(next >> 32))) return;
     }
 }

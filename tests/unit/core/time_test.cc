@@ -453,6 +453,7 @@ TEST_P(TimeTest, AShutdownDoesNotWaitForAPause)
         std::this_thread::yield();
     EXPECT_OK(manta_runtime_shutdown(other.get(), MANTA_SHUTDOWN_CANCEL, MANTA_FOREVER));
     other.forget();
+    EXPECT_EQ(1u, other.log().take().size()) << "the ref that is held still";
     EXPECT_STATUS(MANTA_ERR_STALE_REF, manta_ref_status(x));
     EXPECT_EQ(1, t.ran.load());
 }
