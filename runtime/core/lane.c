@@ -1844,7 +1844,7 @@ void *mti_lane_stream(manta_task_t *task)
 {
     lane_op_t *op = task_op(task);
     if (!op) {
-        (void)fail_no_body("cuda_stream");
+        (void)fail_no_body("manta_cuda_stream");
         return NULL;
     }
     if (!mti_device_can(op_device(op), MTI_CAP_NATIVE)) {
@@ -1867,7 +1867,7 @@ void *mti_lane_local(manta_task_t *task, const void *key, manta_local_make_fn_t 
 {
     lane_op_t *op = task_op(task);
     if (!op || !make) {
-        (void)fail_no_body("queue_local");
+        (void)fail_no_body("manta_queue_local");
         return NULL;
     }
     for (local_t *local = op->queue->locals; local; local = local->next)
@@ -1893,7 +1893,7 @@ void *mti_lane_scratch(manta_task_t *task, size_t size_bytes)
 {
     lane_op_t *op = task_op(task);
     if (!op) {
-        (void)fail_no_body("scratch");
+        (void)fail_no_body("manta_scratch");
         return NULL;
     }
     mti_block_t *block;
@@ -1927,7 +1927,7 @@ static mti_block_t *op_block_of(const lane_op_t *op, const void *ptr)
 manta_status_t mti_lane_status_word(manta_task_t *task, const void *device_ptr)
 {
     lane_op_t *op = task_op(task);
-    if (!op) return fail_no_body("status_word");
+    if (!op) return fail_no_body("manta_status_word");
     mti_block_t *from = device_ptr ? op_block_of(op, device_ptr) : NULL;
     if (!from || (uintptr_t)device_ptr % 4 != 0) {
         return body_failed(op, mti_fail(MANTA_ERR_INVALID_ARGUMENT,

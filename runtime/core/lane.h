@@ -12,7 +12,7 @@
 
 #include "core/core.h"
 #include "devices/device.h"
-#include "store/devheap.h"
+#include "store/store.h"
 
 #include <manta/kernel.h>
 

@@ -504,6 +504,11 @@ static manta_status_t submit_options(submit_t *s)
                         (int)o->where, o->cpus, o->gpus);
     }
     if (o->gpus > 0.0) {
+        mti_lanes_t *lanes = NULL;
+        if (mti_lanes_start(s->ctx->rt, &lanes) != MANTA_OK || mti_lanes_count(lanes) == 0) {
+            return mti_fail(MANTA_ERR_INFEASIBLE, "task %s asks for a GPU; this machine offers 0",
+                            name);
+        }
         return mti_fail(MANTA_ERR_NOT_SUPPORTED,
                         "task %s asks for %g of a GPU: shares are not implemented yet", name,
                         o->gpus);
