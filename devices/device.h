@@ -312,6 +312,13 @@ typedef struct mti_fault {
     mti_queue_t *queue;
 } mti_fault_t;
 
+// ---- The thread that drives ----------------------------------------------------------------------
+
+// What a thread was before mti_device_bind(); the driver's.
+typedef struct mti_bound {
+    void *previous[2];
+} mti_bound_t;
+
 // ---- The table a driver fills --------------------------------------------------------------------
 
 // Contracts are those of the functions below, whose checks have passed. An entry that a capability
@@ -333,6 +340,10 @@ typedef struct mti_device_ops {
     manta_status_t (*block)(mti_device_t *device, int64_t deadline_ns);
     void (*wake)(mti_device_t *device);      // any thread, also inside block
     int64_t (*now_ns)(mti_device_t *device); // NULL: mti_clock_ns
+    // thread; all NULL: the driver keeps nothing on threads
+    void (*bind)(mti_device_t *device, mti_bound_t *out_bound);
+    void (*rebind)(mti_device_t *device);
+    void (*unbind)(mti_device_t *device, const mti_bound_t *bound);
     // memory; a reason in the message of OUT_OF_MEMORY is enough, device.c adds the numbers
     manta_status_t (*alloc)(mti_device_t *device, size_t size_bytes, mti_memory_t **out_memory);
     void (*free)(mti_memory_t *memory);
@@ -432,6 +443,29 @@ static inline bool mti_device_can(const mti_device_t *device, uint32_t caps)
 }
 // Threads: any. The clock that deadlines and block of this device go by: the machine's, or a virtual one.
 int64_t mti_device_now_ns(mti_device_t *device);
+
+// ---- The thread that drives ----------------------------------------------------------------------
+//
+// A driver may keep something on the thread that calls it: with CUDA, which context is current, and
+// that is shared with whatever else runs on the thread. Every call works on any thread and leaves it
+// as it was, by putting that aside and back again: some calls of the driver each time. A thread
+// that holds the right for a while binds the device once instead.
+
+// Binds the thread to |device|, which is open: the context is current, also for user code. Nests.
+static inline void mti_device_bind(mti_device_t *device, mti_bound_t *out_bound)
+{
+    if (device->ops->bind) device->ops->bind(device, out_bound);
+}
+// User code ran on the bound thread and may have left another context current: puts it right.
+static inline void mti_device_rebind(mti_device_t *device)
+{
+    if (device->ops->rebind) device->ops->rebind(device);
+}
+// Makes the thread what it was before the bind that filled |bound|. In reverse order of binding.
+static inline void mti_device_unbind(mti_device_t *device, const mti_bound_t *bound)
+{
+    if (device->ops->unbind) device->ops->unbind(device, bound);
+}
 
 // ---- Queues and order ----------------------------------------------------------------------------
 

@@ -13,6 +13,9 @@
 // In the order of their devices.
 static const mti_driver_ops_t *const all_drivers[] = {
     &mti_host_driver,
+#if defined(MANTA_HAVE_CUDA)
+    &mti_cuda_driver,
+#endif
     &mti_sim_driver,
     &mti_null_driver,
 };
