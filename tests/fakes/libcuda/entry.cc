@@ -210,17 +210,15 @@ static bool control_is_stuck(void)
 
 static void control_settle(void)
 {
-    mti_engine_t *engine;
+    std::vector<std::pair<mti_engine_queue_t *, uint64_t>> ends;
     {
         std::lock_guard<std::mutex> guard(state.lock);
-        engine = state.engine;
+        for (const CUstream_st *stream : state.streams)
+            ends.emplace_back(stream->queue, stream->last_seq);
     }
-    if (!engine) return;
-    // Until nothing runs and nothing can start.
-    for (;;) {
-        uint64_t seen = mti_engine_events(engine);
-        if (mti_engine_await_event(engine, seen, INT64_MAX) != MANTA_OK) return;
-    }
+    // Those that are held, lost or waiting for ever are as settled as they get.
+    for (const auto &end : ends)
+        if (mti_engine_await(end.first, end.second, INT64_MAX) == MANTA_ERR_DEADLOCK) return;
 }
 
 static Device *faulty(uint32_t ordinal)

@@ -22,6 +22,8 @@ void violation(const char *format, ...)
     va_start(args, format);
     vsnprintf(text, sizeof text, format, args);
     va_end(args);
+    for (char *c = text; *c; c++)
+        if (*c == '\n') *c = ' '; // one line each
     std::lock_guard<std::mutex> guard(state.notes_lock);
     state.violations.emplace_back(text);
 }
@@ -76,6 +78,7 @@ void start(const fake_cuda_options_t *given)
     how.mode = options.virtual_clock ? MTI_ENGINE_VIRTUAL : MTI_ENGINE_THREADS;
     how.seed = options.seed;
     how.jitter_percent = 20;
+    how.report_stuck = true;
     if (mti_engine_create(&how, &state.engine) != MANTA_OK) abort();
     for (uint32_t i = 0; i < options.devices; i++) {
         auto device = std::make_unique<Device>();

@@ -16,3 +16,4 @@ endfunction()
 
 manta_cuda_test(unit/devices/cuda/cuda_api_test)
 manta_cuda_test(unit/devices/cuda/cuda_driver_test)
+manta_cuda_test(unit/fakes/libcuda_test)
