@@ -140,7 +140,7 @@ typedef struct mti_place {
     const mti_memory_t *memory;
 } mti_place_t;
 
-static inline mti_place_t mti_place(const mti_memory_t *memory, size_t offset_bytes)
+static inline mti_place_t mti_place_at(const mti_memory_t *memory, size_t offset_bytes)
 {
     mti_place_t place = {(char *)memory->ptr + offset_bytes, memory};
     return place;

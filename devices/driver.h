@@ -41,6 +41,7 @@ struct mti_driver {
 extern const mti_driver_ops_t mti_host_driver;
 extern const mti_driver_ops_t mti_sim_driver;
 extern const mti_driver_ops_t mti_cuda_driver; // where MANTA_HAVE_CUDA is 1
+extern const mti_driver_ops_t mti_null_driver;
 
 MANTA_END_DECLS
 

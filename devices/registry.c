@@ -10,13 +10,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-// In the order of their devices: host nodes, real GPUs, virtual ones.
+// In the order of their devices.
 static const mti_driver_ops_t *const all_drivers[] = {
     &mti_host_driver,
 #if defined(MANTA_HAVE_CUDA)
     &mti_cuda_driver,
 #endif
     &mti_sim_driver,
+    &mti_null_driver,
 };
 enum { DRIVER_COUNT = sizeof all_drivers / sizeof all_drivers[0] };
 

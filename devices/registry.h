@@ -27,6 +27,7 @@ typedef struct mti_devices_options {
     uint64_t sim_seed;               // 0: the machine file's
     bool no_cuda;                    // real GPUs are not looked for
     bool no_environment;             // the two variables above do not count
+    uint32_t null_devices;           // for tests and benchmarks: devices/null
     uint32_t host_nodes;             // host devices, one per NUMA node; 0: none
     const int *host_node_os_indices; // NULL: 0, 1, 2, …
 } mti_devices_options_t;
@@ -45,7 +46,7 @@ MANTA_NODISCARD manta_status_t mti_devices_create(const mti_devices_options_t *o
 // NULL is fine. Needs the right of every device.
 MANTA_NODISCARD manta_status_t mti_devices_destroy(mti_devices_t *devices, int64_t timeout_ns);
 
-// Devices in order: host nodes, then GPUs (real ones first). |index| counts all. Threads: any.
+// Devices in order: host nodes, then GPUs: real ones, virtual ones, null ones. |index| counts all. Threads: any.
 uint32_t mti_devices_count(const mti_devices_t *devices);
 mti_device_t *mti_devices_at(const mti_devices_t *devices, uint32_t index); // NULL: out of range
 uint32_t mti_devices_gpu_count(const mti_devices_t *devices);

@@ -311,7 +311,8 @@ static manta_status_t submit(mti_queue_t *queue, mti_engine_op_t *op, uint32_t f
     manta_status_t status = mti_engine_submit(queue_of(queue)->queue, op, &given);
     MTI_ASSERT_INTERNAL(status != MANTA_OK || given == seq);
     (void)seq;
-    return status == MANTA_OK ? status : mti_fail_note(status, "%s", queue->device->name);
+    return status == MANTA_ERR_OUT_OF_MEMORY ? mti_fail_note(status, "%s", queue->device->name)
+                                             : status;
 }
 
 typedef struct span {

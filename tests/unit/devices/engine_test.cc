@@ -366,10 +366,12 @@ TEST_P(EngineTest, ALossStopsItsDomainAndNothingElse)
     mti_engine_domain_t *other = mti_engine_domain_create(engine_, "other");
     mti_engine_queue_t *far = mti_engine_queue_create(other, "far");
     mti_engine_fault_lose_at_op(gpu_, 3);
-    for (int i = 1; i <= 5; i++)
-        mark(a_, i);
+    mti_engine_queue_hold(a_, true);
+    for (int k = 1; k <= 5; k++)
+        mark(a_, k);
     ASSERT_EQ(MANTA_OK, mti_engine_wait(far, a_, 5)); // it will never come: the wait is over
     mark(far, 10);
+    mti_engine_queue_hold(a_, false);
     finish(far);
     while (mti_engine_state(gpu_) != MTI_ENGINE_LOST)
         std::this_thread::yield();

@@ -155,9 +155,9 @@ TEST_F(CudaDriverTest, ChainCostsOneLaunchEach)
     mti_memory_t *x = alloc(4096), *y = alloc(4096), *h = host(4096);
     for (int i = 0; i < 1024; i++)
         static_cast<float *>(h->ptr)[i] = static_cast<float>(i);
-    mti_copy_t in_x = {mti_place(x, 0), mti_place(h, 0), 4096};
+    mti_copy_t in_x = {mti_place_at(x, 0), mti_place_at(h, 0), 4096};
     ASSERT_EQ(MANTA_OK, mti_queue_copy(q, &in_x, 0, nullptr));
-    ASSERT_EQ(MANTA_OK, mti_queue_fill(q, mti_place(y, 0), 4096, 0, 4, 0, nullptr));
+    ASSERT_EQ(MANTA_OK, mti_queue_fill(q, mti_place_at(y, 0), 4096, 0, 4, 0, nullptr));
     ASSERT_TRUE(finish(q));
 
     mti_bound_t bound;
@@ -172,7 +172,7 @@ TEST_F(CudaDriverTest, ChainCostsOneLaunchEach)
     EXPECT_EQ(101u, fake_cuda()->calls(nullptr)) << "a record with words is one call";
     mti_device_unbind(gpu(), &bound);
 
-    mti_copy_t out_y = {mti_place(h, 0), mti_place(y, 0), 4096};
+    mti_copy_t out_y = {mti_place_at(h, 0), mti_place_at(y, 0), 4096};
     ASSERT_EQ(MANTA_OK, mti_queue_copy(q, &out_y, MTI_OP_RECORD, nullptr));
     ASSERT_TRUE(finish(q));
     for (int i = 0; i < 1024; i++)
@@ -184,7 +184,7 @@ TEST_F(CudaDriverTest, UnboundCallsLeaveTheThreadAsItWas)
     mti_queue_t *q = queue();
     mti_memory_t *x = alloc(256);
     fake_cuda()->calls_clear();
-    ASSERT_EQ(MANTA_OK, mti_queue_fill(q, mti_place(x, 0), 256, 7, 1, 0, nullptr));
+    ASSERT_EQ(MANTA_OK, mti_queue_fill(q, mti_place_at(x, 0), 256, 7, 1, 0, nullptr));
     EXPECT_EQ(1u, fake_cuda()->calls("cuCtxGetCurrent"));
     EXPECT_EQ(2u, fake_cuda()->calls("cuCtxSetCurrent")) << "ours, and back";
     EXPECT_EQ(1u, fake_cuda()->calls("cuMemsetD8Async"));
@@ -201,10 +201,10 @@ TEST_F(CudaDriverTest, BindingNestsOverDevices)
     mti_bound_t outer, inner;
     mti_device_bind(gpu(0), &outer);
     mti_device_bind(gpu(1), &inner);
-    ASSERT_EQ(MANTA_OK, mti_queue_fill(q1, mti_place(x1, 0), 256, 1, 1, 0, nullptr));
-    ASSERT_EQ(MANTA_OK, mti_queue_fill(q0, mti_place(x0, 0), 256, 1, 1, 0, nullptr));
+    ASSERT_EQ(MANTA_OK, mti_queue_fill(q1, mti_place_at(x1, 0), 256, 1, 1, 0, nullptr));
+    ASSERT_EQ(MANTA_OK, mti_queue_fill(q0, mti_place_at(x0, 0), 256, 1, 1, 0, nullptr));
     mti_device_unbind(gpu(1), &inner);
-    ASSERT_EQ(MANTA_OK, mti_queue_fill(q0, mti_place(x0, 0), 256, 2, 1, 0, nullptr));
+    ASSERT_EQ(MANTA_OK, mti_queue_fill(q0, mti_place_at(x0, 0), 256, 2, 1, 0, nullptr));
     mti_device_unbind(gpu(0), &outer);
     ASSERT_TRUE(finish(q0));
     ASSERT_TRUE(finish(q1));
@@ -215,15 +215,15 @@ TEST_F(CudaDriverTest, QueuesOfOneDeviceWaitByOneEvent)
     mti_queue_t *a = queue(), *b = queue(), *c = queue();
     mti_memory_t *x = alloc(1 << 16);
     uint64_t seq;
-    ASSERT_EQ(MANTA_OK, mti_queue_fill(a, mti_place(x, 0), 1 << 16, 1, 1, 0, &seq));
+    ASSERT_EQ(MANTA_OK, mti_queue_fill(a, mti_place_at(x, 0), 1 << 16, 1, 1, 0, &seq));
     fake_cuda()->calls_clear();
     ASSERT_EQ(MANTA_OK, mti_queue_wait(b, a, seq));
     ASSERT_EQ(MANTA_OK, mti_queue_wait(c, a, seq));
     EXPECT_EQ(1u, fake_cuda()->calls("cuEventRecord")) << "the second wait can use the same";
     EXPECT_EQ(2u, fake_cuda()->calls("cuStreamWaitEvent"));
     // The fake says that these are ordered; each writes a half, so they need not be among themselves.
-    ASSERT_EQ(MANTA_OK, mti_queue_fill(b, mti_place(x, 0), 1 << 15, 2, 1, 0, nullptr));
-    ASSERT_EQ(MANTA_OK, mti_queue_fill(c, mti_place(x, 1 << 15), 1 << 15, 3, 1, 0, nullptr));
+    ASSERT_EQ(MANTA_OK, mti_queue_fill(b, mti_place_at(x, 0), 1 << 15, 2, 1, 0, nullptr));
+    ASSERT_EQ(MANTA_OK, mti_queue_fill(c, mti_place_at(x, 1 << 15), 1 << 15, 3, 1, 0, nullptr));
     ASSERT_TRUE(finish(b) && finish(c) && finish(a));
 }
 
@@ -231,8 +231,8 @@ TEST_F(CudaDriverTest, FillsThatNobodyOrderedAreCaught)
 {
     mti_queue_t *a = queue(), *b = queue();
     mti_memory_t *x = alloc(4096);
-    ASSERT_EQ(MANTA_OK, mti_queue_fill(a, mti_place(x, 0), 4096, 1, 1, 0, nullptr));
-    ASSERT_EQ(MANTA_OK, mti_queue_fill(b, mti_place(x, 4092), 4, 2, 4, 0, nullptr));
+    ASSERT_EQ(MANTA_OK, mti_queue_fill(a, mti_place_at(x, 0), 4096, 1, 1, 0, nullptr));
+    ASSERT_EQ(MANTA_OK, mti_queue_fill(b, mti_place_at(x, 4092), 4, 2, 4, 0, nullptr));
     EXPECT_THAT(fake_violations(),
                 ElementsAre(HasSubstr("nothing orders it after cuMemsetD8Async")));
     ASSERT_TRUE(finish(a) && finish(b));
@@ -248,11 +248,11 @@ TEST_F(CudaDriverTest, QueuesOfTwoDevicesWait)
         mti_queue_t *a = queue(0), *b = queue(1);
         mti_memory_t *x = alloc(4096, 0), *y = alloc(4096, 1), *h = host(4096);
         uint64_t seq;
-        ASSERT_EQ(MANTA_OK, mti_queue_fill(a, mti_place(x, 0), 4096, 0x5A, 1, MTI_OP_RECORD, &seq));
+        ASSERT_EQ(MANTA_OK, mti_queue_fill(a, mti_place_at(x, 0), 4096, 0x5A, 1, MTI_OP_RECORD, &seq));
         ASSERT_EQ(MANTA_OK, mti_queue_wait(b, a, seq)) << manta_error_message();
-        mti_copy_t over = {mti_place(y, 0), mti_place(x, 0), 4096};
+        mti_copy_t over = {mti_place_at(y, 0), mti_place_at(x, 0), 4096};
         ASSERT_EQ(MANTA_OK, mti_queue_copy(b, &over, 0, nullptr)) << manta_error_message();
-        mti_copy_t out = {mti_place(h, 0), mti_place(y, 0), 4096};
+        mti_copy_t out = {mti_place_at(h, 0), mti_place_at(y, 0), 4096};
         ASSERT_EQ(MANTA_OK, mti_queue_copy(b, &out, 0, nullptr)) << manta_error_message();
         ASSERT_TRUE(finish(b) && finish(a));
         for (int i = 0; i < 4096; i++)
@@ -270,8 +270,8 @@ TEST_F(CudaDriverTest, CopiesBetweenDevicesThatDoNotReachEachOtherAreStaged)
     EXPECT_EQ(0u, fake_cuda()->calls("cuMemPoolSetAccess"));
     mti_queue_t *q = queue(0);
     mti_memory_t *x = alloc(256, 0), *y = alloc(256, 1);
-    ASSERT_EQ(MANTA_OK, mti_queue_fill(q, mti_place(x, 0), 256, 1, 1, 0, nullptr));
-    mti_copy_t over = {mti_place(y, 0), mti_place(x, 0), 256};
+    ASSERT_EQ(MANTA_OK, mti_queue_fill(q, mti_place_at(x, 0), 256, 1, 1, 0, nullptr));
+    mti_copy_t over = {mti_place_at(y, 0), mti_place_at(x, 0), 256};
     ASSERT_EQ(MANTA_OK, mti_queue_copy(q, &over, 0, nullptr)) << manta_error_message();
     EXPECT_EQ(1u, fake_cuda()->calls("cuMemcpyPeerAsync"));
     ASSERT_TRUE(finish(q));
@@ -287,10 +287,10 @@ TEST_F(CudaDriverTest, WithoutWordsEventsTell)
     // More records than the ring holds: one is refused, or an earlier one was done by then.
     uint64_t last = 0;
     for (int i = 0; i < 200; i++) {
-        manta_status_t status = mti_queue_fill(q, mti_place(x, 0), 256, 1, 1, MTI_OP_RECORD, &last);
+        manta_status_t status = mti_queue_fill(q, mti_place_at(x, 0), 256, 1, 1, MTI_OP_RECORD, &last);
         while (status == MANTA_ERR_RESOURCE_EXHAUSTED) {
             ASSERT_TRUE(finish(q));
-            status = mti_queue_fill(q, mti_place(x, 0), 256, 1, 1, MTI_OP_RECORD, &last);
+            status = mti_queue_fill(q, mti_place_at(x, 0), 256, 1, 1, MTI_OP_RECORD, &last);
         }
         ASSERT_EQ(MANTA_OK, status) << manta_error_message();
     }
@@ -307,7 +307,7 @@ TEST_F(CudaDriverTest, EventsAreUsedAgain)
     for (int round = 0; round < 20; round++) {
         mti_queue_t *a = queue();
         uint64_t seq;
-        ASSERT_EQ(MANTA_OK, mti_queue_fill(a, mti_place(x, 0), 256, 1, 1, 0, &seq));
+        ASSERT_EQ(MANTA_OK, mti_queue_fill(a, mti_place_at(x, 0), 256, 1, 1, 0, &seq));
         ASSERT_EQ(MANTA_OK, mti_queue_wait(b, a, seq));
         ASSERT_EQ(MANTA_OK, mti_queue_empty(b, MTI_OP_RECORD, nullptr));
         ASSERT_TRUE(finish(b) && finish(a));
@@ -322,14 +322,14 @@ TEST_F(CudaDriverTest, NoEventLeftIsAStatusAndNothingIsSubmitted)
     mti_queue_t *a = queue(), *b = queue(), *c = queue();
     mti_memory_t *x = alloc(256);
     uint64_t first, second;
-    ASSERT_EQ(MANTA_OK, mti_queue_fill(a, mti_place(x, 0), 128, 1, 1, 0, &first));
-    ASSERT_EQ(MANTA_OK, mti_queue_fill(b, mti_place(x, 128), 128, 1, 1, 0, &second));
+    ASSERT_EQ(MANTA_OK, mti_queue_fill(a, mti_place_at(x, 0), 128, 1, 1, 0, &first));
+    ASSERT_EQ(MANTA_OK, mti_queue_fill(b, mti_place_at(x, 128), 128, 1, 1, 0, &second));
     ASSERT_EQ(MANTA_OK, mti_queue_wait(c, a, first));
     EXPECT_EQ(MANTA_ERR_RESOURCE_EXHAUSTED, mti_queue_wait(c, b, second));
     EXPECT_THAT(manta_error_message(), HasSubstr("cuEventCreate"));
     fake_cuda()->limit_events(0);
     EXPECT_EQ(MANTA_OK, mti_queue_wait(c, b, second));
-    ASSERT_EQ(MANTA_OK, mti_queue_fill(c, mti_place(x, 0), 256, 1, 1, 0, nullptr));
+    ASSERT_EQ(MANTA_OK, mti_queue_fill(c, mti_place_at(x, 0), 256, 1, 1, 0, nullptr));
     ASSERT_TRUE(finish(a) && finish(b) && finish(c));
 }
 
@@ -340,7 +340,7 @@ TEST_F(CudaDriverTest, BatchesAreOneCall)
     memset(h->ptr, 9, 1 << 16);
     std::vector<mti_copy_t> copies;
     for (size_t i = 0; i < 60; i++)
-        copies.push_back({mti_place(x, i * 512), mti_place(h, i * 512), i % 7 == 3 ? 0 : i * 8});
+        copies.push_back({mti_place_at(x, i * 512), mti_place_at(h, i * 512), i % 7 == 3 ? 0 : i * 8});
     fake_cuda()->calls_clear();
     ASSERT_EQ(MANTA_OK, mti_queue_copy_batch(q, copies.data(), copies.size(), 0, nullptr))
         << manta_error_message();
@@ -416,7 +416,7 @@ TEST_F(CudaDriverTest, AStickyErrorLosesThatDeviceAndNoOther)
     mti_memory_free(x);
 
     EXPECT_EQ(MTI_DEVICE_OPEN, mti_device_state(gpu(1)));
-    ASSERT_EQ(MANTA_OK, mti_queue_fill(b, mti_place(z, 0), 256, 1, 1, 0, nullptr));
+    ASSERT_EQ(MANTA_OK, mti_queue_fill(b, mti_place_at(z, 0), 256, 1, 1, 0, nullptr));
     ASSERT_TRUE(finish(b));
 }
 
