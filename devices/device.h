@@ -344,7 +344,7 @@ typedef struct mti_device_ops {
     void (*bind)(mti_device_t *device, mti_bound_t *out_bound);
     void (*rebind)(mti_device_t *device);
     void (*unbind)(mti_device_t *device, const mti_bound_t *bound);
-    // memory
+    // memory; a reason in the message of OUT_OF_MEMORY is enough, device.c adds the numbers
     manta_status_t (*alloc)(mti_device_t *device, size_t size_bytes, mti_memory_t **out_memory);
     void (*free)(mti_memory_t *memory);
     manta_status_t (*host_alloc)(mti_device_t *device, size_t size_bytes, int node,

@@ -179,15 +179,16 @@ static manta_status_t virtual_alloc(mti_device_t *device, size_t size_bytes,
                                     mti_memory_t **out_memory)
 {
     mti_virtual_device_t *self = virtual_of(device);
-    if (self->oom_nth > 0 && --self->oom_nth == 0) return MANTA_ERR_OUT_OF_MEMORY;
+    if (self->oom_nth > 0 && --self->oom_nth == 0)
+        return mti_fail(MANTA_ERR_OUT_OF_MEMORY, "an injected fault");
     mti_memory_t *memory = memory_create(device);
-    if (!memory) return MANTA_ERR_OUT_OF_MEMORY;
+    if (!memory) return mti_fail(MANTA_ERR_OUT_OF_MEMORY, "no host memory for the bookkeeping");
     memory->ptr = self->space ? mti_engine_space_alloc(self->space, size_bytes,
                                                        device->info.limits.alloc_align_bytes)
                               : mti_pages_alloc(size_bytes, device->info.node);
     if (!memory->ptr) {
         mti_free(&device->allocator, memory, sizeof *memory);
-        return MANTA_ERR_OUT_OF_MEMORY;
+        return mti_fail(MANTA_ERR_OUT_OF_MEMORY, "no memory of the host behind it");
     }
     *out_memory = memory;
     return MANTA_OK;

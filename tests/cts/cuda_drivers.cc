@@ -6,6 +6,8 @@
 #include <cstdlib>
 #include <cstring>
 
+#include <unistd.h>
+
 #ifndef CTS_ON_HARDWARE
 #include "fakes/fake_test.h"
 #endif
@@ -32,6 +34,24 @@ manta_status_t create_cuda(mti_devices_t **out_devices, std::string *reason)
 }
 
 #ifdef CTS_ON_HARDWARE
+
+// Without a GPU the program as a whole counts as skipped, and not as passed.
+class Hardware : public ::testing::Environment
+{
+    void SetUp() override
+    {
+        mti_devices_t *set = nullptr;
+        std::string reason;
+        if (create_cuda(&set, &reason) == MANTA_OK) {
+            EXPECT_EQ(MANTA_OK, mti_devices_destroy(set, 0));
+            return;
+        }
+        printf("skipped: %s: %s\n", reason.c_str(), manta_error_message());
+        fflush(stdout);
+        _exit(77);
+    }
+};
+::testing::Environment *const hardware = ::testing::AddGlobalTestEnvironment(new Hardware);
 
 // The kernels of cts_kernels.cu.
 const mti_code_t *device_kernels()
