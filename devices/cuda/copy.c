@@ -16,25 +16,112 @@ static cuda_device_t *place_device(const mti_place_t *place)
                : NULL;
 }
 
-static bool is_peer_copy(const mti_place_t *dst, const mti_place_t *src)
+// How a copy on a stream of |device| gets its bytes over.
+typedef enum route {
+    ROUTE_HERE, // all that it touches is host memory, this device's, or let in to it
+    ROUTE_PEER, // from one device to another, direct or staged by the driver
+    ROUTE_FAR,  // between the host and a device that does not let this one in: on that one's stream
+} route_t;
+
+static bool lets_in(const cuda_device_t *owner, const cuda_device_t *device)
 {
-    const cuda_device_t *to = place_device(dst), *from = place_device(src);
-    return to && from && to->context != from->context;
+    return owner->context == device->context ||
+           (device->base.ordinal < 64 && (owner->lets_in >> device->base.ordinal & 1) != 0);
+}
+
+static route_t copy_route(const cuda_device_t *device, const mti_place_t *dst,
+                          const mti_place_t *src, cuda_device_t **out_far)
+{
+    cuda_device_t *to = place_device(dst), *from = place_device(src);
+    if (to && from && to->context != from->context) return ROUTE_PEER;
+    cuda_device_t *owner = to ? to : from;
+    *out_far = owner;
+    return !owner || lets_in(owner, device) ? ROUTE_HERE : ROUTE_FAR;
+}
+
+static bool is_here(const cuda_device_t *device, const mti_copy_t *copy)
+{
+    cuda_device_t *far;
+    return copy_route(device, &copy->dst, &copy->src, &far) == ROUTE_HERE;
+}
+
+// ---- On another device's stream ------------------------------------------------------------------
+//
+// |far|'s stream waits for |stream|, does the copy, and |stream| waits for it. All that is touched of
+// |far| is that stream, which only orders copies like these among themselves, so this device's right
+// is enough. The two events can go at once: what waits for them has their record.
+
+typedef struct far_call {
+    cuda_device_t *device, *far;
+    CUstream stream;
+    CUevent before, after; // of |device|, of |far|
+    mti_bound_t bound;
+} far_call_t;
+
+static manta_status_t far_record(cuda_device_t *device, CUevent *out_event, CUstream stream)
+{
+    MTI_CU_TRY(device, cuEventCreate(out_event, CU_EVENT_DISABLE_TIMING));
+    MTI_CU_TRY(device, cuEventRecord(*out_event, stream));
+    return MANTA_OK;
+}
+
+static manta_status_t far_wait(cuda_device_t *device, CUstream stream, CUevent event)
+{
+    MTI_CU_TRY(device, cuStreamWaitEvent(stream, event, 0));
+    return MANTA_OK;
+}
+
+// Binds the thread to |far|, and lets its stream wait. far_end() has to follow in any case.
+static manta_status_t far_begin(far_call_t *call)
+{
+    manta_status_t status = far_record(call->device, &call->before, call->stream);
+    cuda_bind(&call->far->base, &call->bound);
+    return status == MANTA_OK ? far_wait(call->far, call->far->far_stream, call->before) : status;
+}
+
+static manta_status_t far_end(far_call_t *call, manta_status_t status)
+{
+    if (status == MANTA_OK) status = far_record(call->far, &call->after, call->far->far_stream);
+    cuda_unbind(&call->far->base, &call->bound);
+    if (status == MANTA_OK) status = far_wait(call->device, call->stream, call->after);
+    if (call->before) MTI_CU_NOTE(call->device, cuEventDestroy(call->before));
+    if (call->after) MTI_CU_NOTE(call->device, cuEventDestroy(call->after));
+    return status;
+}
+
+// ---- One -----------------------------------------------------------------------------------------
+
+static manta_status_t copy_here(cuda_device_t *device, CUstream stream, const mti_copy_t *copy)
+{
+    MTI_CU_TRY(device, cuMemcpyAsync(cuda_address(copy->dst.ptr), cuda_address(copy->src.ptr),
+                                     copy->size_bytes, stream));
+    return MANTA_OK;
+}
+
+static manta_status_t copy_peer(cuda_device_t *device, CUstream stream, const mti_copy_t *copy)
+{
+    CUdeviceptr dst = cuda_address(copy->dst.ptr), src = cuda_address(copy->src.ptr);
+    CUcontext to = place_device(&copy->dst)->context, from = place_device(&copy->src)->context;
+    MTI_CU_TRY(device, cuMemcpyPeerAsync(dst, to, src, from, copy->size_bytes, stream));
+    return MANTA_OK;
 }
 
 static manta_status_t copy_one(cuda_device_t *device, CUstream stream, const mti_copy_t *copy)
 {
-    CUdeviceptr dst = cuda_address(copy->dst.ptr), src = cuda_address(copy->src.ptr);
-    size_t size_bytes = copy->size_bytes;
-    if (size_bytes == 0) return MANTA_OK;
-    if (is_peer_copy(&copy->dst, &copy->src)) {
-        // Direct where the pools let each other in, else staged by the driver.
-        CUcontext to = place_device(&copy->dst)->context, from = place_device(&copy->src)->context;
-        MTI_CU_TRY(device, cuMemcpyPeerAsync(dst, to, src, from, size_bytes, stream));
-    } else {
-        MTI_CU_TRY(device, cuMemcpyAsync(dst, src, size_bytes, stream));
+    far_call_t call = {.device = device, .stream = stream};
+    if (copy->size_bytes == 0) return MANTA_OK;
+    switch (copy_route(device, &copy->dst, &copy->src, &call.far)) {
+    case ROUTE_HERE:
+        break;
+    case ROUTE_PEER:
+        return copy_peer(device, stream, copy);
+    case ROUTE_FAR: {
+        manta_status_t status = far_begin(&call);
+        if (status == MANTA_OK) status = copy_here(call.far, call.far->far_stream, copy);
+        return far_end(&call, status);
     }
-    return MANTA_OK;
+    }
+    return copy_here(device, stream, copy);
 }
 
 // ---- Batches -------------------------------------------------------------------------------------
@@ -74,7 +161,7 @@ static manta_status_t batch_next(cuda_device_t *device, CUstream stream, const m
     const mti_copy_t *one = copies;
     bool are_small = true;
     size_t i = 0;
-    for (; i < count && n < BATCH_COPIES && !is_peer_copy(&copies[i].dst, &copies[i].src); i++) {
+    for (; i < count && n < BATCH_COPIES && is_here(device, &copies[i]); i++) {
         if (copies[i].size_bytes == 0) continue; // the driver refuses those
         dsts[n] = cuda_address(copies[i].dst.ptr);
         srcs[n] = cuda_address(copies[i].src.ptr);
@@ -171,6 +258,24 @@ static manta_status_t copy_rows_to_peer(cuda_device_t *device, CUstream stream,
     return MANTA_OK;
 }
 
+static manta_status_t copy_2d_routed(cuda_device_t *device, CUstream stream,
+                                     const mti_copy_2d_t *copy)
+{
+    far_call_t call = {.device = device, .stream = stream};
+    switch (copy_route(device, &copy->dst, &copy->src, &call.far)) {
+    case ROUTE_HERE:
+        break;
+    case ROUTE_PEER:
+        return copy_rows_to_peer(device, stream, copy);
+    case ROUTE_FAR: {
+        manta_status_t status = far_begin(&call);
+        if (status == MANTA_OK) status = copy_rows(call.far, call.far->far_stream, copy);
+        return far_end(&call, status);
+    }
+    }
+    return copy_rows(device, stream, copy);
+}
+
 manta_status_t cuda_copy_2d(mti_queue_t *base, const mti_copy_2d_t *copy, uint32_t flags,
                             uint64_t seq)
 {
@@ -185,8 +290,7 @@ manta_status_t cuda_copy_2d(mti_queue_t *base, const mti_copy_2d_t *copy, uint32
     cuda_scope_t scope;
     manta_status_t status = cuda_op_begin(queue, flags, &scope);
     if (status != MANTA_OK) return status;
-    status = is_peer_copy(&copy->dst, &copy->src) ? copy_rows_to_peer(device, queue->stream, copy)
-                                                  : copy_rows(device, queue->stream, copy);
+    status = copy_2d_routed(device, queue->stream, copy);
     return cuda_op_end(queue, status, flags, seq, &scope);
 }
 

@@ -35,6 +35,8 @@ typedef struct cuda_device {
     CUcontext context; // the primary one, retained
     CUmemoryPool pool;
     CUstream memory_stream;   // allocations and frees, nothing else
+    CUstream far_stream;      // what other devices' queues have to have done here (copy.c)
+    uint64_t lets_in;         // by ordinal: devices that may use the pool's memory
     mti_memory_t *words;      // a line per queue
     CUdeviceptr words_device; // the same, as the device sees it
     CUevent event_pool[CUDA_EVENT_POOL];
@@ -55,22 +57,29 @@ typedef struct cuda_event {
     mti_atomic_u64_t seq; // what it was last recorded behind; 0: never
 } cuda_event_t;
 
-// A stream, the word it writes its progress to, and a ring of events.
+// Events that are recorded one after the other, and then the oldest again.
+typedef struct cuda_ring {
+    cuda_event_t events[CUDA_EVENTS];
+    uint32_t newest; // index of the last one recorded
+} cuda_ring_t;
+
+// A stream, the word it writes its progress to, and two rings of events: marks, which other queues
+// wait for, and ends, by which the host learns of the end where there are no words. An end is not
+// recorded again before the host has seen it.
 //
-// The ring is read by other devices' threads, which hold their own right and not this one's
+// The rings are read by other devices' threads, which hold their own right and not this one's
 // (mti_queue_wait). What makes that safe: an event stays with its queue, its |seq| is stored after
 // cuEventRecord() has returned, and only ever grows. So who finds seq >= n waits for n or for
-// something later of this queue that was already submitted; and as long as the newest event stays
-// in the ring, a number that was recorded is found in it.
+// something later of this queue that was already submitted; and as the newest event stays in its
+// ring, a number that was recorded is found.
 typedef struct cuda_queue {
     mti_queue_t base;
     CUstream stream;
     mti_atomic_u64_t *word; // NULL: events alone tell
     CUdeviceptr word_device;
     uint64_t seen; // done, as the driver said when it was asked; poll hands it on
-    cuda_event_t events[CUDA_EVENTS];
-    uint32_t newest;        // index of the last one recorded
-    uint32_t pending_count; // without words: the newest so many are not known to be done
+    cuda_ring_t marks, ends;
+    uint32_t pending_count; // so many of the newest ends are not known to be over
 } cuda_queue_t;
 
 typedef enum cuda_memory_origin {

@@ -246,7 +246,8 @@ static void pool_let_peers_in(cuda_device_t *device)
         const cuda_device_t *peer = cuda_device(device->base.driver->devices[i]);
         CUmemAccessDesc access = {{CU_MEM_LOCATION_TYPE_DEVICE, peer->handle},
                                   CU_MEM_ACCESS_FLAGS_PROT_READWRITE};
-        MTI_CU_NOTE(device, cuMemPoolSetAccess(device->pool, &access, 1));
+        if (device->api->cuMemPoolSetAccess(device->pool, &access, 1) == CUDA_SUCCESS && i < 64)
+            device->lets_in |= UINT64_C(1) << i;
     }
 }
 
@@ -283,10 +284,18 @@ static manta_status_t words_open(cuda_device_t *device)
     return MANTA_OK;
 }
 
+static manta_status_t far_open(cuda_device_t *device)
+{
+    MTI_CU_TRY(device, cuStreamCreateWithPriority(&device->far_stream, CU_STREAM_NON_BLOCKING, 0));
+    return MANTA_OK;
+}
+
 manta_status_t cuda_memory_open(cuda_device_t *device)
 {
     manta_status_t status = MANTA_OK;
+    device->lets_in = 0;
     if (device->has_pools) status = pool_open(device);
+    if (status == MANTA_OK && device->has_peers) status = far_open(device);
     if (status == MANTA_OK && device->has_words) status = words_open(device);
     return status;
 }
@@ -297,6 +306,7 @@ void cuda_memory_close(cuda_device_t *device)
     device->words = NULL;
     cuda_scope_t scope;
     if (cuda_enter(device, &scope) == MANTA_OK) {
+        if (device->far_stream) MTI_CU_NOTE(device, cuStreamDestroy(device->far_stream));
         if (device->memory_stream) {
             // The last frees; the pool may only go behind them.
             MTI_CU_NOTE(device, cuStreamSynchronize(device->memory_stream));
@@ -305,6 +315,6 @@ void cuda_memory_close(cuda_device_t *device)
         if (device->pool) MTI_CU_NOTE(device, cuMemPoolDestroy(device->pool));
         cuda_leave(device, &scope);
     }
-    device->memory_stream = NULL;
+    device->memory_stream = device->far_stream = NULL;
     device->pool = NULL;
 }

@@ -35,82 +35,83 @@ static void event_give_back(cuda_device_t *device, CUevent event)
         MTI_CU_NOTE(device, cuEventDestroy(event));
 }
 
+static void ring_give_back(cuda_device_t *device, const cuda_ring_t *ring)
+{
+    for (int i = 0; i < CUDA_EVENTS; i++)
+        if (ring->events[i].event) event_give_back(device, ring->events[i].event);
+}
+
 void cuda_event_pool_drain(cuda_device_t *device)
 {
     while (device->event_pool_count > 0)
         MTI_CU_NOTE(device, cuEventDestroy(device->event_pool[--device->event_pool_count]));
 }
 
-static uint32_t ring_next(const cuda_queue_t *queue)
+static uint32_t ring_next(const cuda_ring_t *ring)
 {
-    return (queue->newest + 1) % CUDA_EVENTS;
+    return (ring->newest + 1) % CUDA_EVENTS;
 }
 
-// Does a record leave an event behind? Without words it is how the host learns of the end; with them
-// it is what other devices' queues wait for.
-static bool record_takes_event(const cuda_queue_t *queue)
-{
-    return !queue->word || ((const cuda_device_t *)queue->base.device)->has_peers;
-}
-
-// Asks about the oldest events that the host waits for. Returns false if the device is lost.
-static bool ring_reap(cuda_device_t *device, cuda_queue_t *queue)
+// Asks about the oldest ends that the host waits for. Returns false if the device is lost.
+static bool ends_reap(cuda_device_t *device, cuda_queue_t *queue)
 {
     while (queue->pending_count > 0) {
-        cuda_event_t *oldest =
-            &queue->events[(queue->newest + CUDA_EVENTS + 1 - queue->pending_count) % CUDA_EVENTS];
-        CUresult result = device->api->cuEventQuery(oldest->event);
+        uint32_t oldest =
+            (queue->ends.newest + CUDA_EVENTS + 1 - queue->pending_count) % CUDA_EVENTS;
+        const cuda_event_t *end = &queue->ends.events[oldest];
+        CUresult result = device->api->cuEventQuery(end->event);
         if (result == CUDA_ERROR_NOT_READY) return true;
         if (result != CUDA_SUCCESS) {
-            (void)cuda_failed(device, result, "cuEventQuery(event)");
+            (void)cuda_failed(device, result, "cuEventQuery(end->event)");
             return !cuda_is_lost(device);
         }
         // relaxed: written under the right, which we hold
-        uint64_t seq = mti_atomic_u64_load_relaxed(&oldest->seq);
+        uint64_t seq = mti_atomic_u64_load_relaxed(&end->seq);
         if (seq > queue->seen) queue->seen = seq;
         queue->pending_count--;
     }
     return true;
 }
 
-// Makes sure that event_record() has an event to record.
-static manta_status_t event_reserve(cuda_device_t *device, cuda_queue_t *queue)
+// Makes sure that there is an event for the next of |ring|.
+static manta_status_t ring_reserve(cuda_device_t *device, cuda_ring_t *ring)
 {
-    if (!queue->word && queue->pending_count == CUDA_EVENTS) {
-        (void)ring_reap(device, queue);
-        if (queue->pending_count == CUDA_EVENTS) {
-            return mti_fail(MANTA_ERR_RESOURCE_EXHAUSTED,
-                            "%d records of one queue are in flight already", CUDA_EVENTS);
-        }
-    }
-    return event_make(device, &queue->events[ring_next(queue)]);
+    return event_make(device, &ring->events[ring_next(ring)]);
 }
 
-// What event_reserve() prepared becomes the newest event of the ring, behind |seq|.
-static manta_status_t event_record(cuda_device_t *device, cuda_queue_t *queue, uint64_t seq)
+// The event that ring_reserve() prepared is recorded behind |seq|, the last of |queue|.
+static manta_status_t ring_record(cuda_device_t *device, cuda_queue_t *queue, cuda_ring_t *ring,
+                                  uint64_t seq)
 {
-    cuda_event_t *slot = &queue->events[ring_next(queue)];
+    cuda_event_t *slot = &ring->events[ring_next(ring)];
     MTI_CU_TRY(device, cuEventRecord(slot->event, queue->stream));
     // release: the event is recorded before its number can be read; pairs with ring_find
     mti_atomic_u64_store_release(&slot->seq, seq);
-    queue->newest = ring_next(queue);
-    if (!queue->word) queue->pending_count++;
+    ring->newest = ring_next(ring);
     return MANTA_OK;
 }
 
-// The event that stands closest behind |seq|; NULL if none is behind it. Any thread.
-static const cuda_event_t *ring_find(const cuda_queue_t *queue, uint64_t seq)
+// Improves |*best| to the event of |ring| that stands closest behind |seq|. Any thread.
+static void ring_find(const cuda_ring_t *ring, uint64_t seq, const cuda_event_t **best,
+                      uint64_t *best_seq)
+{
+    for (int i = 0; i < CUDA_EVENTS; i++) {
+        // acquire: pairs with ring_record
+        uint64_t at = mti_atomic_u64_load_acquire(&ring->events[i].seq);
+        if (at >= seq && at < *best_seq) {
+            *best = &ring->events[i];
+            *best_seq = at;
+        }
+    }
+}
+
+// An event of |queue| behind |seq|; NULL if there is none. Any thread.
+static const cuda_event_t *queue_find_event(const cuda_queue_t *queue, uint64_t seq)
 {
     const cuda_event_t *best = NULL;
     uint64_t best_seq = UINT64_MAX;
-    for (int i = 0; i < CUDA_EVENTS; i++) {
-        // acquire: pairs with event_record
-        uint64_t at = mti_atomic_u64_load_acquire(&queue->events[i].seq);
-        if (at >= seq && at < best_seq) {
-            best = &queue->events[i];
-            best_seq = at;
-        }
-    }
+    ring_find(&queue->marks, seq, &best, &best_seq);
+    ring_find(&queue->ends, seq, &best, &best_seq);
     return best;
 }
 
@@ -165,8 +166,8 @@ void cuda_queue_destroy(mti_queue_t *base)
     cuda_scope_t scope;
     // A lost context takes its streams and events along.
     if (cuda_enter(device, &scope) == MANTA_OK) {
-        for (int i = 0; i < CUDA_EVENTS; i++)
-            if (queue->events[i].event) event_give_back(device, queue->events[i].event);
+        ring_give_back(device, &queue->marks);
+        ring_give_back(device, &queue->ends);
         MTI_CU_NOTE(device, cuStreamDestroy(queue->stream));
         cuda_leave(device, &scope);
     }
@@ -184,12 +185,13 @@ void *cuda_native_queue(mti_queue_t *queue)
 static manta_status_t wait_own_event(cuda_device_t *device, cuda_queue_t *other, uint64_t seq,
                                      const cuda_event_t **out_event)
 {
-    *out_event = ring_find(other, seq);
+    *out_event = queue_find_event(other, seq);
     if (*out_event) return MANTA_OK;
-    manta_status_t status = event_reserve(device, other);
+    manta_status_t status = ring_reserve(device, &other->marks);
     // It covers all that was submitted, so nobody has to record the same again.
-    if (status == MANTA_OK) status = event_record(device, other, other->base.submitted);
-    if (status == MANTA_OK) *out_event = &other->events[other->newest];
+    if (status == MANTA_OK)
+        status = ring_record(device, other, &other->marks, other->base.submitted);
+    if (status == MANTA_OK) *out_event = &other->marks.events[other->marks.newest];
     return status;
 }
 
@@ -205,7 +207,7 @@ manta_status_t cuda_wait(mti_queue_t *base, mti_queue_t *other_base, uint64_t se
     if (other_device == device) {
         status = wait_own_event(device, other, seq, &event);
     } else if (!cuda_is_lost(other_device)) {
-        event = ring_find(other, seq);
+        event = queue_find_event(other, seq);
         if (!event)
             status =
                 mti_fail(MANTA_ERR_INTERNAL, "%s: operation %llu of %s was not recorded",
@@ -229,23 +231,33 @@ manta_status_t cuda_wait(mti_queue_t *base, mti_queue_t *other_base, uint64_t se
 
 // ---- Records -------------------------------------------------------------------------------------
 
+// With words a record leaves an event behind only where another device's queue may want to wait for it.
 static manta_status_t record_reserve(cuda_device_t *device, cuda_queue_t *queue)
 {
-    if (device->has_words && !queue->word) queue_find_word(device, queue);
-    return record_takes_event(queue) ? event_reserve(device, queue) : MANTA_OK;
+    if (device->has_words) {
+        if (!queue->word) queue_find_word(device, queue);
+        return device->has_peers ? ring_reserve(device, &queue->marks) : MANTA_OK;
+    }
+    if (queue->pending_count == CUDA_EVENTS) (void)ends_reap(device, queue);
+    if (queue->pending_count == CUDA_EVENTS)
+        return mti_fail(MANTA_ERR_RESOURCE_EXHAUSTED,
+                        "%d records of one queue are in flight already", CUDA_EVENTS);
+    return ring_reserve(device, &queue->ends);
 }
 
 static manta_status_t record_make(cuda_device_t *device, cuda_queue_t *queue, uint64_t seq)
 {
-    if (record_takes_event(queue)) {
-        manta_status_t status = event_record(device, queue, seq);
-        if (status != MANTA_OK) return status;
+    manta_status_t status = MANTA_OK;
+    if (!queue->word) {
+        status = ring_record(device, queue, &queue->ends, seq);
+        queue->pending_count += status == MANTA_OK;
+        return status;
     }
-    if (queue->word) {
-        // The default flags keep the write behind everything that the stream wrote before.
-        MTI_CU_TRY(device, cuStreamWriteValue64(queue->stream, queue->word_device, seq,
-                                                CU_STREAM_WRITE_VALUE_DEFAULT));
-    }
+    if (device->has_peers) status = ring_record(device, queue, &queue->marks, seq);
+    if (status != MANTA_OK) return status;
+    // The default flags keep the write behind everything that the stream wrote before.
+    MTI_CU_TRY(device, cuStreamWriteValue64(queue->stream, queue->word_device, seq,
+                                            CU_STREAM_WRITE_VALUE_DEFAULT));
     return MANTA_OK;
 }
 
@@ -348,7 +360,7 @@ static void events_reap(cuda_device_t *device)
     cuda_scope_t scope;
     if (cuda_enter(device, &scope) != MANTA_OK) return;
     for (mti_queue_t *base = device->base.queues; base; base = base->next)
-        if (!ring_reap(device, cuda_queue(base))) break;
+        if (!ends_reap(device, cuda_queue(base))) break;
     cuda_leave(device, &scope);
 }
 

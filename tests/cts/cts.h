@@ -47,6 +47,10 @@ struct Driver {
     bool is_slow = false;
     // Faults of drivers whose devices have no MTI_CAP_FAULTS of their own.
     std::function<manta_status_t(mti_device_t *device, const mti_fault_t *fault)> inject = nullptr;
+    // A lost device is lost to all sets of the process.
+    bool loses_for_good = false;
+    // Why an operation never fails by itself there; NULL: it can be made to.
+    const char *no_op_failures = nullptr;
 };
 
 // In drivers.cc.

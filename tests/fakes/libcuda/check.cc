@@ -103,7 +103,7 @@ void check_use(CUstream stream, const Span &span, bool writes, const char *what)
         {span, writes, stream->slot, state.slot_numbers[stream->slot], what});
 }
 
-void check_free(CUstream stream, Allocation *allocation, const char *what)
+bool check_free(CUstream stream, Allocation *allocation, const char *what)
 {
     for (const Use &use : allocation->uses) {
         bool is_known =
@@ -111,8 +111,9 @@ void check_free(CUstream stream, Allocation *allocation, const char *what)
         if (is_known) continue;
         violation("%s: %s, and nothing orders it after %s, which uses it", what,
                   describe(*allocation).c_str(), use.what.c_str());
-        break;
+        return false;
     }
+    return true;
 }
 
 } // namespace fake

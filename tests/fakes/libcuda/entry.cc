@@ -202,6 +202,14 @@ static uint32_t control_leaks(char *buffer, size_t size)
     return write_lines(lines, buffer, size);
 }
 
+static bool control_has_lost(void)
+{
+    std::lock_guard<std::mutex> guard(state.lock);
+    for (const auto &device : state.devices)
+        if (device->sticky.load()) return true;
+    return false;
+}
+
 static bool control_is_stuck(void)
 {
     std::lock_guard<std::mutex> guard(state.lock);
@@ -210,17 +218,15 @@ static bool control_is_stuck(void)
 
 static void control_settle(void)
 {
-    mti_engine_t *engine;
+    std::vector<std::pair<mti_engine_queue_t *, uint64_t>> ends;
     {
         std::lock_guard<std::mutex> guard(state.lock);
-        engine = state.engine;
+        for (const CUstream_st *stream : state.streams)
+            ends.emplace_back(stream->queue, stream->last_seq);
     }
-    if (!engine) return;
-    // Until nothing runs and nothing can start.
-    for (;;) {
-        uint64_t seen = mti_engine_events(engine);
-        if (mti_engine_await_event(engine, seen, INT64_MAX) != MANTA_OK) return;
-    }
+    // Those that are held, lost or waiting for ever are as settled as they get.
+    for (const auto &end : ends)
+        if (mti_engine_await(end.first, end.second, INT64_MAX) == MANTA_ERR_DEADLOCK) return;
 }
 
 static Device *faulty(uint32_t ordinal)
@@ -299,15 +305,12 @@ extern "C" __attribute__((visibility("default"))) const fake_cuda_controls_t *
 fake_cuda_control(void)
 {
     static const fake_cuda_controls_t control = {
-        control_reset,           control_kernel_add,
-        control_calls,           control_calls_clear,
-        control_violations_take, control_leaks,
-        control_is_stuck,        control_settle,
-        control_fail_alloc,      control_fail_host_register,
-        control_fail_launch,     control_lose_at_launch,
-        control_lose_at_op,      control_lose_now,
-        control_limit_events,    control_slow_copies,
-        control_hold_stream,
+        control_reset,          control_kernel_add,         control_calls,
+        control_calls_clear,    control_violations_take,    control_leaks,
+        control_has_lost,       control_is_stuck,           control_settle,
+        control_fail_alloc,     control_fail_host_register, control_fail_launch,
+        control_lose_at_launch, control_lose_at_op,         control_lose_now,
+        control_limit_events,   control_slow_copies,        control_hold_stream,
     };
     return &control;
 }

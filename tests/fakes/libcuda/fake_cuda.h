@@ -79,6 +79,8 @@ typedef struct fake_cuda_controls {
     uint32_t (*violations_take)(char *buffer, size_t size);
     // What is still there: contexts, streams, events, memory, pools, libraries. One per line.
     uint32_t (*leaks)(char *buffer, size_t size);
+    // True if a device was lost since the last reset: what it had cannot be given back.
+    bool (*has_lost)(void);
     // True if work is queued, none runs and none can start.
     bool (*is_stuck)(void);
     // Ends all that can end by itself: for tests that want a quiet driver without looking at streams.

@@ -174,8 +174,8 @@ CUresult fake_cuMemFree(CUdeviceptr address)
         violation("%s: %s, while another context is current", call.name(),
                   describe(*allocation).c_str());
     // A driver would wait for the whole device.
-    check_free(nullptr, allocation, call.name());
-    mti_engine_space_free(allocation->device->space, allocation->real);
+    if (check_free(nullptr, allocation, call.name()))
+        mti_engine_space_free(allocation->device->space, allocation->real);
     allocation->freed = true;
     allocation->freed_by = call.name();
     return CUDA_SUCCESS;
@@ -280,11 +280,12 @@ CUresult fake_cuMemFreeAsync(CUdeviceptr address, CUstream stream)
     Allocation *allocation = allocation_at(call.name(), address, true, true);
     if (!allocation) return CUDA_ERROR_INVALID_VALUE;
     stream_advance(stream);
-    check_free(stream, allocation, call.name());
+    bool is_right = check_free(stream, allocation, call.name());
     uint64_t seq;
     result = submit(stream, "free", nullptr, nullptr, 0, nullptr, false, false, 0, &seq);
     if (result != CUDA_SUCCESS) return result;
-    state.pending_frees.push_back({stream->queue, seq, allocation->device, allocation->real});
+    if (is_right)
+        state.pending_frees.push_back({stream->queue, seq, allocation->device, allocation->real});
     allocation->freed = true;
     allocation->freed_by = call.name();
     if (allocation->pool) allocation->pool->live--;

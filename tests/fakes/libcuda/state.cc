@@ -22,6 +22,8 @@ void violation(const char *format, ...)
     va_start(args, format);
     vsnprintf(text, sizeof text, format, args);
     va_end(args);
+    for (char *c = text; *c; c++)
+        if (*c == '\n') *c = ' '; // one line each
     std::lock_guard<std::mutex> guard(state.notes_lock);
     state.violations.emplace_back(text);
 }
@@ -76,6 +78,7 @@ void start(const fake_cuda_options_t *given)
     how.mode = options.virtual_clock ? MTI_ENGINE_VIRTUAL : MTI_ENGINE_THREADS;
     how.seed = options.seed;
     how.jitter_percent = 20;
+    how.report_stuck = true;
     if (mti_engine_create(&how, &state.engine) != MANTA_OK) abort();
     for (uint32_t i = 0; i < options.devices; i++) {
         auto device = std::make_unique<Device>();
@@ -178,7 +181,9 @@ CUresult sticky_of(Device *device)
         device->noticed = true;
         mti_engine_lose(device->domain);
     }
-    return static_cast<CUresult>(code);
+    // A driver tells when everything that ran there has been ended.
+    return mti_engine_state(device->domain) == MTI_ENGINE_LOST ? static_cast<CUresult>(code)
+                                                               : CUDA_SUCCESS;
 }
 
 CUresult need_context(const char *call, CUcontext *out_context)
@@ -326,10 +331,16 @@ CUresult submit(CUstream stream, const char *name, mti_engine_effect_fn_t effect
     op.duration_ns = duration_ns + (is_copy ? device->copy_ns : 0);
     uint64_t seq = 0;
     manta_status_t status = mti_engine_submit(stream->queue, &op, &seq);
+    if (status == MANTA_ERR_DEVICE_LOST) {
+        // Lost, and not told yet: taken, and never done.
+        if (discard) discard(buffer.data() + kPayload);
+        stream->last_seq = UINT64_MAX;
+        if (out_seq) *out_seq = UINT64_MAX;
+        return CUDA_SUCCESS;
+    }
     if (status != MANTA_OK) {
         if (discard) discard(buffer.data() + kPayload);
-        return status == MANTA_ERR_DEVICE_LOST ? CUDA_ERROR_LAUNCH_FAILED
-                                               : CUDA_ERROR_OUT_OF_MEMORY;
+        return CUDA_ERROR_OUT_OF_MEMORY;
     }
     stream->last_seq = seq;
     if (effect) stream->last_work = state.slot_numbers[stream->slot];

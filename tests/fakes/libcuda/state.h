@@ -201,7 +201,8 @@ CUresult submit(CUstream stream, const char *name, mti_engine_effect_fn_t effect
 
 // Reports every way in which this use of memory by the newest operation of |stream| is wrong.
 void check_use(CUstream stream, const Span &span, bool writes, const char *what);
-void check_free(CUstream stream, Allocation *allocation, const char *what);
+// False if it is wrong: the bytes must not be given back then, an operation may still touch them.
+bool check_free(CUstream stream, Allocation *allocation, const char *what);
 
 Allocation *find_allocation(uint64_t address); // alive or dead, the one that the address lies in
 // What is behind |address|; nullptr if nothing is.

@@ -194,9 +194,11 @@ CUresult fake_cuStreamWaitEvent(CUstream stream, CUevent event, unsigned flags)
     result = sticky_of(event->context->device);
     if (result != CUDA_SUCCESS) return result;
     clock_merge(&stream->clock, event->clock);
-    return mti_engine_wait(stream->queue, event->queue, event->seq) == MANTA_OK
-               ? CUDA_SUCCESS
-               : CUDA_ERROR_OUT_OF_MEMORY;
+    if (mti_engine_wait(stream->queue, event->queue, event->seq) != MANTA_OK)
+        return CUDA_ERROR_OUT_OF_MEMORY;
+    // Who asks for the end of the stream asks for the end of its waits, too.
+    stream_advance(stream);
+    return submit(stream, "wait", nullptr, nullptr, 0, nullptr, false, false, 0);
 }
 
 // ---- Words ---------------------------------------------------------------------------------------

@@ -16,3 +16,8 @@ endfunction()
 
 manta_cuda_test(unit/devices/cuda/cuda_api_test)
 manta_cuda_test(unit/devices/cuda/cuda_driver_test)
+manta_cuda_test(unit/fakes/libcuda_test)
+
+# The conformance suite with the CUDA driver in the place of the others.
+list(TRANSFORM cts_sources REPLACE "/drivers.cc" "/cuda_drivers.cc" OUTPUT_VARIABLE cuda_cts_sources)
+manta_cuda_test(cts/cuda_cts LINK manta_testing TIMEOUT 120 SOURCES ${cuda_cts_sources})
