@@ -75,7 +75,7 @@ static void scene_colour(scene_t *scene, float x, float y, float aspect, float *
         for (int c = 0; c < 3; c++)
             rgb[c] = scene_mix(rgb[c], 0.36f, 0.35f);
     }
-    float grain = 0.03f * (scene_random(scene) - 0.5f);
+    float grain = 0.012f * (scene_random(scene) - 0.5f);
     for (int c = 0; c < 3; c++)
         rgb[c] += grain;
 }
@@ -86,8 +86,8 @@ static void scene_draw(scene_t *scene, picture_info_t info, uint8_t *pixels)
     for (int y = 0; y < info.height; y++) {
         for (int x = 0; x < info.width; x++) {
             float rgb[3];
-            scene_colour(scene, (float)x / (float)info.width, (float)y / (float)info.height,
-                         aspect, rgb);
+            scene_colour(scene, (float)x / (float)info.width, (float)y / (float)info.height, aspect,
+                         rgb);
             for (int c = 0; c < 3; c++)
                 *pixels++ = (uint8_t)(255 * (rgb[c] < 0 ? 0 : rgb[c] > 1 ? 1 : rgb[c]));
         }

@@ -16,7 +16,6 @@
 #include <sys/stat.h>
 #include <time.h>
 
-
 // A photograph on its way. Its strings stay until all of its tasks are done.
 typedef struct photo {
     char *name; // in its folder
@@ -126,27 +125,6 @@ static bool folder_make(const char *path)
 
 // ---- one photograph --------------------------------------------------------------------------
 
-// Submits one effect on |pixels| and the writing of what it gives.
-static manta_ref_t submit_effect(const job_t *job, const photo_t *photo, int effect,
-                                 picture_info_t info, manta_ref_t pixels)
-{
-    manta_task_options_t where = MANTA_OPTIONS(.where = job->options->where);
-    manta_ref_t made;
-    switch (effect) {
-    case EFFECT_BLUR:
-        made = blur_with(where, info, job->options->passes, pixels);
-        break;
-    case EFFECT_EDGES:
-        made = edges_with(where, info, pixels);
-        info.channels = 1;
-        break;
-    default:
-        made = equalize_with(where, info, pixels);
-        break;
-    }
-    return encode_remote(photo->out[effect], info, job->options->quality, made);
-}
-
 static void photo_done(job_t *job, photo_t *photo)
 {
     photo_free(photo);
@@ -170,6 +148,41 @@ static void photo_fail_as(job_t *job, photo_t *photo, manta_ref_t ref, manta_sta
     const char *text = manta_error_text(root);
     photo_fail(job, photo, *text ? text : manta_status_name(status));
     manta_error_release(error);
+}
+
+// Right after a submit: whether it was the call itself that failed.
+static void photo_fail_at_once(job_t *job, photo_t *photo, manta_ref_t ref)
+{
+    char why[512];
+    snprintf(why, sizeof why, "%s", manta_error_message());
+    manta_status_t status = manta_ref_status(ref);
+    if (status == MANTA_OK || status == MANTA_NOT_READY) return;
+    const manta_error_t *error = manta_ref_error(ref);
+    if (!*manta_error_text(error)) photo_fail(job, photo, why);
+    manta_error_release(error);
+}
+
+// Submits one effect on |pixels| and the writing of what it gives. What is wrong with the call itself is
+// told at once: its ref has a code and no text.
+static manta_ref_t submit_effect(job_t *job, photo_t *photo, int effect, picture_info_t info,
+                                 manta_ref_t pixels)
+{
+    manta_task_options_t where = MANTA_OPTIONS(.where = job->options->where);
+    manta_ref_t made;
+    switch (effect) {
+    case EFFECT_BLUR:
+        made = blur_with(where, info, job->options->passes, pixels);
+        break;
+    case EFFECT_EDGES:
+        made = edges_with(where, info, pixels);
+        info.channels = 1;
+        break;
+    default:
+        made = equalize_with(where, info, pixels);
+        break;
+    }
+    photo_fail_at_once(job, photo, made);
+    return encode_remote(photo->out[effect], info, job->options->quality, made);
 }
 
 static bool photo_paths(const job_t *job, photo_t *photo)

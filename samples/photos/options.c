@@ -115,10 +115,8 @@ void photos_options_parse(int argc, char **argv, photos_options_t *out_options)
         .args_doc = "FOLDER OUT",
         .doc = "Blurs photographs, finds their edges, evens out their light: every JPEG and PNG in "
                "FOLDER goes to OUT as NAME.blur.jpg, NAME.edges.jpg and NAME.equalize.jpg."};
-    *out_options = (photos_options_t){.effects = {true, true, true},
-                                      .passes = 8,
-                                      .quality = 90,
-                                      .workers = MANTA_AUTO};
+    *out_options = (photos_options_t){
+        .effects = {true, true, true}, .passes = 8, .quality = 90, .workers = MANTA_AUTO};
     argp_err_exit_status = 2;
     if (argp_parse(&parser, argc, argv, 0, NULL, out_options)) exit(2);
 }

@@ -133,14 +133,22 @@ static size_t turned_to(picture_info_t info, size_t x, size_t y)
 {
     const size_t width = (size_t)info.width, right = width - 1, below = (size_t)info.height - 1;
     switch (info.turned) {
-    case 2: return y * width + (right - x);
-    case 3: return (below - y) * width + (right - x);
-    case 4: return (below - y) * width + x;
-    case 5: return x * width + y;
-    case 6: return x * width + (right - y);
-    case 7: return (below - x) * width + (right - y);
-    case 8: return (below - x) * width + y;
-    default: return y * width + x;
+    case 2:
+        return y * width + (right - x);
+    case 3:
+        return (below - y) * width + (right - x);
+    case 4:
+        return (below - y) * width + x;
+    case 5:
+        return x * width + y;
+    case 6:
+        return x * width + (right - y);
+    case 7:
+        return (below - x) * width + (right - y);
+    case 8:
+        return (below - x) * width + y;
+    default:
+        return y * width + x;
     }
 }
 
@@ -264,8 +272,8 @@ static bool png_encode(FILE *file, picture_info_t info, const uint8_t *pixels, c
                        .height = (png_uint_32)info.height,
                        .format = png_formats[info.channels],
                        .flags = PNG_IMAGE_FLAG_FAST};
-    bool ok = png_image_write_to_stdio(&image, file, 0, pixels, 0, NULL) ||
-              fail(error, image.message);
+    bool ok =
+        png_image_write_to_stdio(&image, file, 0, pixels, 0, NULL) || fail(error, image.message);
     png_image_free(&image);
     return ok;
 }

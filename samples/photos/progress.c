@@ -9,8 +9,7 @@ enum { WIDTH = 50, TENTHS = 10 };
 static void draw(const progress_t *progress)
 {
     if (!progress->live) {
-        if (progress->done)
-            printf("photos    %zu of %zu\n", progress->done, progress->total);
+        if (progress->done) printf("photos    %zu of %zu\n", progress->done, progress->total);
         fflush(stdout);
         return;
     }

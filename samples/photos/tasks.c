@@ -33,16 +33,16 @@ typedef struct machine {
                                uint8_t *);
 } machine_t;
 
-static const machine_t cpu = {manta_fill_u32_run,     manta_conv3x3_u8_run,
-                              manta_luma_u8_run,      manta_histogram_u8_run,
+static const machine_t cpu = {manta_fill_u32_run,        manta_conv3x3_u8_run,
+                              manta_luma_u8_run,         manta_histogram_u8_run,
                               manta_equalize_map_u8_run, manta_map_luma_u8_run};
-static const machine_t gpu = {manta_fill_u32_launch,     manta_conv3x3_u8_launch,
-                              manta_luma_u8_launch,      manta_histogram_u8_launch,
+static const machine_t gpu = {manta_fill_u32_launch,        manta_conv3x3_u8_launch,
+                              manta_luma_u8_launch,         manta_histogram_u8_launch,
                               manta_equalize_map_u8_launch, manta_map_luma_u8_launch};
 
 static const manta_conv3x3_t soften = {
     {1 / 16.f, 2 / 16.f, 1 / 16.f, 2 / 16.f, 4 / 16.f, 2 / 16.f, 1 / 16.f, 2 / 16.f, 1 / 16.f}, 0};
-static const manta_conv3x3_t outline = {{-3, -3, -3, -3, 24, -3, -3, -3, -3}, 0};
+static const manta_conv3x3_t outline = {{-5, -5, -5, -5, 40, -5, -5, -5, -5}, 0};
 
 // To and fro between |spare| and |out|, so that the last pass ends in |out|. |spare|: as large.
 static manta_status_t blur_on(const machine_t *m, picture_info_t info, int passes,
@@ -87,8 +87,7 @@ static manta_status_t equalize_on(const machine_t *m, picture_info_t info, const
     manta_grid_t grid = manta_vector_grid(pixels);
     manta_status_t status = m->fill(manta_vector_grid(BINS), BINS, 0, bins);
     if (status == MANTA_OK) status = m->luma(grid, pixels, info.channels, in, grey);
-    if (status == MANTA_OK)
-        status = m->histogram(manta_histogram_grid(pixels), pixels, grey, bins);
+    if (status == MANTA_OK) status = m->histogram(manta_histogram_grid(pixels), pixels, grey, bins);
     if (status == MANTA_OK) status = m->equalize_map(manta_equalize_map_grid(), bins, map);
     if (status != MANTA_OK) return status;
     return m->map_luma(grid, pixels, info.channels, in, map, out);
