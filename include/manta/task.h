@@ -218,6 +218,8 @@ MANTA_API manta_status_t manta_cancel_with(manta_ref_t ref, const manta_cancel_o
 // ---- inside a body --------------------------------------------------------------------------
 
 // Fails the task with |code| and a message: return manta_fail(task, MANTA_ERR_USER + 3, "row %d", i);
+// |task| NULL: the one whose body is running on this thread; outside bodies only manta_error_message()
+// is set.
 MANTA_API manta_status_t manta_fail(manta_task_t *task, manta_status_t code, const char *format,
                                     ...) __attribute__((format(printf, 3, 4)));
 // The task's (first) result becomes |ref|, whenever that is ready: recursion without waiting. |ref|

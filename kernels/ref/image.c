@@ -2,8 +2,6 @@
 
 #include <manta/kernels.h>
 
-#include <math.h>
-
 // ---- 3x3 convolution -----------------------------------------------------------------------------
 
 static int clamp_to(int i, int count)
@@ -11,13 +9,16 @@ static int clamp_to(int i, int count)
     return i < 0 ? 0 : i >= count ? count - 1 : i;
 }
 
-static uint8_t to_u8(float sum)
+// To the nearest, ties to even: among floats from 2^23 on there are no fractions. Nobody changes the
+// rounding mode. Without rintf the compiler makes vector code of it.
+static inline uint8_t to_u8(float sum)
 {
-    const float rounded = rintf(sum); // ties to even: nobody changes the rounding mode
-    return rounded >= 255 ? 255 : rounded > 0 ? (uint8_t)rounded : 0;
+    const float above = sum > 0 ? sum : 0; // also NaN
+    const float clamped = above < 255 ? above : 255;
+    return (uint8_t)(int)((clamped + 8388608.0f) - 8388608.0f);
 }
 
-static float to_f32(float sum)
+static inline float to_f32(float sum)
 {
     return sum;
 }
@@ -26,27 +27,33 @@ static float to_f32(float sum)
 // apart; the first and the last pixel see themselves beyond the border. Products and sums in the order
 // of |k|, each rounded.
 #define CONVOLVE(name, T, store)                                                                   \
-    static void name##_element(const T *const rows[3], size_t left, size_t at, size_t right,       \
-                               const manta_conv3x3_t *filter, T *dst)                              \
+    static inline T name##_element(const T *r0, const T *r1, const T *r2, size_t left, size_t at,  \
+                                   size_t right, const manta_conv3x3_t *filter)                    \
     {                                                                                              \
+        const float *k = filter->k;                                                                \
         float sum = filter->bias;                                                                  \
-        for (int r = 0; r < 3; r++) {                                                              \
-            sum = sum + filter->k[3 * r] * (float)rows[r][left];                                   \
-            sum = sum + filter->k[3 * r + 1] * (float)rows[r][at];                                 \
-            sum = sum + filter->k[3 * r + 2] * (float)rows[r][right];                              \
-        }                                                                                          \
-        dst[at] = store(sum);                                                                      \
+        sum = sum + k[0] * (float)r0[left];                                                        \
+        sum = sum + k[1] * (float)r0[at];                                                          \
+        sum = sum + k[2] * (float)r0[right];                                                       \
+        sum = sum + k[3] * (float)r1[left];                                                        \
+        sum = sum + k[4] * (float)r1[at];                                                          \
+        sum = sum + k[5] * (float)r1[right];                                                       \
+        sum = sum + k[6] * (float)r2[left];                                                        \
+        sum = sum + k[7] * (float)r2[at];                                                          \
+        sum = sum + k[8] * (float)r2[right];                                                       \
+        return store(sum);                                                                         \
     }                                                                                              \
-    static void name##_row(const T *const rows[3], int width, size_t channels,                     \
-                           const manta_conv3x3_t *filter, T *dst)                                  \
+    static void name##_row(const T *r0, const T *r1, const T *r2, int width, size_t channels,      \
+                           const manta_conv3x3_t *filter, T *restrict dst)                         \
     {                                                                                              \
+        const manta_conv3x3_t f = *filter;                                                         \
         const size_t count = (size_t)width * channels, last = count - channels;                    \
         for (size_t c = 0; c < channels; c++)                                                      \
-            name##_element(rows, c, c, width > 1 ? c + channels : c, filter, dst);                 \
+            dst[c] = name##_element(r0, r1, r2, c, c, width > 1 ? c + channels : c, &f);           \
         for (size_t x = channels; x < last; x++)                                                   \
-            name##_element(rows, x - channels, x, x + channels, filter, dst);                      \
-        for (size_t c = 0; c < channels && width > 1; c++)                                         \
-            name##_element(rows, last + c - channels, last + c, last + c, filter, dst);            \
+            dst[x] = name##_element(r0, r1, r2, x - channels, x, x + channels, &f);                \
+        for (size_t x = last; x < count && width > 1; x++)                                         \
+            dst[x] = name##_element(r0, r1, r2, x - channels, x, x, &f);                           \
     }                                                                                              \
     MTI_TWIN(name)                                                                                 \
     {                                                                                              \
@@ -58,10 +65,10 @@ static float to_f32(float sum)
         if (width <= 0 || channels <= 0) return;                                                   \
         const size_t stride = (size_t)width * (size_t)channels;                                    \
         for (int y = 0; y < height; y++) {                                                         \
-            const T *const rows[3] = {src + (size_t)clamp_to(y - 1, height) * stride,              \
-                                      src + (size_t)y * stride,                                    \
-                                      src + (size_t)clamp_to(y + 1, height) * stride};             \
-            name##_row(rows, width, (size_t)channels, &filter, dst + (size_t)y * stride);          \
+            const T *above = src + (size_t)clamp_to(y - 1, height) * stride;                       \
+            const T *below = src + (size_t)clamp_to(y + 1, height) * stride;                       \
+            name##_row(above, src + (size_t)y * stride, below, width, (size_t)channels, &filter,   \
+                       dst + (size_t)y * stride);                                                  \
         }                                                                                          \
     }
 CONVOLVE(conv3x3_u8, uint8_t, to_u8)
@@ -71,7 +78,8 @@ CONVOLVE(conv3x3_f32, float, to_f32)
 
 static unsigned luma(const uint8_t *pixel, int channels)
 {
-    return channels < 3 ? pixel[0] : (77u * pixel[0] + 150u * pixel[1] + 29u * pixel[2] + 128u) >> 8;
+    return channels < 3 ? pixel[0]
+                        : (77u * pixel[0] + 150u * pixel[1] + 29u * pixel[2] + 128u) >> 8;
 }
 
 MTI_TWIN(luma_u8)

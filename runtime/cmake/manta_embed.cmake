@@ -22,9 +22,12 @@ __asm__(\".pushsection .rodata\\n\"
         \".incbin \\\"${FATBIN}\\\"\\n\"
         \".popsection\\n\");
 #ifdef __cplusplus
-extern \"C\"
+extern \"C\" {
 #endif
-__attribute__((visibility(\"hidden\"))) extern const unsigned char mti_${id}_image[];
+extern const unsigned char mti_${id}_image[] __attribute__((visibility(\"hidden\")));
+#ifdef __cplusplus
+}
+#endif
 ")
 endif()
 

@@ -12,6 +12,8 @@ manta_status_t manta_fail(manta_task_t *task, manta_status_t code, const char *f
     va_end(args);
     if (code == MANTA_OK)
         code = MANTA_ERR_INVALID_ARGUMENT; // failing with OK is a mistake, not a success
+    // Calls that a body makes may fail it without having been told which task it is.
+    if (!task && mti_thread_tls) task = mti_thread_tls->task;
     if (!task) return mti_fail(code, "%s", text);
     char place[32];
     int seat = mti_atomic_i32_load_relaxed(&task->ctx->sched.seat);

@@ -175,8 +175,13 @@ manta_status_t mti_code_resolve(manta_kernel_t *kernel, uint32_t arg_count,
     return MANTA_OK;
 }
 
-manta_status_t manta_run_twin(manta_kernel_t *kernel, manta_grid_t grid, void *const *args,
-                              uint32_t arg_count)
+manta_status_t mti_code_tell(manta_status_t status)
+{
+    return status == MANTA_OK ? MANTA_OK : manta_fail(NULL, status, "%s", manta_error_message());
+}
+
+static manta_status_t run_twin(manta_kernel_t *kernel, const manta_grid_t *grid, void *const *args,
+                               uint32_t arg_count)
 {
     const manta_kernel_t *row;
     manta_twin_fn_t twin;
@@ -186,10 +191,17 @@ manta_status_t manta_run_twin(manta_kernel_t *kernel, manta_grid_t grid, void *c
         return mti_fail(MANTA_ERR_INVALID_ARGUMENT, "kernel %s: no arguments", kernel->name);
     }
     if (!twin) return mti_fail(MANTA_ERR_NOT_FOUND, "kernel %s has no CPU twin", kernel->name);
-    if (grid.block[0] == 0 || grid.block[1] == 0 || grid.block[2] == 0) {
+    const uint32_t *block = grid->block;
+    if (block[0] == 0 || block[1] == 0 || block[2] == 0) {
         return mti_fail(MANTA_ERR_OUT_OF_RANGE, "kernel %s: a block of %u x %u x %u threads",
-                        kernel->name, grid.block[0], grid.block[1], grid.block[2]);
+                        kernel->name, block[0], block[1], block[2]);
     }
-    if (!mti_grid_is_empty(&grid)) twin(&grid, args);
+    if (!mti_grid_is_empty(grid)) twin(grid, args);
     return MANTA_OK;
+}
+
+manta_status_t manta_run_twin(manta_kernel_t *kernel, manta_grid_t grid, void *const *args,
+                              uint32_t arg_count)
+{
+    return mti_code_tell(run_twin(kernel, &grid, args, arg_count));
 }

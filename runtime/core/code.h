@@ -22,6 +22,10 @@ const manta_kernel_t *mti_code_find(const char *name);
 manta_status_t mti_code_resolve(manta_kernel_t *kernel, uint32_t arg_count,
                                 const manta_kernel_t **out_row, manta_twin_fn_t *out_twin);
 
+// For calls that are made in bodies: if one is running on this thread, a |status| that is not OK becomes its
+// failure, with this thread's message, should it return that code. Gives |status| back.
+manta_status_t mti_code_tell(manta_status_t status);
+
 // Whether there is nothing to launch: a zero in |grid|.
 static inline bool mti_grid_is_empty(const manta_grid_t *grid)
 {

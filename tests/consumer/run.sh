@@ -26,6 +26,11 @@ consume() # extra cmake arguments
     "$CMAKE" --build "$work/consumer"
     run_both "$work/consumer"
     "$work/consumer/use_kernels"
+    # What was made of the kernels is C++ as well, for projects that know no C.
+    for file in "$work"/consumer/*_kernels.c; do
+        [ ! -e "$file" ] || "$CXX" -x c++ -std=c++17 -Wall -Wextra -Wpedantic -Werror \
+            -I "$source/include" -c -o /dev/null "$file"
+    done
 }
 
 case $way in

@@ -117,6 +117,27 @@ TEST(CudaBodyTest, BodiesWithOtherParametersAreFoundOutAtSubmit)
         << manta_error_message();
 }
 
+MANTA_KERNEL(tc_no_such_kernel, int);
+MANTA_TASK(tc_runs_nothing, MANTA_VAL(int, a), MANTA_OUT(int, z, 1))
+{
+    z[0] = a;
+    return tc_no_such_kernel_run(manta_grid_1d(1, 1), a);
+}
+
+// The code alone is enough: the message is the call's.
+TEST(CudaBodyTest, BodyThatReturnsTheCodeOfACallFailsWithItsMessage)
+{
+    MANTA_SCOPE();
+    manta_ref_t z = tc_runs_nothing_remote(1);
+    manta_view_t v;
+    ASSERT_EQ(manta_get(z, &v, MANTA_FOREVER), MANTA_ERR_NOT_FOUND);
+    const manta_error_t *error = manta_ref_error(z);
+    EXPECT_NE(std::string(manta_error_text(error)).find("tc_no_such_kernel"), std::string::npos)
+        << manta_error_text(error);
+    EXPECT_STREQ(manta_error_task(error), "tc_runs_nothing");
+    manta_error_release(error);
+}
+
 // What a CUDA body calls says so when no CUDA body is running.
 TEST(CudaBodyTest, ItsCallsAreForItAlone)
 {
