@@ -535,6 +535,9 @@ mti_object_t *mti_ref_acquire_weak(uint64_t id, uint64_t add);
 void mti_object_release(mti_ctx_t *ctx, mti_object_t *object, uint64_t sub);
 void mti_object_free(mti_ctx_t *ctx, mti_object_t *object);
 manta_status_t mti_stale(manta_ref_t ref);
+// Releases one user count, as manta_release, without looking at scopes: somebody else's may be in one.
+// Entered.
+manta_status_t mti_ref_release_user(mti_thread_t *thread, manta_ref_t ref);
 
 // ---- scopes (ref.c) ---------------------------------------------------------------------------
 
