@@ -215,6 +215,49 @@ typedef struct manta_cancel_options {
 // The same with options; NULL: defaults.
 MANTA_API manta_status_t manta_cancel_with(manta_ref_t ref, const manta_cancel_options_t *options);
 
+// ---- generators -----------------------------------------------------------------------------
+
+// A stream of values that one function makes, a step at a time. Each step is a task of its own, which starts
+// when the one before is complete: between steps no thread is held. A handle; copies are as good.
+typedef struct manta_generator {
+    uint64_t id;
+} manta_generator_t;
+
+typedef struct manta_generator_desc {
+    size_t struct_size;
+    const char *name; // for messages; static
+    // Makes the next value: manta_yield(), or manta_out_resize_bytes() of OUT 0. Returns MANTA_OK;
+    // MANTA_ERR_END if there are no more; any other code fails this value and ends the stream.
+    manta_status_t (*step)(manta_task_t *task, void *state);
+    void *state; // of the steps; never used by two threads at once
+    // Runs once, when the generator was released and no step runs: in that call, or where the last step ran.
+    void (*destroy)(void *state);
+    manta_dtype_t dtype; // of the values
+    // How many values are made before anybody takes them; 0: 1.
+    uint32_t run_ahead;
+    const manta_task_options_t
+        *options; // of each step, NULL: defaults; copied, but for what it points to
+} manta_generator_desc_t;
+
+// Starts a generator. Its first |run_ahead| steps are submitted at once, each further one when a value is
+// taken. Threads: any. Errors: INVALID_ARGUMENT · OUT_OF_MEMORY · RESOURCE_EXHAUSTED more than 4096 of them
+// · those of a submit.
+MANTA_API MANTA_NODISCARD manta_status_t manta_generator_create(const manta_generator_desc_t *desc,
+                                                                manta_generator_t *out_generator);
+// Waits for the next value and gives its ref, which is the caller's. A wait for ever may run steps. A failed
+// value is given as a failed ref, and is the last. Threads: any; several take turns.
+// Errors: MANTA_ERR_END · CANCELLED after manta_generator_cancel() · as manta_get, for the wait.
+MANTA_API MANTA_NODISCARD manta_status_t manta_generator_next(manta_generator_t generator,
+                                                              manta_ref_t *out_ref,
+                                                              int64_t timeout_ns);
+// Ends the stream: steps that are queued never run, one that runs is told. Blocks: never.
+MANTA_API manta_status_t manta_generator_cancel(manta_generator_t generator);
+// Cancels it and gives the handle up. Values that were taken stay. Errors: STALE_REF.
+MANTA_API manta_status_t manta_generator_release(manta_generator_t generator);
+// In a step: copies |size_bytes| bytes as the value. Only the last call counts.
+MANTA_API MANTA_NODISCARD manta_status_t manta_yield(manta_task_t *task, const void *data,
+                                                     size_t size_bytes);
+
 // ---- inside a body --------------------------------------------------------------------------
 
 // Fails the task with |code| and a message: return manta_fail(task, MANTA_ERR_USER + 3, "row %d", i);

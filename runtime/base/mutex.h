@@ -10,6 +10,7 @@
 typedef enum mti_rank {
     MTI_RANK_DEFAULT_RUNTIME = 1, // api: start and stop of the default runtime
     MTI_RANK_SHUTDOWN,            // core: one shutdown of a runtime at a time; held while it drains
+    MTI_RANK_GENERATOR,           // core: one generator; held while its next step is submitted
     MTI_RANK_REGISTRY,            // core: table of runtimes and threads
     MTI_RANK_TIMER,               // core: start of a runtime's timer thread
     MTI_RANK_LANES_START,         // core: start of a runtime's devices

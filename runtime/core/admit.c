@@ -9,8 +9,8 @@
 // Lending:  a thread that is about to sleep for ever walks along what it waits for. If that leads to a task
 //           that waits here, it lends it what the tasks on its stack hold. Amounts are kept by pairs (lender,
 //           borrower), so after both have ended everything is where it was, whoever ends first.
-// Deadlock: such a thread says which task it sleeps for (gate_wait). Tasks are stuck if they could not be
-//           admitted even if everybody went on and ended who does not sleep for a stuck task. The youngest of
+// Deadlock: such a thread says for which tasks it sleeps, and how many of them it needs (gate_ids). Tasks are
+//           stuck if they could not be admitted even if everybody ended who does not sleep for stuck tasks. The youngest of
 //           them fails. A thread that holds something is woken whenever that may have changed.
 #include "core/core.h"
 
@@ -65,10 +65,13 @@ manta_status_t mti_admit_init(mti_runtime_t *rt, const manta_runtime_options_t *
     return MANTA_OK;
 }
 
-manta_status_t mti_admit_setup(mti_runtime_t *rt, mti_cold_t *cold, const char *name,
+manta_status_t mti_admit_setup(mti_ctx_t *ctx, mti_cold_t *cold, const char *name,
                                const manta_task_options_t *options)
 {
+    mti_runtime_t *rt = ctx->rt;
     mti_rules_t *rules = &rt->rules;
+    uint32_t resources[MTI_WANTS], count = 0;
+    int64_t amounts[MTI_WANTS];
     const mti_resource_t *bytes = &rules->resources[MTI_RESOURCE_HOST_BYTES];
     if (options->host_bytes > (uint64_t)bytes->total) {
         return mti_fail(
@@ -76,8 +79,8 @@ manta_status_t mti_admit_setup(mti_runtime_t *rt, mti_cold_t *cold, const char *
             (unsigned long long)options->host_bytes, rt->name, (unsigned long long)bytes->total);
     }
     if (options->host_bytes && bytes->total != INT64_MAX) {
-        cold->wants[cold->want_count++] = (mti_want_t){.resource = MTI_RESOURCE_HOST_BYTES,
-                                                       .amount = (int64_t)options->host_bytes};
+        resources[count] = MTI_RESOURCE_HOST_BYTES;
+        amounts[count++] = (int64_t)options->host_bytes;
     }
     for (int i = 0; i < MTI_TASK_RESOURCES; i++) {
         const manta_resource_t *want = &options->resources[i];
@@ -98,14 +101,22 @@ manta_status_t mti_admit_setup(mti_runtime_t *rt, mti_cold_t *cold, const char *
                             want->name, rt->name, total);
         }
         int64_t amount = (int64_t)(want->amount * 1000.0 + 0.5);
-        for (uint32_t k = 0; k < cold->want_count; k++) {
-            if (cold->wants[k].resource != index) continue;
+        for (uint32_t k = 0; k < count; k++) {
+            if (resources[k] != index) continue;
             return mti_fail(MANTA_ERR_INVALID_ARGUMENT, "task %s asks for '%s' twice", name,
                             want->name);
         }
-        if (amount)
-            cold->wants[cold->want_count++] = (mti_want_t){.resource = index, .amount = amount};
+        if (amount == 0) continue;
+        resources[count] = index;
+        amounts[count++] = amount;
     }
+    if (count == 0) return MANTA_OK;
+    cold->wants = mti_heap_alloc(&ctx->heap, count * sizeof *cold->wants);
+    if (!cold->wants)
+        return mti_fail(MANTA_ERR_OUT_OF_MEMORY, "task %s: no memory for its requests", name);
+    cold->want_count = count;
+    for (uint32_t i = 0; i < count; i++)
+        cold->wants[i] = (mti_want_t){.resource = resources[i], .amount = amounts[i]};
     return MANTA_OK;
 }
 
@@ -293,22 +304,25 @@ bool mti_admit_drop_locked(mti_ctx_t *ctx, mti_cold_t *cold)
 static void give_back_locked(mti_rules_t *rules, mti_want_t *want)
 {
     rules->resources[want->resource].free += want->amount - want->borrowed - want->lent;
-    if (want->lender) {
-        want->lender->lent -= want->borrowed;
-        if (want->next) want->next->prev = want->prev;
-        if (want->prev) {
-            want->prev->next = want->next;
+    for (uint32_t i = 0; i < want->loan_count; i++) {
+        mti_loan_t *loan = &want->loans[i];
+        if (!loan->lender) continue;
+        loan->lender->lent -= loan->amount;
+        if (loan->next) loan->next->prev = loan->prev;
+        if (loan->prev) {
+            loan->prev->next = loan->next;
         } else {
-            want->lender->borrowers = want->next;
+            loan->lender->given = loan->next;
         }
     }
     // Who has borrowed from us gives back to all: we did not.
-    for (mti_want_t *at = want->borrowers, *next; at; at = next) {
-        next = at->next;
-        at->lender = at->next = at->prev = NULL;
-        at->borrowed = 0;
+    for (mti_loan_t *loan = want->given, *next; loan; loan = next) {
+        next = loan->next;
+        loan->borrower->borrowed -= loan->amount;
+        loan->lender = NULL;
     }
-    want->lender = want->borrowers = want->next = want->prev = NULL;
+    want->given = NULL;
+    want->loan_count = 0;
     want->borrowed = want->lent = 0;
 }
 
@@ -356,46 +370,68 @@ bool mti_admit_holds(const mti_ctx_t *ctx)
     return false;
 }
 
-// Finds a task on this stack that has the part of |want| that is not free. NULL: |*out_missing| is.
-static mti_want_t *find_lender_locked(mti_ctx_t *ctx, const mti_want_t *want, int64_t *out_missing)
+// The next want of the tasks on this stack, from |*run| and |*i| on, that has some of |resource| to lend.
+static mti_want_t *next_lender_locked(mti_ctx_t *ctx, uint32_t resource, const manta_task_t **run,
+                                      uint32_t *i)
 {
-    int64_t free = rules_of(ctx)->resources[want->resource].free;
-    *out_missing = want->amount - (free > 0 ? free : 0);
-    if (*out_missing <= 0) *out_missing = 0;
-    if (*out_missing == 0) return NULL;
-    for (manta_task_t *run = mti_thread_tls->task; run; run = run->outer) {
-        mti_cold_t *cold = run->ctx->rt == ctx->rt ? lender_of(run) : NULL;
-        for (uint32_t i = 0; cold && i < cold->want_count; i++) {
-            mti_want_t *at = &cold->wants[i];
-            if (cold->admission != MTI_ADMISSION_GRANTED || at->resource != want->resource)
-                continue;
-            if (at->amount - at->lent >= *out_missing) return at;
+    for (; *run; *run = (*run)->outer, *i = 0) {
+        mti_cold_t *cold = (*run)->ctx->rt == ctx->rt ? lender_of(*run) : NULL;
+        if (!cold || cold->admission != MTI_ADMISSION_GRANTED) continue;
+        while (*i < cold->want_count) {
+            mti_want_t *at = &cold->wants[(*i)++];
+            if (at->resource == resource && at->amount > at->lent) return at;
         }
     }
     return NULL;
 }
 
+// What is missing of |want|, if all that is free goes to it.
+static int64_t missing_locked(const mti_rules_t *rules, const mti_want_t *want)
+{
+    int64_t free = rules->resources[want->resource].free;
+    if (free < 0) free = 0;
+    return want->amount > free ? want->amount - free : 0;
+}
+
+// Whether the tasks on this stack have together what is missing of |want|.
+static bool can_lend_locked(mti_ctx_t *ctx, const mti_want_t *want)
+{
+    int64_t missing = missing_locked(rules_of(ctx), want);
+    const manta_task_t *run = mti_thread_tls->task;
+    uint32_t i = 0;
+    for (int lenders = 0; missing > 0 && lenders < MTI_LOANS; lenders++) {
+        mti_want_t *lender = next_lender_locked(ctx, want->resource, &run, &i);
+        if (!lender) break;
+        missing -= lender->amount - lender->lent;
+    }
+    return missing <= 0;
+}
+
 static bool lend_locked(mti_ctx_t *ctx, mti_cold_t *cold)
 {
-    mti_want_t *lenders[MTI_WANTS];
-    int64_t missing[MTI_WANTS];
-    for (uint32_t i = 0; i < cold->want_count; i++) {
-        lenders[i] = find_lender_locked(ctx, &cold->wants[i], &missing[i]);
-        if (missing[i] && !lenders[i]) return false;
-    }
     mti_rules_t *rules = rules_of(ctx);
+    for (uint32_t k = 0; k < cold->want_count; k++) {
+        if (!can_lend_locked(ctx, &cold->wants[k])) return false;
+    }
     list_take_locked(rules, cold);
-    for (uint32_t i = 0; i < cold->want_count; i++) {
-        mti_want_t *want = &cold->wants[i];
-        rules->resources[want->resource].free -= want->amount - missing[i];
-        if (!lenders[i]) continue;
-        want->borrowed = missing[i];
-        want->lender = lenders[i];
-        lenders[i]->lent += missing[i];
-        want->prev = NULL;
-        want->next = lenders[i]->borrowers;
-        if (want->next) want->next->prev = want;
-        lenders[i]->borrowers = want;
+    for (uint32_t k = 0; k < cold->want_count; k++) {
+        mti_want_t *want = &cold->wants[k];
+        int64_t missing = missing_locked(rules, want);
+        rules->resources[want->resource].free -= want->amount - missing;
+        want->borrowed = missing;
+        const manta_task_t *run = mti_thread_tls->task;
+        uint32_t i = 0;
+        while (missing > 0) {
+            mti_want_t *lender = next_lender_locked(ctx, want->resource, &run, &i);
+            mti_loan_t *loan = &want->loans[want->loan_count++];
+            int64_t has = lender->amount - lender->lent;
+            *loan = (mti_loan_t){.lender = lender, .borrower = want, .next = lender->given};
+            loan->amount = has < missing ? has : missing;
+            if (loan->next) loan->next->prev = loan;
+            lender->given = loan;
+            lender->lent += loan->amount;
+            missing -= loan->amount;
+        }
     }
     hold_locked(rules, cold);
     return true;
@@ -425,13 +461,13 @@ bool mti_admit_lend(mti_ctx_t *ctx, mti_record_t *t, uint32_t gen)
 
 // ---- deadlock -------------------------------------------------------------------------------------
 
-// The id of the task that the thread sleeps for that runs |cold|'s task; 0: it goes on.
-static uint64_t sleeps_for(mti_runtime_t *rt, const mti_cold_t *cold)
+// The context of the thread that runs |cold|'s task and sleeps for somebody who waits here. NULL: it goes on.
+static const mti_ctx_t *sleeper_of(mti_runtime_t *rt, const mti_cold_t *cold)
 {
     uint64_t claim = mti_atomic_u64_load_acquire(&cold->record->claim);
-    if (mti_claim_state(claim) != MTI_TASK_RUNNING) return 0;
+    if (mti_claim_state(claim) != MTI_TASK_RUNNING) return NULL;
     mti_ctx_t *ctx = (mti_ctx_t *)(void *)mti_sched_ctx_at(rt->sched, mti_claim_ctx(claim));
-    return ctx ? mti_atomic_u64_load_acquire(&ctx->gate_wait) : 0;
+    return ctx && ctx->gate_need ? ctx : NULL;
 }
 
 static bool is_stuck_id_locked(uint64_t id)
@@ -439,6 +475,15 @@ static bool is_stuck_id_locked(uint64_t id)
     mti_record_t *t = id ? mti_record_at((uint32_t)id) : NULL;
     mti_cold_t *cold = t ? waiting_locked(t, (uint32_t)(id >> 32)) : NULL;
     return cold && cold->is_stuck;
+}
+
+// Whether the thread of |ctx| never goes on, unless |id| is admitted, which is the question.
+static bool is_stuck_locked(const mti_ctx_t *ctx, uint64_t id)
+{
+    uint32_t go_on = 0;
+    for (uint32_t i = 0; i < ctx->gate_count; i++)
+        go_on += ctx->gate_ids[i] == id || !is_stuck_id_locked(ctx->gate_ids[i]);
+    return go_on < ctx->gate_need;
 }
 
 // What |cold| could get if all went on that can.
@@ -449,8 +494,8 @@ static bool could_be_admitted_locked(mti_runtime_t *rt, const mti_cold_t *cold)
         const mti_want_t *want = &cold->wants[i];
         int64_t sum = rt->rules.resources[want->resource].free;
         for (const mti_cold_t *holder = rt->rules.holders; holder; holder = holder->next) {
-            uint64_t on = sleeps_for(rt, holder);
-            if (on != id && is_stuck_id_locked(on)) continue;
+            const mti_ctx_t *sleeper = sleeper_of(rt, holder);
+            if (sleeper && is_stuck_locked(sleeper, id)) continue;
             for (uint32_t k = 0; k < holder->want_count; k++) {
                 const mti_want_t *at = &holder->wants[k];
                 if (at->resource == want->resource) sum += at->amount - at->lent;
@@ -511,15 +556,19 @@ static void describe_locked(mti_runtime_t *rt, const mti_cold_t *cold, char *tex
     }
 }
 
-void mti_admit_sleep(mti_ctx_t *ctx, uint64_t id)
+void mti_admit_sleep(mti_ctx_t *ctx, const uint64_t *ids, uint32_t count, uint32_t need)
 {
     mti_rules_t *rules = rules_of(ctx);
     char text[400];
+    if (need == 0 && ctx->gate_need == 0) return; // written by this thread only
     mti_mutex_lock(&rules->lock);
-    bool is_new = mti_atomic_u64_load_relaxed(&ctx->gate_wait) != id;
-    mti_atomic_u64_store_release(&ctx->gate_wait, id);
+    bool is_new = need && (count != ctx->gate_count || need != ctx->gate_need ||
+                           memcmp(ids, ctx->gate_ids, count * sizeof *ids) != 0);
+    if (need) memcpy(ctx->gate_ids, ids, count * sizeof *ids);
+    ctx->gate_count = count;
+    ctx->gate_need = need;
     // Only who holds something completes a deadlock; the others wake the holders that sleep for them.
-    mti_cold_t *stuck = mti_admit_holds(ctx) ? find_stuck_locked(ctx->rt) : NULL;
+    mti_cold_t *stuck = need && mti_admit_holds(ctx) ? find_stuck_locked(ctx->rt) : NULL;
     mti_record_t *t = stuck ? stuck->record : NULL;
     uint32_t gen = t ? mti_atomic_u32_load_relaxed(&t->result.gen) : 0;
     if (stuck) describe_locked(ctx->rt, stuck, text, sizeof text);

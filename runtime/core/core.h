@@ -166,17 +166,29 @@ void mti_timer_stop(mti_runtime_t *rt);
 
 // ---- what only tasks with options need ------------------------------------------------------------
 
-enum { MTI_RETRY_CODES = 8, MTI_TASK_RESOURCES = 4, MTI_WANTS = MTI_TASK_RESOURCES + 1 };
+enum {
+    MTI_RETRY_CODES = 8,
+    MTI_TASK_RESOURCES = 4,
+    MTI_WANTS = MTI_TASK_RESOURCES + 1,
+    MTI_LOANS = 16
+};
 
 // What a task asks of one resource, and has while it runs. Guarded by the rules lock.
 typedef struct mti_want mti_want_t;
+typedef struct mti_loan mti_loan_t;
+struct mti_loan {
+    mti_want_t *lender, *borrower; // no lender: it has ended, and this goes back to all
+    int64_t amount;
+    mti_loan_t *next, *prev; // in the lender's list
+};
 struct mti_want {
     uint32_t resource; // index in the runtime's
-    int64_t amount;    // milli-units, or bytes
-    int64_t borrowed;  // of that, from |lender|
-    int64_t lent;      // of that, to |borrowers|
-    mti_want_t *lender, *borrowers;
-    mti_want_t *next, *prev; // in the lender's list
+    uint32_t loan_count;
+    int64_t amount;   // milli-units, or bytes
+    int64_t borrowed; // of that, by |loans| with a lender
+    int64_t lent;     // of that, by |given|
+    mti_loan_t *given;
+    mti_loan_t loans[MTI_LOANS];
 };
 
 typedef enum mti_admission {
@@ -218,7 +230,7 @@ struct mti_cold {
     uint64_t age;              // the older the smaller
     mti_cold_t *next, *prev;   // in the list it waits in, or among the holders
     mti_cold_t *next_admitted; // of who lets it go
-    mti_want_t wants[MTI_WANTS];
+    mti_want_t *wants;         // of the heap
 };
 
 // Three cache lines. The first belongs to the first result; it may outlive the task.
@@ -290,6 +302,8 @@ static inline mti_object_t *mti_record_result(const mti_record_t *t, uint32_t in
 
 // ---- contexts and threads ----------------------------------------------------------------------
 
+enum { MTI_WAITING_SOME = 8 };
+
 // A thread's presence in one runtime.
 struct mti_ctx {
     mti_sched_ctx_t sched; // first: the scheduler knows it by this
@@ -306,8 +320,12 @@ struct mti_ctx {
     // Id of the object that this thread sleeps for without a timeout, 0: none. Read by who looks for
     // deadlocks.
     mti_atomic_u64_t waiting_on;
-    // Id of a task that this needs, and that waits to be admitted; 0: none.
-    mti_atomic_u64_t gate_wait;
+    // Ids of objects of which it sleeps for some, without a timeout; 0 ends the list.
+    mti_atomic_u64_t waiting_some[MTI_WAITING_SOME];
+    // Of the tasks that this needs: those that wait to be admitted, and how many of them must be, so that it
+    // can go on; 0: it may go on otherwise. Changes under the rules lock.
+    uint64_t gate_ids[MTI_WAITING_SOME];
+    uint32_t gate_count, gate_need;
     mti_atomic_u32_t waiting; // waits and drains that this thread is inside of; it alone writes it
     mti_atomic_u32_t
         wait_word;       // this thread sleeps on it in a wait; set to 1 to make it look again
@@ -546,6 +564,9 @@ mti_object_t *mti_ref_acquire_weak(uint64_t id, uint64_t add);
 void mti_object_release(mti_ctx_t *ctx, mti_object_t *object, uint64_t sub);
 void mti_object_free(mti_ctx_t *ctx, mti_object_t *object);
 manta_status_t mti_stale(manta_ref_t ref);
+// Releases one user count, as manta_release, without looking at scopes: somebody else's may be in one.
+// Entered.
+manta_status_t mti_ref_release_user(mti_thread_t *thread, manta_ref_t ref);
 
 // ---- scopes (ref.c) ---------------------------------------------------------------------------
 
@@ -725,8 +746,8 @@ uint32_t mti_retry_class(manta_status_t code);
 
 // Declares the runtime's resources.
 manta_status_t mti_admit_init(mti_runtime_t *rt, const manta_runtime_options_t *options);
-// Takes over into |cold| what the task asks for. Errors: INFEASIBLE · INVALID_ARGUMENT.
-manta_status_t mti_admit_setup(mti_runtime_t *rt, mti_cold_t *cold, const char *name,
+// Takes over into |cold| what the task asks for. Errors: INFEASIBLE · INVALID_ARGUMENT · OUT_OF_MEMORY.
+manta_status_t mti_admit_setup(mti_ctx_t *ctx, mti_cold_t *cold, const char *name,
                                const manta_task_options_t *options);
 // All else that |t| waits for is there; the caller has the dependency that stands for its admission.
 void mti_admit_reached(mti_ctx_t *ctx, mti_record_t *t);
@@ -736,9 +757,9 @@ bool mti_admit_drop_locked(mti_ctx_t *ctx, mti_cold_t *cold); // as mti_recover_
 // |t| waits to be admitted and this thread, which is about to sleep, for |t|: lends it what the tasks on this
 // stack hold. True: it is admitted.
 bool mti_admit_lend(mti_ctx_t *ctx, mti_record_t *t, uint32_t gen);
-// Before this thread sleeps on something that needs the task |id|, which waits to be admitted. If that
-// can never be, the youngest such task fails.
-void mti_admit_sleep(mti_ctx_t *ctx, uint64_t id);
+// Before this thread sleeps until |need| of |count| tasks were admitted. If that can never be, the youngest
+// task that waits for it fails. |need| 0: it goes on.
+void mti_admit_sleep(mti_ctx_t *ctx, const uint64_t *ids, uint32_t count, uint32_t need);
 // Whether tasks on this stack hold something that could be lent.
 bool mti_admit_holds(const mti_ctx_t *ctx);
 

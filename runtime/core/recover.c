@@ -257,7 +257,10 @@ bool mti_recover_drop(mti_ctx_t *ctx, mti_cold_t *cold)
 void mti_recover_forget(mti_ctx_t *ctx, mti_cold_t *cold)
 {
     if (cold->first_error) manta_error_release(cold->first_error);
-    if (cold->want_count) mti_admit_end(ctx, cold);
+    if (cold->wants) {
+        mti_admit_end(ctx, cold);
+        mti_heap_free(&ctx->heap, cold->wants, cold->want_count * sizeof *cold->wants);
+    }
     if (!cold->has_time) return;
     mti_mutex_lock(&ctx->rt->rules.lock);
     mti_timer_disarm_locked(ctx->rt, &cold->timer);

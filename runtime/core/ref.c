@@ -131,8 +131,7 @@ static void scope_take_out(mti_thread_t *thread, mti_scope_entry_t *entry)
     }
 }
 
-// Releases one user count, as manta_release, without looking at scopes.
-static manta_status_t ref_release_user(mti_thread_t *thread, manta_ref_t ref)
+manta_status_t mti_ref_release_user(mti_thread_t *thread, manta_ref_t ref)
 {
     // A promise or buffer that nobody can finish any more fails. Both go the slow way with a count.
     mti_object_t *object = mti_ref_peek(ref);
@@ -169,7 +168,8 @@ static manta_status_t ref_release_user(mti_thread_t *thread, manta_ref_t ref)
         return mti_stale(ref);
     }
     uint64_t one = MTI_COUNT_USER;
-    if (!mti_atomic_u64_cas_acq_rel(&object->counts, &one, 0)) return ref_release_user(thread, ref);
+    if (!mti_atomic_u64_cas_acq_rel(&object->counts, &one, 0))
+        return mti_ref_release_user(thread, ref);
     if (MTI_UNLIKELY(mti_atomic_u32_load_acquire(&object->gen) != mti_ref_gen(ref))) {
         (void)mti_atomic_u64_fetch_add_acq_rel(&object->counts, MTI_COUNT_USER);
         return mti_stale(ref);
@@ -194,7 +194,7 @@ void mti_scope_unwind(mti_thread_t *thread, size_t mark)
             mti_ctx_t *ctx = object ? mti_ctx_for(thread, object) : NULL;
             if (ctx) mti_object_release(ctx, object, MTI_COUNT_INTERNAL);
         } else {
-            (void)ref_release_user(thread, (manta_ref_t){entry.id});
+            (void)mti_ref_release_user(thread, (manta_ref_t){entry.id});
         }
         mti_thread_leave(thread);
     }
@@ -282,7 +282,7 @@ manta_status_t manta_release(manta_ref_t ref)
         mti_scope_entry_t *entry = mti_scope_find(thread, object, ref);
         if (entry) scope_take_out(thread, entry);
         if (MTI_UNLIKELY(!release_quick(thread, object, ref))) {
-            status = ref_release_user(thread, ref);
+            status = mti_ref_release_user(thread, ref);
         }
     } else {
         status = mti_stale(ref);

@@ -541,7 +541,7 @@ static manta_status_t submit_options(submit_t *s)
     t->cold->accept_failed = o->accept_failed;
     if (o->accept_failed) mti_record_set_flags(t, t->flags | MTI_RECORD_ACCEPTS);
     if (wants) {
-        status = mti_admit_setup(s->ctx->rt, t->cold, name, o);
+        status = mti_admit_setup(s->ctx, t->cold, name, o);
         if (status != MANTA_OK) return status;
         if (t->cold->want_count) mti_record_set_flags(t, t->flags | MTI_RECORD_GATED);
     }

@@ -37,6 +37,21 @@ typedef struct walk {
 
 static void walk_object(walk_t *walk, mti_object_t *object, int depth, mti_arg_iter_t *cursor);
 
+// What |runner| sleeps for some of. That one of them leads back here is no deadlock: others may do.
+static void walk_some(walk_t *walk, const mti_ctx_t *runner, int depth)
+{
+    bool deadlock = walk->deadlock;
+    for (int i = 0; i < MTI_WAITING_SOME && walk->budget && !walk->found; i++) {
+        uint64_t id = mti_atomic_u64_load_acquire(&runner->waiting_some[i]);
+        mti_object_t *object = id ? mti_ref_acquire_weak(id, MTI_COUNT_SLOT) : NULL;
+        if (!id) break;
+        if (!object) continue;
+        walk_object(walk, object, depth + 1, NULL);
+        mti_object_release(walk->ctx, object, MTI_COUNT_SLOT);
+    }
+    walk->deadlock = deadlock;
+}
+
 // The object that a forwarded slot waits for, with a count; NULL if that is over.
 static mti_object_t *walk_forward_target(mti_ctx_t *ctx, mti_object_t *object)
 {
@@ -177,6 +192,7 @@ static void walk_object(walk_t *walk, mti_object_t *object, int depth, mti_arg_i
                 } else {
                     uint64_t id = mti_atomic_u64_load_seq_cst(&runner->waiting_on);
                     if (id) next = mti_ref_acquire_weak(id, MTI_COUNT_SLOT);
+                    if (!id && depth < WALK_DEPTH) walk_some(walk, runner, depth);
                 }
                 break;
             }
@@ -266,6 +282,16 @@ static void wait_rearm(mti_ctx_t *ctx)
     (void)mti_atomic_u32_exchange_acq_rel(&ctx->wait_word, 0);
 }
 
+// Takes back what is published of this thread's wait: it goes on, or runs something on top of it.
+static void wait_withdraw(mti_ctx_t *ctx)
+{
+    if (mti_atomic_u64_load_relaxed(&ctx->waiting_on)) {
+        mti_atomic_u64_store_seq_cst(&ctx->waiting_on, 0);
+    }
+    mti_atomic_u64_store_relaxed(&ctx->waiting_some[0], 0);
+    mti_admit_sleep(ctx, NULL, 0, 0);
+}
+
 typedef enum help { HELP_RAN, HELP_NOTHING, HELP_UNDER_WAY, HELP_DEADLOCK, HELP_TOO_DEEP } help_t;
 
 // Runs one task that |object| depends on. |blocked|: between block_begin and block_end, which then
@@ -279,14 +305,13 @@ static help_t wait_help(mti_ctx_t *ctx, mti_object_t *object, uint32_t budget,
     if (walk.found) {
         if (blocked) mti_sched_block_end(&ctx->sched);
         // What runs on top of this wait does not wait for it.
-        mti_atomic_u64_store_seq_cst(&ctx->waiting_on, 0);
-        mti_atomic_u64_store_relaxed(&ctx->gate_wait, 0);
+        wait_withdraw(ctx);
         run_nested(ctx, walk.found);
         return HELP_RAN;
     }
     // Once it is published what this thread waits for, others find their way through it.
-    if (walk.gated && mti_atomic_u64_load_relaxed(&ctx->waiting_on)) {
-        mti_admit_sleep(ctx, walk.gated);
+    if (mti_atomic_u64_load_relaxed(&ctx->waiting_on)) {
+        mti_admit_sleep(ctx, &walk.gated, walk.gated != 0, walk.gated != 0);
     }
     if (walk.deadlock) return HELP_DEADLOCK;
     if (deep && walk.claimable) return HELP_TOO_DEEP;
@@ -311,8 +336,7 @@ static help_t wait_alone(mti_ctx_t *ctx, mti_object_t **objects, size_t n, uint3
         return HELP_NOTHING;
     }
     mti_sched_block_end(&ctx->sched);
-    mti_atomic_u64_store_seq_cst(&ctx->waiting_on, 0);
-    mti_atomic_u64_store_relaxed(&ctx->gate_wait, 0);
+    wait_withdraw(ctx);
     (void)mti_sched_step(&ctx->sched);
     return HELP_RAN;
 }
@@ -419,7 +443,7 @@ static manta_status_t wait_forever(mti_thread_t *thread, mti_ctx_t *ctx, mti_obj
         if (status != MANTA_OK) break;
         // What a serial runtime runs from here does not wait for |object|. Otherwise that stays published
         // until the wait ends: who looks for somebody to lend something looks when this thread sleeps.
-        if (ctx->rt->is_serial) mti_atomic_u64_store_relaxed(&ctx->waiting_on, 0);
+        if (ctx->rt->is_serial) wait_withdraw(ctx);
         // Outside of tasks a serial runtime runs everything, in order.
         if (ctx->rt->is_serial && !thread->task && mti_sched_step(&ctx->sched)) continue;
         help_t help = wait_help(ctx, object, WALK_BUDGET, &cursor, false);
@@ -439,10 +463,7 @@ static manta_status_t wait_forever(mti_thread_t *thread, mti_ctx_t *ctx, mti_obj
         status = wait_block(thread, ctx, object);
         if (status != MANTA_OK) break;
     }
-    if (mti_atomic_u64_load_relaxed(&ctx->waiting_on)) {
-        mti_atomic_u64_store_seq_cst(&ctx->waiting_on, 0);
-        mti_atomic_u64_store_relaxed(&ctx->gate_wait, 0);
-    }
+    wait_withdraw(ctx);
     if (mti_object_is_closed(object, &head)) status = MANTA_OK;
     if (!thread->task) mti_drain_check(ctx); // it may have completed the last task
     return status;
@@ -499,13 +520,30 @@ static size_t count_closed(mti_object_t **objects, size_t n, size_t enough)
     return ready;
 }
 
-// Lends what the tasks on this stack hold to whatever |objects| need.
-static void wait_lend(mti_ctx_t *ctx, mti_object_t **objects, size_t n)
+// Before a sleep for |k| of |objects| without a timeout: publishes what is awaited, lends what the tasks on
+// this stack hold, and tells if all hope is on tasks that wait to be admitted.
+static void wait_some_lend(mti_ctx_t *ctx, mti_object_t **objects, size_t n, size_t k)
 {
+    uint64_t ids[MTI_WAITING_SOME], head;
+    uint32_t gated = 0, published = 0;
+    size_t others = 0;
+    for (size_t i = 0; i < n && published < MTI_WAITING_SOME - 1; i++) {
+        if (!objects[i] || mti_object_is_closed(objects[i], &head)) continue;
+        mti_atomic_u64_store_release(&ctx->waiting_some[published++], mti_ref_of(objects[i]).id);
+    }
+    mti_atomic_u64_store_release(&ctx->waiting_some[published], 0);
+    if (mti_atomic_u32_load_acquire(&ctx->rt->rules.waiting) == 0)
+        return; // who comes later wakes us
     for (size_t i = 0; i < n; i++) {
         walk_t walk = {.ctx = ctx, .budget = WALK_BUDGET};
         if (objects[i]) walk_object(&walk, objects[i], 0, NULL);
+        if (walk.gated && gated < MTI_WAITING_SOME) {
+            ids[gated++] = walk.gated;
+        } else {
+            others++;
+        }
     }
+    mti_admit_sleep(ctx, ids, gated, others >= k ? 0 : (uint32_t)(k - others));
 }
 
 // |k| of |n|, fewer than all or with a timeout: runs nothing of others, unless nobody else would.
@@ -532,7 +570,8 @@ static manta_status_t wait_some(mti_thread_t *thread, mti_ctx_t *ctx, mti_object
         status = wait_must_end(thread, ctx);
         if (status != MANTA_OK) break;
         bool alone = timeout_ns == INT64_MAX && ctx->rt->is_serial;
-        if (timeout_ns == INT64_MAX && mti_admit_holds(ctx)) wait_lend(ctx, objects, n);
+        if (timeout_ns == INT64_MAX) wait_some_lend(ctx, objects, n, k);
+        if (alone) wait_withdraw(ctx);
         if (alone && mti_thread_stack_left() >= STACK_MIN && mti_sched_step(&ctx->sched)) continue;
         if (timeout_ns == INT64_MAX && mti_lanes_help_if_any(ctx, true)) continue;
         if (timeout_ns == INT64_MAX && MTI_UNLIKELY(mti_lanes_need_steps(ctx->rt))) continue;
@@ -542,6 +581,7 @@ static manta_status_t wait_some(mti_thread_t *thread, mti_ctx_t *ctx, mti_object
         }
         wait_rearm(ctx);
     }
+    wait_withdraw(ctx);
     for (size_t i = 0; i < n; i++) {
         if (waiters[i].watcher.object) (void)mti_watch_remove(&waiters[i].watcher);
     }

@@ -308,6 +308,25 @@ TEST_P(ResourceTest, LentThroughOthers)
     }
 }
 
+// Each level holds one and waits for the next; the last wants as many as there are.
+MANTA_TASK(re_stairs, MANTA_LOCAL(usage *, u), MANTA_VAL(int, depth))
+{
+    u->ran++;
+    if (depth == 0) return MANTA_OK;
+    return status_of(re_stairs_with(with("slots", depth == 1 ? 4 : 1), u, depth - 1));
+}
+
+TEST_P(ResourceTest, SeveralLendToOne)
+{
+    for (int round = 0; round < 20; round++) {
+        MANTA_SCOPE();
+        usage u, v;
+        EXPECT_OK(status_of(re_stairs_with(with("slots", 1), &u, 4)));
+        EXPECT_EQ(5, u.ran.load());
+        EXPECT_OK(status_of(re_use_with(with("slots", 4), &v, 0)));
+    }
+}
+
 // Each holds one of two and waits for a task that wants both.
 MANTA_TASK(re_greedy, MANTA_LOCAL(usage *, u), MANTA_VAL(int, i))
 {
