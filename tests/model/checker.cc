@@ -1123,6 +1123,7 @@ Result explore(const Program &program, const Limits &limits)
     c.choices.clear();
     c.owners.clear();
     c.mode = Mode::kOff;
+    c.current = -1;
     if (program.once) program.once();
     c.tls_before.assign(c.tls_at, c.tls_at + c.tls_bytes);
     std::vector<std::vector<char>> images((size_t)c.n, c.tls_before);
