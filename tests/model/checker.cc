@@ -23,7 +23,7 @@ namespace model
 namespace
 {
 
-enum { kMaxEvents = 512, kStackBytes = 128 << 10, kArenaBytes = 1 << 20 };
+enum { kMaxEvents = 256, kStackBytes = 128 << 10, kArenaBytes = 1 << 20 };
 constexpr uintptr_t kGranule = 8;
 
 // ---- the graph ------------------------------------------------------------------------------------
@@ -108,7 +108,7 @@ struct Thread {
     int events;
     uint64_t chain; // hash of what it did
     bool sleeping;  // in the futex of |pending|
-    uint64_t paused_at; // |stores| then
+    uint64_t polled_at; // |stores| when it began to poll this time
     std::vector<char> tls;
     bool fresh;        // the next load takes the newest
     uint64_t fresh_at; // so do all loads until |stores| is more than this
@@ -469,48 +469,46 @@ int floor_of(const Location *location, const Thread *thread, const Clock *kernel
 
 // ---- the order of sequentially consistent operations -----------------------------------------------
 
-using Row = std::vector<uint64_t>;
-
 struct Relation {
     size_t n, words;
-    std::vector<uint64_t> bits;
-    explicit Relation(size_t count) : n(count), words((count + 63) / 64), bits(n * words) {}
-    void set(size_t a, size_t b) { bits[a * words + b / 64] |= (uint64_t)1 << b % 64; }
-    bool has(size_t a, size_t b) const { return bits[a * words + b / 64] >> b % 64 & 1; }
+    uint64_t bits[kMaxEvents][kMaxEvents / 64];
+    void reset(size_t count)
+    {
+        n = count;
+        words = (count + 63) / 64;
+        std::memset(bits, 0, count * sizeof bits[0]);
+    }
+    void set(size_t a, size_t b) { bits[a][b / 64] |= (uint64_t)1 << b % 64; }
+    bool has(size_t a, size_t b) const { return bits[a][b / 64] >> b % 64 & 1; }
     void add(size_t a, const Relation &other, size_t b)
     {
         for (size_t i = 0; i < words; i++)
-            bits[a * words + i] |= other.bits[b * words + i];
+            bits[a][i] |= other.bits[b][i];
     }
-    void join(const Relation &other)
+    // Adds |a| and then |b|.
+    void add_composed(const Relation &a, const Relation &b)
     {
-        for (size_t i = 0; i < bits.size(); i++)
-            bits[i] |= other.bits[i];
+        for (size_t i = 0; i < n; i++)
+            for (size_t w = 0; w < words; w++)
+                for (uint64_t left = a.bits[i][w]; left; left &= left - 1)
+                    add(i, b, w * 64 + (size_t)__builtin_ctzll(left));
+    }
+    void close()
+    {
+        for (size_t k = 0; k < n; k++)
+            for (size_t i = 0; i < n; i++)
+                if (has(i, k)) add(i, *this, k);
     }
 };
-
-Relation compose(const Relation &a, const Relation &b)
-{
-    Relation out(a.n);
-    for (size_t i = 0; i < a.n; i++)
-        for (size_t j = 0; j < a.n; j++)
-            if (a.has(i, j)) out.add(i, b, j);
-    return out;
-}
-
-void close(Relation *relation)
-{
-    for (size_t k = 0; k < relation->n; k++)
-        for (size_t i = 0; i < relation->n; i++)
-            if (relation->has(i, k)) relation->add(i, *relation, k);
-}
 
 // Whether psc of RC11 (Lahav, Vafeiadis, Kang, Hur, Dreyer 2017) has no cycle.
 bool consistent()
 {
     if (c.seq_cst_count < 2) return true;
+    static Relation hb, sb_far, scb, eco, before, after, psc, half;
     size_t n = c.events.size();
-    Relation hb(n), sb_far(n), scb(n), eco(n);
+    for (Relation *relation : {&hb, &sb_far, &scb, &eco, &before, &after, &psc, &half})
+        relation->reset(n);
     for (size_t i = 0; i < n; i++) {
         const Event &a = c.events[i];
         for (size_t j = 0; j < n; j++) {
@@ -544,12 +542,10 @@ bool consistent()
             }
         }
     }
-    scb.join(compose(compose(sb_far, hb), sb_far));
-    close(&eco);
-    Relation psc(n);
-    Relation hb_eco_hb = compose(compose(hb, eco), hb);
+    half.add_composed(sb_far, hb);
+    scb.add_composed(half, sb_far);
+    eco.close();
     // [Esc] | [Fsc];hb?  and  [Esc] | hb?;[Fsc]
-    Relation before(n), after(n);
     for (size_t i = 0; i < n; i++) {
         if (!c.events[i].seq_cst) continue;
         before.set(i, i);
@@ -559,7 +555,14 @@ bool consistent()
         for (size_t j = 0; j < n; j++)
             if (hb.has(j, i)) after.set(j, i);
     }
-    psc.join(compose(compose(before, scb), after));
+    half.reset(n);
+    half.add_composed(before, scb);
+    psc.add_composed(half, after);
+    half.reset(n);
+    half.add_composed(hb, eco);
+    Relation &hb_eco_hb = before;
+    hb_eco_hb.reset(n);
+    hb_eco_hb.add_composed(half, hb);
     for (size_t i = 0; i < n; i++) {
         if (!c.events[i].seq_cst || c.events[i].location) continue;
         for (size_t j = 0; j < n; j++) {
@@ -567,7 +570,7 @@ bool consistent()
             if (hb.has(i, j) || hb_eco_hb.has(i, j)) psc.set(i, j);
         }
     }
-    close(&psc);
+    psc.close();
     for (size_t i = 0; i < n; i++)
         if (psc.has(i, i)) return false;
     return true;
@@ -709,7 +712,7 @@ int option_count(int index)
         return (int)location->order.size() -
                floor_of(location, me, &c.futexes[pending.address].clock);
     }
-    case Step::kPause: return me->paused_at != c.stores || me->stale;
+    case Step::kPause: return me->polled_at != c.stores || me->stale;
     default: return 1;
     }
 }
@@ -776,7 +779,11 @@ void do_option(int index, int option)
     case Step::kFence: do_fence(index, weakened(Op::kFence, -1, pending.order)); break;
     case Step::kFenceOther:
         me->chain = mix(me->chain, mix(0xba88, (uint64_t)c.threads[pending.other].events));
+        if (c.mutation && c.mutation->op == Op::kFence) break; // as if there were none
+        // The interrupt comes after what the caller did, and the call ends after the interrupt.
+        c.threads[pending.other].clock.join(me->clock);
         do_fence(pending.other, __ATOMIC_SEQ_CST);
+        me->clock.join(c.threads[pending.other].clock);
         break;
     case Step::kLock: {
         Lock &lock = c.locks[pending.address];
@@ -850,8 +857,9 @@ void do_option(int index, int option)
     }
     case Step::kPause:
         me->chain = mix(me->chain, 0xaa);
-        if (me->paused_at == c.stores) me->fresh_at = c.stores;
+        if (me->polled_at == c.stores) me->fresh_at = c.stores;
         me->stale = false;
+        me->polled_at = c.stores;
         break;
     case Step::kNone: break;
     }
@@ -935,7 +943,7 @@ uint64_t graph_hash()
                                                (uint64_t)thread.fresh |
                                                (uint64_t)thread.stale << 3 |
                                                (uint64_t)(thread.fresh_at == c.stores) << 4 |
-                                               (uint64_t)(thread.paused_at == c.stores) << 5));
+                                               (uint64_t)(thread.polled_at == c.stores) << 5));
     }
     uint64_t places = 0;
     for (const auto &entry : c.locations) {
@@ -1000,6 +1008,7 @@ void execute()
         Thread *thread = &c.threads[i];
         thread->started = thread->finished = thread->sleeping = thread->fenced = false;
         thread->fresh = thread->stale = false;
+        thread->polled_at = 0;
         thread->fresh_at = UINT64_MAX;
         thread->pending = Pending();
         thread->clock = thread->acquire_later = thread->release_fence = Clock();
@@ -1026,7 +1035,7 @@ void execute()
                         take_option(i, 0);
                         if (c.failed) break;
                     }
-                    if (c.events.size() > kMaxEvents) {
+                    if (c.events.size() + 8 > kMaxEvents) {
                         record_failure("too many steps");
                         break;
                     }
@@ -1037,7 +1046,7 @@ void execute()
         }
         if (c.failed) break;
         if (c.depth == c.choices.size()) {
-            if (!consistent() || !c.visited.insert(graph_hash()).second) {
+            if (!c.visited.insert(graph_hash()).second || !consistent()) {
                 pruned = true;
                 break;
             }
@@ -1107,8 +1116,8 @@ std::string to_string(const Mutation &mutation)
 {
     static const char *const ops[] = {"load", "store", "rmw", "fence"};
     static const char *const drops[] = {"acquire", "release", "seq_cst"};
-    return std::string(ops[(int)mutation.op]) + " of " + mutation.name + " without " +
-           drops[(int)mutation.drop];
+    std::string of = mutation.name.empty() ? "" : " of " + mutation.name;
+    return ops[(int)mutation.op] + of + " without " + drops[(int)mutation.drop];
 }
 
 Result explore(const Program &program, const Limits &limits)
@@ -1189,7 +1198,6 @@ void pause()
     if (c.mode != Mode::kThread) return;
     Pending pending;
     pending.step = Step::kPause;
-    c.threads[c.current].paused_at = c.stores;
     step(pending);
 }
 
@@ -1410,9 +1418,9 @@ long __wrap_syscall(long number, long a, long b, long third, long fourth, long e
         pending.step = Step::kFence;
         pending.order = __ATOMIC_SEQ_CST;
         step(pending);
-        // Each running thread is interrupted at some point of its own.
+        // Each thread is interrupted at some point of its own; one that does not run has been.
         for (int i = 0; i < c.n; i++) {
-            if (i == c.current || c.threads[i].finished) continue;
+            if (i == c.current) continue;
             pending.step = Step::kFenceOther;
             pending.other = i;
             step(pending);

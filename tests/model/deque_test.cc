@@ -171,28 +171,20 @@ TEST(DequeModel, TwoThievesAndGrowth)
     program.threads = {[] {
                            put(1);
                            put(2);
-                           take();
                            put(3);
-                           put(4);
                        },
-                       steal<1>,
-                       [] {
-                           steal<1>();
-                           steal<4>();
-                       }};
-    program.finish = [] { finish(4); };
+                       steal<1>, steal<4>};
+    program.finish = [] { finish(3); };
     expect_holds(program);
 }
 
 // Which orders the programs above need.
 TEST(DequeModel, NeedsItsOrders)
 {
-    std::set<std::string> all, seen;
+    std::set<std::string> seen;
     for (auto make_program : {put_take_steal, grows}) {
         Program program = make_program();
         std::set<Mutation> mutations = explore(program).mutations;
-        for (const Mutation &mutation : mutations)
-            all.insert(to_string(mutation));
         for (const std::string &text : caught(program, mutations))
             seen.insert(text);
     }
@@ -202,8 +194,6 @@ TEST(DequeModel, NeedsItsOrders)
     EXPECT_EQ(1u, seen.count("load of entries without acquire"));
     EXPECT_EQ(1u, seen.count("store of ring without release"));
     EXPECT_EQ(1u, seen.count("load of ring without acquire"));
-    for (const std::string &text : all)
-        if (!seen.count(text)) std::printf("    not needed here: %s\n", text.c_str());
 }
 
 } // namespace

@@ -11,16 +11,24 @@
 namespace model
 {
 
-// The program holds as it is.
-inline Result expect_holds(const Program &program, double seconds = 120)
+// MODEL_SECONDS in the environment: how long one program may take.
+inline double seconds_allowed(double otherwise)
+{
+    const char *text = std::getenv("MODEL_SECONDS");
+    return text ? std::atof(text) : otherwise;
+}
+
+// The program holds as it is. |whole|: all of its executions are looked at, else as many as there is
+// time for.
+inline Result expect_holds(const Program &program, bool whole = true)
 {
     Limits limits;
-    limits.seconds = seconds;
+    limits.seconds = seconds_allowed(whole ? 60 : 5);
     Result result = explore(program, limits);
     EXPECT_EQ("", result.failure) << result.trace;
-    EXPECT_TRUE(result.complete) << "not all of it: " << result.states << " states";
+    EXPECT_TRUE(result.complete || !whole) << "not all of it: " << result.states << " states";
     EXPECT_GT(result.executions, 0u);
-    ::testing::Test::RecordProperty("states", std::to_string(result.states));
+    if (!result.complete) std::printf("    not all executions were looked at\n");
     std::printf("    %llu executions, %llu states, %llu runs\n",
                 (unsigned long long)result.executions, (unsigned long long)result.states,
                 (unsigned long long)result.runs);
