@@ -451,6 +451,10 @@ static void runtime_setup(mti_runtime_t *rt, const manta_runtime_options_t *opti
     rt->log_user = options->log_user;
     rt->ctxs = NULL;
     mti_atomic_u32_store_relaxed(&rt->cancelling, 0);
+    mti_atomic_u32_store_relaxed(&rt->cancel_epoch, 0);
+    mti_atomic_u32_store_relaxed(&rt->clean_epoch, 0);
+    mti_atomic_ptr_store_relaxed(&rt->kept, NULL);
+    mti_atomic_u32_store_relaxed(&rt->sweep_wanted, 0);
     mti_atomic_u32_store_relaxed(&rt->drainers, 0);
 }
 
@@ -599,7 +603,7 @@ static bool drain_sleep(mti_ctx_t *ctx, uint32_t word, int64_t deadline_ns)
     return woken;
 }
 
-static manta_status_t drain(mti_thread_t *thread, mti_ctx_t *ctx, int64_t deadline_ns)
+static manta_status_t drain(mti_ctx_t *ctx, int64_t deadline_ns)
 {
     mti_runtime_t *rt = ctx->rt;
     bool helps = deadline_ns == INT64_MAX || rt->is_serial;
@@ -638,7 +642,6 @@ static manta_status_t drain(mti_thread_t *thread, mti_ctx_t *ctx, int64_t deadli
             return mti_fail(MANTA_NOT_READY, "the drain's timeout passed");
         }
     }
-    (void)thread;
 }
 
 manta_status_t mti_runtime_drain(mti_runtime_t *rt, int64_t timeout_ns)
@@ -656,7 +659,7 @@ manta_status_t mti_runtime_drain(mti_runtime_t *rt, int64_t timeout_ns)
     }
     mti_thread_leave(thread);
     if (!ctx) return thread->status;
-    manta_status_t status = drain(thread, ctx, mti_clock_deadline(timeout_ns));
+    manta_status_t status = drain(ctx, mti_clock_deadline(timeout_ns));
     // This thread may have run the last task itself while another one sleeps in its drain.
     if (mti_atomic_u32_fetch_sub_acq_rel(&rt->drainers, 1) != 1) drain_wake(rt);
     mti_wait_leave(ctx);
@@ -734,7 +737,7 @@ static void sweep_slot(mti_slot_t *slot, void *user)
                 (void)mti_object_close(sweep->ctx, object, mti_head_bare(MANTA_ERR_SHUTDOWN), NULL);
             }
         } else if (sweep->cancel_tasks && kind == MTI_OBJECT_TASK) {
-            (void)mti_task_cancel(sweep->ctx, object);
+            (void)mti_task_cancel(sweep->ctx, object, false);
         }
     }
     if (held) mti_object_release(sweep->ctx, object, MTI_COUNT_INTERNAL);
@@ -841,11 +844,13 @@ static manta_status_t shutdown_locked(mti_thread_t *thread, mti_runtime_t *rt,
     if (!mine) return thread->status;
     if (mode == MANTA_SHUTDOWN_CANCEL) {
         mti_atomic_u32_store_release(&rt->cancelling, 1);
+        // Behind |clean_epoch| for good, so that every task looks before it runs.
+        (void)mti_atomic_u32_fetch_add_acq_rel(&rt->cancel_epoch, 1);
         sweep(mine, true);
     }
     mti_wait_enter(mine);
     (void)mti_atomic_u32_fetch_add_seq_cst(&rt->drainers, 1);
-    manta_status_t status = drain(thread, mine, deadline_ns);
+    manta_status_t status = drain(mine, deadline_ns);
     if (mti_atomic_u32_fetch_sub_acq_rel(&rt->drainers, 1) != 1) drain_wake(rt);
     mti_wait_leave(mine);
     if (status != MANTA_OK) {
