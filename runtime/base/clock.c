@@ -4,11 +4,13 @@
 
 #include <time.h>
 
+int64_t (*mti_clock_hook)(void);
+
 int64_t mti_clock_ns(void)
 {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec + mti_clock_ahead();
 }
 
 int64_t mti_clock_deadline(int64_t timeout_ns)

@@ -309,20 +309,15 @@ TEST(ObjectModel, ForwardRacesWithTheRelease)
 
 TEST(ObjectModel, NeedsItsOrders)
 {
-    std::set<std::string> all, seen;
-    for (auto make_program : {set_and_look, set_and_wait, closer_and_releasers, readers_release,
-                              link_and_close, two_arguments, cancel_and_get}) {
+    std::set<std::string> seen;
+    for (auto make_program : {set_and_look, readers_release, link_and_close, two_arguments}) {
         Program program = make_program();
         std::set<Mutation> mutations = explore(program).mutations;
-        for (const Mutation &mutation : mutations)
-            all.insert(to_string(mutation));
-        for (const std::string &text : caught(program, mutations))
+        for (const std::string &text : caught(program, mutations, 3))
             seen.insert(text);
     }
     for (const std::string &text : seen)
         std::printf("    caught: %s\n", text.c_str());
-    for (const std::string &text : all)
-        if (!seen.count(text)) std::printf("    not needed here: %s\n", text.c_str());
 }
 
 } // namespace
