@@ -7,12 +7,9 @@
 // Monotonic nanoseconds. About 25 ns a call: not for hot paths.
 int64_t mti_clock_ns(void);
 
-// For tests: when set, how far mti_clock_ns() is ahead of the kernel's clock right now.
+// For tests: when set (release), what the clock says. Whoever sleeps with a deadline notices a jump within a
+// millisecond of real time.
 extern int64_t (*mti_clock_hook)(void);
-static inline int64_t mti_clock_ahead(void)
-{
-    return mti_clock_hook ? mti_clock_hook() : 0;
-}
 
 // |timeout_ns| from now as a deadline, saturating at INT64_MAX (MANTA_FOREVER stays for ever).
 int64_t mti_clock_deadline(int64_t timeout_ns);

@@ -16,8 +16,10 @@ manta_status_t manta_fail(manta_task_t *task, manta_status_t code, const char *f
     char place[32];
     int seat = mti_atomic_i32_load_relaxed(&task->ctx->sched.seat);
     snprintf(place, sizeof place, seat >= 0 ? "worker %d" : "thread outside the workers", seat);
+    const mti_cold_t *cold = task->record->cold;
+    const manta_error_t *first = cold ? cold->first_error : NULL;
     manta_error_t *error = mti_error_create(code, MANTA_SCOPE_TASK, mti_record_name(task->record),
-                                            place, 0, text, NULL);
+                                            place, mti_record_attempt(task->record), text, first);
     if (task->error) manta_error_release(task->error);
     task->error = error;
     return code;
@@ -133,8 +135,7 @@ size_t manta_task_index(const manta_task_t *task)
 
 int manta_attempt(const manta_task_t *task)
 {
-    (void)task;
-    return 0;
+    return task ? mti_record_attempt(task->record) : 0;
 }
 
 const char *manta_task_name(const manta_task_t *task)

@@ -18,6 +18,8 @@ typedef struct mti_runtime mti_runtime_t;
 typedef struct mti_ctx mti_ctx_t;
 typedef struct mti_thread mti_thread_t;
 typedef struct mti_record mti_record_t;
+typedef struct mti_timer mti_timer_t;
+typedef struct mti_todo mti_todo_t;
 
 // ---- the task record ------------------------------------------------------------------------
 
@@ -71,6 +73,9 @@ enum {                            // mti_record_t.flags
     MTI_RECORD_ELASTIC = 1 << 2,  // less than one CPU
     MTI_RECORD_RANGE = 1 << 3,    // a range or array, see bulk.c
     MTI_RECORD_PARENT = 1 << 4,   // its body has submitted tasks
+    MTI_RECORD_GATED = 1 << 5,    // one dependency more: that it is admitted, see admit.c
+    MTI_RECORD_BAND = 1 << 6,     // of another priority than normal
+    MTI_RECORD_ACCEPTS = 1 << 7,  // runs with failed arguments
 };
 
 // Of a range or array; for an array the images follow.
@@ -85,13 +90,130 @@ typedef struct mti_bulk_request {
     size_t count, grain;
 } mti_bulk_request_t;
 
-// What only tasks with options need.
-typedef struct mti_cold {
+// ---- timers (timer.c) ---------------------------------------------------------------------------
+
+// Something for later, in its owner's memory. Everything is guarded by the rules lock.
+struct mti_timer {
+    int64_t when;
+    bool armed;
+    mti_timer_t *child, *next, *prev;
+    // It is due, and disarmed. Called with the lock: writes what is to be done without it to |out_todo|,
+    // and may arm again.
+    void (*due)(mti_ctx_t *ctx, mti_timer_t *timer, int64_t now_ns, mti_todo_t *out_todo);
+};
+
+struct mti_todo {
+    void (*run)(mti_ctx_t *ctx, const mti_todo_t *todo); // NULL: nothing
+    mti_record_t *t;                                     // with |gen|: by its claim only
+    uint32_t gen;
+    uint32_t ctx_index;
+    manta_status_t code;
+    const char *why;
+};
+
+enum { MTI_RESOURCES = 32, MTI_RESOURCE_HOST_BYTES = 0, MTI_ADMIT_LISTS = 33 };
+
+typedef struct mti_cold mti_cold_t;
+typedef struct mti_resource {
+    char name[32];
+    int64_t total; // milli-units, or bytes
+    int64_t free;  // guarded by the rules lock; negative while a borrower outlives its lender
+} mti_resource_t;
+
+// What a runtime has for tasks with rules.
+typedef struct mti_rules {
+    uint32_t resource_count;
+    mti_resource_t resources[MTI_RESOURCES];
+    // Who waits to be admitted, oldest first: a list for each set of resources; the last one is for those
+    // that found no list. Guarded by lock.
+    struct {
+        uint32_t mask;
+        mti_cold_t *first, *last;
+    } lists[MTI_ADMIT_LISTS];
+    uint32_t list_count;      // guarded by lock; without the last one
+    mti_cold_t *holders;      // guarded by lock; those that were admitted
+    uint64_t next_age;        // guarded by lock
+    mti_atomic_u32_t waiting; // changes under lock; how many wait
+    mti_mutex_t lock, start_lock;
+    mti_timer_t *root;      // guarded by lock
+    mti_atomic_u32_t users; // changes under lock; who may arm a timer: the thread stays
+    bool is_running;        // guarded by lock; the thread looks at the heap
+    bool lingered;          // guarded by lock; it has waited for users for a while
+    bool stopping;          // guarded by lock
+    int64_t sleeps_until;   // guarded by lock
+    bool must_join;         // guarded by start_lock
+    pthread_t thread;       // guarded by start_lock
+    mti_atomic_u32_t word;  // bumped when there is an earlier one; the thread sleeps on it
+} mti_rules_t;
+
+// Announces that somebody may arm timers from now on, so that there is a thread. Errors: OUT_OF_MEMORY ·
+// SYSTEM no thread. Not under locks. |unuse| takes it back.
+manta_status_t mti_timer_use(mti_runtime_t *rt);
+void mti_timer_unuse_locked(mti_runtime_t *rt);
+// Arms, anew if it is; INT64_MAX: disarms. True: call mti_timer_wake() after the lock.
+bool mti_timer_arm_locked(mti_runtime_t *rt, mti_timer_t *timer, int64_t when);
+void mti_timer_disarm_locked(mti_runtime_t *rt, mti_timer_t *timer);
+void mti_timer_wake(mti_runtime_t *rt);
+// Does what is due; whether anything was. The clock is the caller's.
+bool mti_timer_step(mti_ctx_t *ctx, int64_t now_ns);
+int64_t mti_timer_next(mti_runtime_t *rt); // INT64_MAX: none
+void mti_timer_stop(mti_runtime_t *rt);
+
+// ---- what only tasks with options need ------------------------------------------------------------
+
+enum { MTI_RETRY_CODES = 8, MTI_TASK_RESOURCES = 4, MTI_WANTS = MTI_TASK_RESOURCES + 1 };
+
+// What a task asks of one resource, and has while it runs. Guarded by the rules lock.
+typedef struct mti_want mti_want_t;
+struct mti_want {
+    uint32_t resource; // index in the runtime's
+    int64_t amount;    // milli-units, or bytes
+    int64_t borrowed;  // of that, from |lender|
+    int64_t lent;      // of that, to |borrowers|
+    mti_want_t *lender, *borrowers;
+    mti_want_t *next, *prev; // in the lender's list
+};
+
+typedef enum mti_admission {
+    MTI_ADMISSION_NONE = 0, // not asked for yet
+    MTI_ADMISSION_WAITING,  // in a list; that is what |deps| counts
+    MTI_ADMISSION_GRANTED,
+    MTI_ADMISSION_DROPPED, // cancelled before it was asked for
+} mti_admission_t;
+
+struct mti_cold {
     const char *name;
     int cores;
     uint32_t milli;
     mti_bulk_info_t *bulk;
-} mti_cold_t;
+    // Time and attempts, recover.c. |has_time|: it is a user of the timers.
+    bool has_time;
+    bool parked;          // guarded by the rules lock; in back-off: that is what |deps| counts
+    mti_record_t *record; // itself
+    mti_timer_t timer;
+    int64_t deadline;    // guarded by the rules lock; INT64_MAX: none, or it has passed
+    int64_t run_until;   // guarded by the rules lock; INT64_MAX: does not run, or has no timeout
+    int64_t not_before;  // guarded by the rules lock; INT64_MAX: not in back-off
+    int64_t run_timeout; // 0: none
+    int64_t backoff, backoff_max;
+    double backoff_factor;
+    int32_t attempt; // changes between attempts only
+    int32_t max_retries;
+    uint32_t retry_on;
+    uint32_t retry_code_count;
+    manta_status_t retry_codes[MTI_RETRY_CODES];
+    manta_error_t *first_error; // of the first attempt that failed, NULL: none
+    uint64_t accept_failed;     // a bit per parameter
+    // Resources, admit.c; all but |want_count| guarded by the rules lock.
+    uint32_t want_count;
+    mti_admission_t admission;
+    bool is_stuck;             // scratch of the search for deadlocks
+    uint32_t list;             // while it waits: in which list
+    uint64_t age;              // the older the smaller
+    mti_cold_t *next, *prev;   // in the list it waits in, or among the holders
+    mti_cold_t *next_admitted; // of who lets it go
+    mti_want_t wants[MTI_WANTS];
+};
 
 // Three cache lines. The first belongs to the first result; it may outlive the task.
 struct mti_record {
@@ -107,7 +229,7 @@ struct mti_record {
     mti_cold_t *cold;
     unsigned char *args; // the argument image: |inline_args|, or an overflow block's
     uint16_t args_bytes;
-    uint8_t priority; // room for the bands
+    uint8_t priority; // an mti_band_t, with MTI_RECORD_BAND
     uint8_t flags;
     mti_atomic_u32_t cancel_epoch; // the runtime's when its ancestors were last known to go on
 
@@ -178,6 +300,8 @@ struct mti_ctx {
     // Id of the object that this thread sleeps for without a timeout, 0: none. Read by who looks for
     // deadlocks.
     mti_atomic_u64_t waiting_on;
+    // Id of a task that this needs, and that waits to be admitted; 0: none.
+    mti_atomic_u64_t gate_wait;
     mti_atomic_u32_t waiting; // waits and drains that this thread is inside of; it alone writes it
     mti_atomic_u32_t
         wait_word;       // this thread sleeps on it in a wait; set to 1 to make it look again
@@ -292,6 +416,7 @@ struct mti_runtime {
 
     mti_mutex_t lock;
     mti_ctx_t *ctxs; // guarded by lock; all that were ever made
+    mti_rules_t rules;
     // Work that is open but has no task: promises, created objects. Drain does not wait for it.
     _Alignas(MTI_LINE_BYTES) mti_atomic_u32_t drainers; // threads in a drain
     mti_atomic_u32_t drain_word; // they sleep on it; bumped when all is complete
@@ -303,6 +428,20 @@ mti_runtime_t *mti_runtime_at(uint32_t index);
 static inline manta_runtime_t mti_runtime_handle(const mti_runtime_t *rt)
 {
     return (manta_runtime_t){(uint64_t)rt->gen << 32 | rt->index};
+}
+// A serial runtime has no thread for timers: its waits and drains do what is due, and sleep no longer than
+// till the next one.
+static inline void mti_timer_poll(mti_ctx_t *ctx)
+{
+    if (ctx->rt->is_serial && mti_atomic_u32_load_relaxed(&ctx->rt->rules.users)) {
+        (void)mti_timer_step(ctx, mti_clock_ns());
+    }
+}
+static inline int64_t mti_timer_bound(mti_ctx_t *ctx, int64_t deadline_ns)
+{
+    if (!ctx->rt->is_serial) return deadline_ns;
+    int64_t next = mti_timer_next(ctx->rt);
+    return next < deadline_ns ? next : deadline_ns;
 }
 // The live runtime of |handle|, NULL (with a message) if there is none.
 mti_runtime_t *mti_runtime_find(manta_runtime_t handle);
@@ -356,6 +495,13 @@ static inline mti_ctx_t *mti_ctx_for(mti_thread_t *thread, const mti_object_t *o
     return mti_ctx_slow(thread, mti_runtime_handle(mti_runtime_at(mti_object_runtime(object))));
 }
 mti_ctx_t *mti_ctx_create(mti_runtime_t *rt);
+// For a thread of the runtime's that is about to start; NULL: no memory. The thread itself enters it
+// first and leaves it last.
+mti_ctx_t *mti_ctx_prepare(mti_runtime_t *rt);
+void mti_ctx_enter(mti_ctx_t *ctx);
+void mti_ctx_leave(mti_ctx_t *ctx);
+// Makes everybody who sleeps in a serial runtime look again.
+void mti_runtime_nudge(mti_runtime_t *rt);
 void mti_ctx_retire(mti_ctx_t *ctx);
 void mti_ctx_bind_thread(mti_ctx_t *ctx); // makes |ctx| the calling thread's own
 void mti_thread_end(void);                // the calling thread is about to end
@@ -460,9 +606,11 @@ static inline void mti_record_set_flags(mti_record_t *t, uint8_t flags)
 // What it takes to queue a record.
 typedef struct mti_ready {
     uint64_t id;
-    uint32_t amount; // cores or milli-CPUs, if the flags say so
+    uint32_t amount; // cores, milli-CPUs or the band, if the flags say so
     uint8_t flags;
 } mti_ready_t;
+// These don't go through a deque.
+#define MTI_RECORD_ASIDE (MTI_RECORD_WIDE | MTI_RECORD_ELASTIC | MTI_RECORD_BAND)
 // To be read while the caller keeps |t| from being ready: from then on a waiter may run it, or somebody
 // cancel it, and the slot may be another task's.
 static inline mti_ready_t mti_ready_of(const mti_record_t *t)
@@ -470,6 +618,7 @@ static inline mti_ready_t mti_ready_of(const mti_record_t *t)
     mti_ready_t ready = {mti_ref_of(&t->result).id, 0, t->flags};
     if (MTI_UNLIKELY(t->flags & MTI_RECORD_WIDE)) ready.amount = (uint32_t)t->cold->cores;
     if (MTI_UNLIKELY(t->flags & MTI_RECORD_ELASTIC)) ready.amount = t->cold->milli;
+    if (MTI_UNLIKELY(t->flags & MTI_RECORD_BAND)) ready.amount = t->priority;
     return ready;
 }
 // Queues what |ready| says where its request says.
@@ -514,6 +663,56 @@ void mti_task_fail(mti_ctx_t *ctx, mti_record_t *t, uint32_t gen, manta_status_t
                    const char *why, bool children);
 manta_status_t mti_task_cancel(mti_ctx_t *ctx, mti_object_t *object, bool children);
 
+// ---- time and attempts (recover.c) -------------------------------------------------------------
+
+// Takes them over from |options|, which were checked, into |t->cold|. Errors: as mti_timer_use.
+manta_status_t mti_recover_setup(mti_ctx_t *ctx, mti_record_t *t,
+                                 const manta_task_options_t *options);
+bool mti_recover_wanted(const manta_task_options_t *options);
+// The record is queued, but can't run yet: from here on its deadline counts.
+void mti_recover_arm(mti_ctx_t *ctx, mti_record_t *t);
+// A body is about to run; it has returned. |end| gives the status that the attempt has then.
+void mti_recover_begin(mti_ctx_t *ctx, mti_record_t *t);
+manta_status_t mti_recover_end(mti_ctx_t *ctx, mti_record_t *t, manta_status_t status);
+// Whether the attempt that has ended with |status| is followed by another, which then belongs to others.
+bool mti_recover_retry(manta_task_t *run, manta_status_t status);
+// |t| is being cancelled: it gets no further attempt. Whether one of |deps| is the caller's to give back.
+bool mti_recover_drop(mti_ctx_t *ctx, mti_cold_t *cold);
+// |cold| is about to be freed.
+void mti_recover_forget(mti_ctx_t *ctx, mti_cold_t *cold);
+static inline int mti_record_attempt(const mti_record_t *t)
+{
+    return t->cold ? t->cold->attempt : 0;
+}
+// Whether the attempt that runs, or is about to, is the last one.
+static inline bool mti_record_is_last_attempt(const mti_record_t *t)
+{
+    return !t->cold || t->cold->attempt >= t->cold->max_retries;
+}
+// The class of a failure, one of manta_retry_t; 0: never tried again.
+uint32_t mti_retry_class(manta_status_t code);
+
+// ---- resources (admit.c) ------------------------------------------------------------------------
+
+// Declares the runtime's resources.
+manta_status_t mti_admit_init(mti_runtime_t *rt, const manta_runtime_options_t *options);
+// Takes over into |cold| what the task asks for. Errors: INFEASIBLE · INVALID_ARGUMENT.
+manta_status_t mti_admit_setup(mti_runtime_t *rt, mti_cold_t *cold, const char *name,
+                               const manta_task_options_t *options);
+// All else that |t| waits for is there; the caller has the dependency that stands for its admission.
+void mti_admit_reached(mti_ctx_t *ctx, mti_record_t *t);
+// The body has returned: gives everything back.
+void mti_admit_end(mti_ctx_t *ctx, mti_cold_t *cold);
+bool mti_admit_drop_locked(mti_ctx_t *ctx, mti_cold_t *cold); // as mti_recover_drop
+// |t| waits to be admitted and this thread, which is about to sleep, for |t|: lends it what the tasks on this
+// stack hold. True: it is admitted.
+bool mti_admit_lend(mti_ctx_t *ctx, mti_record_t *t, uint32_t gen);
+// Before this thread sleeps on something that needs the task |id|, which waits to be admitted. If that
+// can never be, the youngest such task fails.
+void mti_admit_sleep(mti_ctx_t *ctx, uint64_t id);
+// Whether tasks on this stack hold something that could be lent.
+bool mti_admit_holds(const mti_ctx_t *ctx);
+
 // ---- cancel (cancel.c) ------------------------------------------------------------------------
 
 // Whether |t|, which runs or is about to, has to stop because of an ancestor or a shutdown. Only worth a
@@ -556,6 +755,8 @@ typedef struct mti_arg_iter {
 } mti_arg_iter_t;
 bool mti_arg_next(mti_arg_iter_t *iter, manta_ref_t *out_ref);
 
+// The error of |run|, whose body has returned |status|: what manta_fail() made, or one that says where.
+manta_error_t *mti_task_error(manta_task_t *run, manta_status_t status);
 // Completes the task of |run| (its body has returned |status|), on whatever thread this is.
 void mti_task_complete(manta_task_t *run, manta_status_t status);
 manta_status_t mti_task_submit_bulk(manta_task_def_t *def, const manta_task_options_t *options,

@@ -76,10 +76,12 @@ const manta_error_t *mti_object_error(const mti_object_t *object, uint64_t head)
 void mti_record_ready(mti_ctx_t *ctx, mti_ready_t ready)
 {
     bool ok;
-    if (MTI_LIKELY(!(ready.flags & (MTI_RECORD_WIDE | MTI_RECORD_ELASTIC)))) {
+    if (MTI_LIKELY(!(ready.flags & MTI_RECORD_ASIDE))) {
         ok = mti_sched_push(&ctx->sched, ready.id);
     } else if (ready.flags & MTI_RECORD_WIDE) {
         ok = mti_sched_push_wide(ctx->rt->sched, ready.id, (int)ready.amount);
+    } else if (ready.flags & MTI_RECORD_BAND) {
+        ok = mti_sched_push_band(&ctx->sched, ready.id, (mti_band_t)ready.amount);
     } else {
         ok = mti_sched_push_elastic(&ctx->sched, ready.id, ready.amount);
     }
@@ -98,7 +100,7 @@ static void record_deps_gone(mti_ctx_t *ctx, mti_record_t *t, mti_ready_t ready,
     uint64_t claim = mti_atomic_u64_load_acquire(&t->claim);
     if (mti_claim_gen(claim) != gen) return;
     if (MTI_LIKELY(mti_claim_state(claim) == MTI_TASK_QUEUED)) {
-        if (out_next && *out_next == 0 && !(ready.flags & (MTI_RECORD_WIDE | MTI_RECORD_ELASTIC))) {
+        if (out_next && *out_next == 0 && !(ready.flags & MTI_RECORD_ASIDE)) {
             *out_next = ready.id;
         } else {
             mti_record_ready(ctx, ready);
@@ -112,8 +114,11 @@ void mti_record_dep_done(mti_ctx_t *ctx, mti_record_t *t, uint64_t *out_next)
 {
     mti_ready_t ready = mti_ready_of(t);
     // release: what made this argument ready; acquire: the last one sees what made the others ready
-    if (mti_atomic_u32_fetch_sub_acq_rel(&t->deps, 1) == 1) {
+    uint32_t before = mti_atomic_u32_fetch_sub_acq_rel(&t->deps, 1);
+    if (before == 1) {
         record_deps_gone(ctx, t, ready, out_next);
+    } else if (MTI_UNLIKELY(before == 2 && ready.flags & MTI_RECORD_GATED)) {
+        mti_admit_reached(ctx, t); // happens once: nobody adds to a 1 (walk_arguments)
     }
 }
 
@@ -146,7 +151,9 @@ static void link_fire(mti_ctx_t *ctx, mti_object_t *object, uint64_t bits, uint6
             (manta_error_t *)manta_error_retain(mti_object_error(object, bits));
         t->result.u.fail.cause = object;
         mti_object_set(&t->result, MTI_OBJECT_TASK, MTI_STORAGE_NONE, link_argument(t, word));
-        (void)mti_atomic_u32_fetch_sub_acq_rel(&t->deps, 1);
+        if (mti_atomic_u32_fetch_sub_acq_rel(&t->deps, 1) == 2 && t->flags & MTI_RECORD_GATED) {
+            (void)mti_atomic_u32_fetch_sub_acq_rel(&t->deps, 1); // it won't ask to be admitted
+        }
         work_add(work, t);
         return;
     }
@@ -228,6 +235,9 @@ static void fail_results(mti_ctx_t *ctx, mti_record_t *t, work_t *work)
         mti_object_set(object, MTI_OBJECT_RESULT, MTI_STORAGE_NONE, mti_object_size(&t->result));
         (void)close_one(ctx, object, bits, work, NULL);
     }
+    if (MTI_UNLIKELY(t->cold != NULL) && mti_recover_drop(ctx, t->cold)) {
+        (void)mti_atomic_u32_fetch_sub_acq_rel(&t->deps, 1); // nobody looks at it while CANCELLING
+    }
     (void)close_one(ctx, &t->result, bits, work, NULL);
     // release: the results are closed; pairs with the acquire of who finishes
     mti_atomic_u64_store_seq_cst(&t->claim, mti_claim_make(gen, 0, MTI_TASK_CANCELLED));
@@ -278,6 +288,8 @@ static void finish_forward(mti_ctx_t *ctx, mti_record_t *t, work_t *work)
     uint64_t holds = MTI_COUNT_INTERNAL;
     if (!become(ctx, object, object->u.mem.parent, work) && is_task) holds += MTI_COUNT_INTERNAL;
     if (is_task) {
+        if (MTI_UNLIKELY(t->cold != NULL)) mti_record_free_room(ctx, t); // its deadline
+        t->cold = NULL;
         mti_task_settle(ctx, t, mti_atomic_u32_load_relaxed(&object->gen));
         mti_atomic_u64_owner_add(&ctx->completed, 1);
     }

@@ -250,14 +250,20 @@ mti_ctx_t *mti_ctx_slow(mti_thread_t *thread, manta_runtime_t handle)
 
 // ---- the scheduler's callbacks --------------------------------------------------------------------
 
-static mti_sched_ctx_t *on_ctx_create(void *user)
+mti_ctx_t *mti_ctx_prepare(mti_runtime_t *rt)
 {
-    mti_ctx_t *ctx = mti_ctx_create(user);
+    mti_ctx_t *ctx = mti_ctx_create(rt);
     if (!ctx) return NULL;
     if (!ctx->record) ctx->record = thread_record_alloc();
-    if (ctx->record) return &ctx->sched;
+    if (ctx->record) return ctx;
     mti_ctx_retire(ctx);
     return NULL;
+}
+
+static mti_sched_ctx_t *on_ctx_create(void *user)
+{
+    mti_ctx_t *ctx = mti_ctx_prepare(user);
+    return ctx ? &ctx->sched : NULL;
 }
 
 static void on_ctx_retire(mti_sched_ctx_t *ctx)
@@ -265,17 +271,21 @@ static void on_ctx_retire(mti_sched_ctx_t *ctx)
     mti_ctx_retire((mti_ctx_t *)(void *)ctx);
 }
 
-static void on_thread_enter(mti_sched_ctx_t *sched_ctx)
+void mti_ctx_enter(mti_ctx_t *ctx)
 {
-    mti_ctx_t *ctx = (mti_ctx_t *)(void *)sched_ctx;
     mti_thread_t *thread = ctx->record;
     ctx->record = NULL;
-    thread_register(thread); // on_thread_exit ends it, no key needed
+    thread_register(thread); // mti_ctx_leave ends it, no key needed
     thread->ctx = ctx;
     thread->epoch = 0;
     thread->ctxs[0].ctx = ctx;
     thread->ctxs[0].runtime_id = mti_runtime_handle(ctx->rt).id;
     ctx->thread = thread;
+}
+
+static void on_thread_enter(mti_sched_ctx_t *sched_ctx)
+{
+    mti_ctx_enter((mti_ctx_t *)(void *)sched_ctx);
 }
 
 static void on_thread_exit(mti_sched_ctx_t *sched_ctx)
@@ -284,6 +294,13 @@ static void on_thread_exit(mti_sched_ctx_t *sched_ctx)
     mti_thread_tls->ctxs[0].ctx = NULL; // the context goes with the runtime
     mti_thread_tls->ctx = NULL;
     mti_thread_end();
+}
+
+void mti_ctx_leave(mti_ctx_t *ctx)
+{
+    mti_table_flush(&ctx->table);
+    on_thread_exit(&ctx->sched);
+    mti_ctx_retire(ctx);
 }
 
 static void on_idle(mti_sched_ctx_t *sched_ctx)
@@ -302,12 +319,16 @@ static void on_nudge(mti_sched_ctx_t *sched_ctx)
 
 static void drain_wake(mti_runtime_t *rt);
 
-static void on_nudge_all(void *user)
+void mti_runtime_nudge(mti_runtime_t *rt)
 {
-    mti_runtime_t *rt = user;
     mti_wait_interrupt(rt);
     mti_cq_interrupt(rt);
     drain_wake(rt);
+}
+
+static void on_nudge_all(void *user)
+{
+    mti_runtime_nudge(user);
 }
 
 static const mti_sched_ops_t sched_ops = {
@@ -398,6 +419,8 @@ static manta_status_t runtime_claim_slot(mti_runtime_t **out_rt)
             rt->index = (uint16_t)i;
             mti_mutex_init(&rt->shutdown_lock, MTI_RANK_SHUTDOWN);
             mti_mutex_init(&rt->lock, MTI_RANK_RUNTIME);
+            mti_mutex_init(&rt->rules.lock, MTI_RANK_RULES);
+            mti_mutex_init(&rt->rules.start_lock, MTI_RANK_TIMER);
             mti_atomic_ptr_store_release(&process.runtimes[i], rt);
         } else if (mti_atomic_u32_load_acquire(&rt->state) != MTI_RUNTIME_FREE) {
             rt = NULL;
@@ -455,6 +478,10 @@ static void runtime_setup(mti_runtime_t *rt, const manta_runtime_options_t *opti
     mti_atomic_u32_store_relaxed(&rt->clean_epoch, 0);
     mti_atomic_ptr_store_relaxed(&rt->kept, NULL);
     mti_atomic_u32_store_relaxed(&rt->sweep_wanted, 0);
+    rt->rules.root = NULL;
+    mti_atomic_u32_store_relaxed(&rt->rules.users, 0);
+    rt->rules.stopping = false;
+    rt->rules.sleeps_until = INT64_MIN;
     mti_atomic_u32_store_relaxed(&rt->drainers, 0);
 }
 
@@ -496,6 +523,8 @@ manta_status_t mti_runtime_create(const manta_runtime_options_t *options, mti_ru
                                       .cpuset = full.cpuset,
                                       .allocator = full.allocator};
     int workers = 0;
+    status = mti_admit_init(rt, &full);
+    if (status != MANTA_OK) goto no_topology;
     status = mti_topology_create(&machine, &rt->topology);
     if (status != MANTA_OK) goto no_topology;
     status = runtime_workers(&full, rt->topology, &workers);
@@ -597,10 +626,10 @@ static bool drain_sleep(mti_ctx_t *ctx, uint32_t word, int64_t deadline_ns)
     if (!rt->is_serial) return mti_notify_wait(&rt->drain_word, word, deadline_ns);
     (void)mti_sched_block_begin(&ctx->sched);
     mti_fence_heavy(); // pushes tell us from here on; what came before is seen now
-    bool woken =
-        mti_sched_has_work(rt->sched) || mti_notify_wait(&rt->drain_word, word, deadline_ns);
+    int64_t until = mti_timer_bound(ctx, deadline_ns);
+    bool woken = mti_sched_has_work(rt->sched) || mti_notify_wait(&rt->drain_word, word, until);
     mti_sched_block_end(&ctx->sched);
-    return woken;
+    return woken || until < deadline_ns;
 }
 
 static manta_status_t drain(mti_ctx_t *ctx, int64_t deadline_ns)
@@ -609,13 +638,15 @@ static manta_status_t drain(mti_ctx_t *ctx, int64_t deadline_ns)
     bool helps = deadline_ns == INT64_MAX || rt->is_serial;
     uint64_t sum, quiet_sum = UINT64_MAX;
     for (;;) {
+        mti_timer_poll(ctx);
         while (helps && mti_sched_step(&ctx->sched)) {
             if (deadline_ns != INT64_MAX && mti_clock_ns() >= deadline_ns) break;
         }
         mti_table_flush(&ctx->table);
         uint32_t word = mti_atomic_u32_load_acquire(&rt->drain_word);
         mti_fence_heavy();
-        bool alone = rt->is_serial && mti_runtime_waiting(rt) == 1;
+        bool alone =
+            rt->is_serial && mti_runtime_waiting(rt) == 1 && mti_timer_next(rt) == INT64_MAX;
         if (all_complete(rt, &sum)) return MANTA_OK;
         if (mti_atomic_u32_load_acquire(&rt->state) >= MTI_RUNTIME_STOPPING) {
             return mti_fail(MANTA_ERR_SHUTDOWN, "runtime '%s' is shutting down", rt->name);
@@ -868,6 +899,7 @@ static manta_status_t shutdown_locked(mti_thread_t *thread, mti_runtime_t *rt,
         drain_wake(rt);
         sched_yield();
     }
+    mti_timer_stop(rt);
     mti_sched_stop(rt->sched);
     // The last callbacks run here, while the runtime still takes part in everything.
     while (mti_sched_step(&mine->sched)) {

@@ -237,6 +237,16 @@ static manta_status_t submit_make_room(submit_t *s, const void *args, size_t arg
     return MANTA_OK;
 }
 
+// The cold block, zeroed, for what the options ask for.
+static mti_cold_t *submit_cold(submit_t *s)
+{
+    mti_record_t *t = s->t;
+    if (t->cold) return t->cold;
+    t->cold = mti_heap_alloc(&s->ctx->heap, sizeof *t->cold);
+    if (t->cold) *t->cold = (mti_cold_t){0};
+    return t->cold;
+}
+
 // What a range or array carries along.
 static manta_status_t submit_bulk(submit_t *s, size_t args_bytes)
 {
@@ -248,11 +258,7 @@ static manta_status_t submit_bulk(submit_t *s, size_t args_bytes)
         return mti_fail(MANTA_ERR_INVALID_ARGUMENT, "task %s: an array of %zu calls", s->def->name,
                         s->bulk->count);
     }
-    if (!t->cold) {
-        t->cold = mti_heap_alloc(heap, sizeof *t->cold);
-        if (t->cold) *t->cold = (mti_cold_t){0};
-    }
-    mti_bulk_info_t *info = t->cold ? mti_heap_alloc(heap, total) : NULL;
+    mti_bulk_info_t *info = submit_cold(s) ? mti_heap_alloc(heap, total) : NULL;
     if (!info) {
         return mti_fail(MANTA_ERR_OUT_OF_MEMORY, "task %s: no memory for %zu calls", s->def->name,
                         s->bulk->count);
@@ -275,6 +281,7 @@ void mti_record_free_room(mti_ctx_t *ctx, mti_record_t *t)
         mti_heap_free(&ctx->heap, block, block->size_bytes);
     }
     if (!t->cold) return;
+    mti_recover_forget(ctx, t->cold);
     if (t->cold->bulk) mti_heap_free(&ctx->heap, t->cold->bulk, t->cold->bulk->total_bytes);
     mti_heap_free(&ctx->heap, t->cold, sizeof *t->cold);
 }
@@ -383,10 +390,39 @@ static uint32_t round_up(double x)
 }
 
 // What the options ask for, checked against what there is.
+static manta_status_t check_time(const manta_task_options_t *o, const char *name)
+{
+    if (o->deadline_ns < 0 || o->run_timeout_ns < 0 || o->backoff_ns < 0 || o->backoff_max_ns < 0) {
+        return mti_fail(MANTA_ERR_INVALID_ARGUMENT,
+                        "task %s: a time is negative (deadline_ns %lld, run_timeout_ns %lld, "
+                        "backoff_ns %lld, backoff_max_ns %lld)",
+                        name, (long long)o->deadline_ns, (long long)o->run_timeout_ns,
+                        (long long)o->backoff_ns, (long long)o->backoff_max_ns);
+    }
+    // Written so that not-a-number fails, too.
+    if (o->max_retries < 0 || !(o->backoff_factor >= 0.0) ||
+        o->retry_code_count > MTI_RETRY_CODES || (o->retry_code_count && !o->retry_codes)) {
+        return mti_fail(
+            MANTA_ERR_INVALID_ARGUMENT,
+            "task %s: max_retries %d, backoff_factor %g, %zu retry_codes (at most %d)%s", name,
+            (int)o->max_retries, o->backoff_factor, o->retry_code_count, MTI_RETRY_CODES,
+            o->retry_codes ? "" : " at NULL");
+    }
+    return MANTA_OK;
+}
+
 static manta_status_t submit_options(submit_t *s)
 {
-    const manta_task_options_t *o = s->options;
+    manta_task_options_t full = {0};
+    const manta_task_options_t *o = &full;
     mti_record_t *t = s->t;
+    if (s->options->struct_size < sizeof(size_t)) {
+        return mti_fail(MANTA_ERR_INVALID_ARGUMENT,
+                        "task %s: options with struct_size %zu: use MANTA_OPTIONS()", s->def->name,
+                        s->options->struct_size);
+    }
+    size_t known = s->options->struct_size < sizeof full ? s->options->struct_size : sizeof full;
+    memcpy(&full, s->options, known);
     const char *name = o->name ? o->name : s->def->name;
     int workers = mti_sched_worker_count(s->ctx->rt->sched);
     if (workers == 0) workers = 1;
@@ -410,10 +446,31 @@ static manta_status_t submit_options(submit_t *s)
                         o->cpus, s->ctx->rt->name, workers);
     }
     bool wide = o->cpus > 1.0, elastic = o->cpus == MANTA_NONE || (o->cpus > 0.0 && o->cpus < 1.0);
-    if (!wide && !elastic && !o->name) return MANTA_OK;
-    t->cold = mti_heap_alloc(&s->ctx->heap, sizeof *t->cold);
-    if (!t->cold) return mti_fail(MANTA_ERR_OUT_OF_MEMORY, "task %s: no memory for options", name);
-    *t->cold = (mti_cold_t){.name = o->name};
+    bool timed = mti_recover_wanted(o);
+    if (o->priority < MANTA_PRIORITY_LOW || o->priority > MANTA_PRIORITY_URGENT) {
+        return mti_fail(MANTA_ERR_INVALID_ARGUMENT, "task %s: priority %d", name, (int)o->priority);
+    }
+    if (o->priority != MANTA_PRIORITY_NORMAL && !wide && !elastic) {
+        static const uint8_t bands[] = {MTI_BAND_LOW, 0, MTI_BAND_HIGH, MTI_BAND_URGENT};
+        t->priority = bands[o->priority - MANTA_PRIORITY_LOW];
+        mti_record_set_flags(t, t->flags | MTI_RECORD_BAND);
+    }
+    bool wants = o->host_bytes != 0;
+    for (uint32_t i = 0; i < MTI_TASK_RESOURCES; i++)
+        wants |= o->resources[i].name != NULL;
+    if (!wide && !elastic && !o->name && !timed && !wants) return MANTA_OK;
+    manta_status_t status = check_time(o, name);
+    if (status != MANTA_OK) return status;
+    if (!submit_cold(s))
+        return mti_fail(MANTA_ERR_OUT_OF_MEMORY, "task %s: no memory for options", name);
+    t->cold->name = o->name;
+    if (timed || wants) t->cold->record = t;
+    if (wants) {
+        status = mti_admit_setup(s->ctx->rt, t->cold, name, o);
+        if (status != MANTA_OK) return status;
+        if (t->cold->want_count) mti_record_set_flags(t, t->flags | MTI_RECORD_GATED);
+    }
+    if (timed && (status = mti_recover_setup(s->ctx, t, o)) != MANTA_OK) return status;
     if (wide && !s->ctx->rt->is_serial) {
         mti_record_set_flags(t, t->flags | MTI_RECORD_WIDE);
         t->cold->cores = (int)round_up(o->cpus);
@@ -619,23 +676,28 @@ static uint32_t submit_link(submit_t *s, mti_object_t **out_failed, uint32_t *ou
     return closed;
 }
 
+// The argument |failed| has failed before |t| was whole: so does |t|.
+static void publish_failed(mti_ctx_t *ctx, mti_record_t *t, uint32_t gen, mti_object_t *failed,
+                           uint32_t argument)
+{
+    uint64_t queued = mti_claim_make(gen, 0, MTI_TASK_QUEUED);
+    if (!mti_atomic_u64_cas_acq_rel(&t->claim, &queued,
+                                    mti_claim_make(gen, 0, MTI_TASK_CANCELLING))) {
+        return;
+    }
+    uint64_t head;
+    (void)mti_object_is_closed(failed, &head);
+    (void)mti_atomic_u64_fetch_add_relaxed(&failed->counts, MTI_COUNT_INTERNAL);
+    manta_error_t *error = (manta_error_t *)manta_error_retain(mti_object_error(failed, head));
+    mti_task_fail_queued(ctx, t, error, failed, argument, NULL);
+}
+
 // The record is linked to its open arguments; |closed| were closed already, the first |failed| one, if
 // any, fails it. |guard| is what deps was set to.
 static inline void publish_linked(mti_ctx_t *ctx, mti_record_t *t, uint32_t gen, uint32_t guard,
                                   uint32_t closed, mti_object_t *failed, uint32_t argument)
 {
-    if (MTI_UNLIKELY(failed != NULL)) {
-        uint64_t queued = mti_claim_make(gen, 0, MTI_TASK_QUEUED);
-        if (mti_atomic_u64_cas_acq_rel(&t->claim, &queued,
-                                       mti_claim_make(gen, 0, MTI_TASK_CANCELLING))) {
-            uint64_t head;
-            (void)mti_object_is_closed(failed, &head);
-            (void)mti_atomic_u64_fetch_add_relaxed(&failed->counts, MTI_COUNT_INTERNAL);
-            manta_error_t *error =
-                (manta_error_t *)manta_error_retain(mti_object_error(failed, head));
-            mti_task_fail_queued(ctx, t, error, failed, argument, NULL);
-        }
-    }
+    if (MTI_UNLIKELY(failed != NULL)) publish_failed(ctx, t, gen, failed, argument);
     mti_ready_t ready = mti_ready_of(t);
     if (closed + 1 == guard) {
         // Nobody else knows the record: no locked operation.
@@ -651,9 +713,34 @@ static inline void publish_linked(mti_ctx_t *ctx, mti_record_t *t, uint32_t gen,
     }
 }
 
+// The same for a task with rules: its deadline may pass at any time from here on, so a dependency of ours
+// keeps it until all is said.
+static void submit_publish_ruled(submit_t *s)
+{
+    mti_record_t *t = s->t;
+    mti_ctx_t *ctx = s->ctx;
+    uint32_t gen = mti_atomic_u32_load_relaxed(&t->result.gen);
+    mti_atomic_u64_owner_add(&ctx->submitted, 1);
+    uint32_t gate = t->flags & MTI_RECORD_GATED ? 1 : 0;
+    mti_atomic_u32_store_relaxed(&t->deps, (uint32_t)t->link_count + 1 + gate);
+    // release: publishes the record to the timers
+    mti_atomic_u64_store_release(&t->claim, mti_claim_make(gen, 0, MTI_TASK_QUEUED));
+    mti_recover_arm(ctx, t);
+    mti_object_t *failed = NULL;
+    uint32_t argument = 0;
+    uint32_t closed = t->link_count ? submit_link(s, &failed, &argument) : 0;
+    if (failed) publish_failed(ctx, t, gen, failed, argument);
+    if (closed) (void)mti_atomic_u32_fetch_sub_acq_rel(&t->deps, closed);
+    mti_record_dep_done(ctx, t, NULL);
+}
+
 // From here on the task can't fail to be: it is queued, or its arguments will queue it.
 static void submit_publish(submit_t *s)
 {
+    if (MTI_UNLIKELY(s->t->cold && s->t->cold->record)) {
+        submit_publish_ruled(s);
+        return;
+    }
     mti_record_t *t = s->t;
     mti_ctx_t *ctx = s->ctx;
     uint32_t gen = mti_atomic_u32_load_relaxed(&t->result.gen);
@@ -957,7 +1044,10 @@ static manta_status_t run_inout(manta_task_t *run, mti_object_t *from, mti_objec
     // acquire: pairs with the release of the last other holder, whose reads come first
     uint64_t counts = mti_atomic_u64_load_acquire(&from->counts);
     bool sole = (counts & ~MTI_COUNT_SLOT_MASK) == MTI_COUNT_INTERNAL;
-    if (!sole || mti_object_storage(from) != MTI_STORAGE_HEAP) return run_copy_inout(run, from, to);
+    if (!sole || mti_object_storage(from) != MTI_STORAGE_HEAP ||
+        !mti_record_is_last_attempt(run->record)) {
+        return run_copy_inout(run, from, to);
+    }
     to->u.mem.data = from->u.mem.data;
     mti_object_set(to, mti_object_kind(to), MTI_STORAGE_HEAP, mti_object_size(from));
     mti_object_set(from, mti_object_kind(from), MTI_STORAGE_NONE, 0);
@@ -1115,7 +1205,7 @@ static void record_release_args(mti_ctx_t *ctx, mti_record_t *t)
     }
 }
 
-static manta_error_t *run_error(manta_task_t *run, manta_status_t status)
+manta_error_t *mti_task_error(manta_task_t *run, manta_status_t status)
 {
     manta_error_t *error = run->error;
     if (error && manta_error_code(error) == status) {
@@ -1125,15 +1215,18 @@ static manta_error_t *run_error(manta_task_t *run, manta_status_t status)
     if (status < MANTA_ERR_INVALID_ARGUMENT && status > 0) {
         // "Not ready" of a result would read as a state of the wait.
         return mti_error_create(MANTA_ERR_INVALID_ARGUMENT, MANTA_SCOPE_TASK,
-                                mti_record_name(run->record), "", 0,
+                                mti_record_name(run->record), "", mti_record_attempt(run->record),
                                 "the body returned a code that is no failure", NULL);
     }
     char place[32];
     int seat = mti_atomic_i32_load_relaxed(&run->ctx->sched.seat);
     snprintf(place, sizeof place, seat >= 0 ? "worker %d" : "thread outside the workers", seat);
-    const char *text = run->in_body ? "" : manta_error_message();
-    return mti_error_create(status, MANTA_SCOPE_TASK, mti_record_name(run->record), place, 0, text,
-                            NULL);
+    const mti_record_t *t = run->record;
+    const char *text = status == MANTA_ERR_TIMEOUT ? mti_status_text(status)
+                       : run->in_body              ? ""
+                                                   : manta_error_message();
+    return mti_error_create(status, MANTA_SCOPE_TASK, mti_record_name(t), place,
+                            mti_record_attempt(t), text, t->cold ? t->cold->first_error : NULL);
 }
 
 // Waits for the ref that the body forwarded to; the record lives on until that is there.
@@ -1144,9 +1237,12 @@ static void run_forward(manta_task_t *run)
     mti_object_t *target = mti_object_held(run->forward); // held since
     mti_object_storage_free(ctx, &t->result);
     record_release_args(ctx, t);
+    mti_cold_t *cold = t->cold;
+    bool timed = cold && cold->has_time; // the deadline counts until the result is there
+    if (timed) t->cold = NULL;
     mti_record_free_room(ctx, t);
     mti_record_set_flags(t, mti_record_flags(t) & MTI_RECORD_PARENT);
-    t->cold = NULL;
+    t->cold = timed ? cold : NULL;
     t->link_count = 0;
     t->args = t->inline_args;
     t->result.u.mem.parent = target;
@@ -1194,7 +1290,7 @@ void mti_task_settle(mti_ctx_t *ctx, mti_record_t *t, uint32_t gen)
 static void run_store_error(manta_task_t *run, manta_status_t status)
 {
     mti_record_t *t = run->record;
-    manta_error_t *error = run_error(run, status);
+    manta_error_t *error = mti_task_error(run, status);
     for (uint32_t i = 0; i < t->result_count; i++) {
         mti_object_t *object = mti_record_result(t, i);
         mti_object_storage_free(run->ctx, object);
@@ -1277,15 +1373,11 @@ static void run_complete(manta_task_t *run, manta_status_t status, uint64_t *out
     mti_atomic_u64_owner_add(&ctx->completed, 1);
 }
 
-void mti_task_complete(manta_task_t *run, manta_status_t status)
-{
-    run_complete(run, status, NULL);
-}
-
 // After the body: forwarded, or complete.
 static void run_finish(manta_task_t *run, manta_status_t status, uint64_t *out_next)
 {
     mti_record_t *t = run->record;
+    if (MTI_UNLIKELY(t->cold != NULL)) status = mti_recover_end(run->ctx, t, status);
     // Its children would not find what cancels them any more.
     if (MTI_UNLIKELY(mti_record_flags(t) & MTI_RECORD_PARENT) &&
         mti_cancel_is_stale(run->ctx->rt, t)) {
@@ -1299,7 +1391,13 @@ static void run_finish(manta_task_t *run, manta_status_t status, uint64_t *out_n
         }
         mti_object_release(run->ctx, mti_object_held(run->forward), MTI_COUNT_INTERNAL);
     }
+    if (MTI_UNLIKELY(status != MANTA_OK) && mti_recover_retry(run, status)) return;
     run_complete(run, status, out_next);
+}
+
+void mti_task_complete(manta_task_t *run, manta_status_t status)
+{
+    run_finish(run, status, NULL);
 }
 
 // The short way: a plain task. Everything that is rare goes to run_complete.
@@ -1440,6 +1538,7 @@ static void run_task(mti_ctx_t *ctx, mti_record_t *t, uint64_t *out_next)
         if (buffers) status = run_arguments(&run, run.buffers + buffers);
     }
     if (MTI_UNLIKELY(t->flags & MTI_RECORD_RANGE) && status == MANTA_OK) {
+        mti_recover_begin(ctx, t);
         bool started = mti_bulk_run(&run, room ? room_bytes / sizeof(manta_buffer_t) : buffers);
         if (started) {
             if (room) mti_heap_free(&ctx->heap, room, room_bytes);
@@ -1447,6 +1546,7 @@ static void run_task(mti_ctx_t *ctx, mti_record_t *t, uint64_t *out_next)
         }
         status = MANTA_ERR_OUT_OF_MEMORY;
     } else if (MTI_LIKELY(status == MANTA_OK)) {
+        if (MTI_UNLIKELY(t->cold != NULL)) mti_recover_begin(ctx, t);
         status = run_body(&run);
     }
     if (MTI_UNLIKELY(room != NULL)) mti_heap_free(&ctx->heap, room, room_bytes);
@@ -1461,7 +1561,8 @@ void mti_task_run_claimed(mti_ctx_t *ctx, mti_record_t *t, bool chain)
         if (next == 0) return;
         t = mti_record_at((uint32_t)next);
         // A long chain comes back to the worker's loop now and then: seats, stop, other queues.
-        if (MTI_UNLIKELY(length == CHAIN_MAX) && mti_sched_push(&ctx->sched, next)) return;
+        bool look_up = length == CHAIN_MAX || mti_sched_has_urgent(ctx->rt->sched);
+        if (MTI_UNLIKELY(look_up) && mti_sched_push(&ctx->sched, next)) return;
         if (!mti_task_claim(ctx, t, (uint32_t)(next >> 32))) return;
     }
 }

@@ -30,6 +30,7 @@ typedef struct walk {
     bool may_claim;
     bool deadlock;  // the awaited object depends on a task on this thread's own stack
     bool claimable; // there was something to claim, but it must not be
+    uint64_t gated; // id of a task that it needs, and that waits to be admitted; 0: none was met
     bool stuck;     // it depends on something that no thread is at: a promise, a wide task, a range
     mti_record_t *found; // claimed
 } walk_t;
@@ -60,8 +61,10 @@ static mti_object_t *walk_arguments(walk_t *walk, mti_record_t *t, uint32_t gen,
                                     mti_arg_iter_t *cursor)
 {
     uint32_t deps = mti_atomic_u32_load_relaxed(&t->deps);
+    // The last one of a gated task stands for its admission, and who took off the others has asked for it.
+    uint32_t last_ones = mti_record_flags(t) & MTI_RECORD_GATED ? 1 : 0;
     do {
-        if (deps == 0) return NULL;
+        if (deps <= last_ones) return NULL;
     } while (!mti_atomic_u32_cas_acq_rel(&t->deps, &deps, deps + 1));
     mti_object_t *last = NULL;
     uint64_t claim = mti_atomic_u64_load_acquire(&t->claim);
@@ -128,6 +131,7 @@ static void walk_object(walk_t *walk, mti_object_t *object, int depth, mti_arg_i
             uint32_t gen = mti_claim_gen(claim);
             if (mti_object_is_closed(object, &head)) break; // |t| may be another task by now
             switch (mti_claim_state(claim)) {
+            case MTI_TASK_HELD:
             case MTI_TASK_QUEUED:
                 if (mti_atomic_u32_load_acquire(&t->deps) != 0) {
                     if (depth >= WALK_DEPTH) break;
@@ -137,12 +141,25 @@ static void walk_object(walk_t *walk, mti_object_t *object, int depth, mti_arg_i
                                               MTI_COUNT_SLOT)) {
                         break;
                     }
-                    next = walk_arguments(walk, t, gen, depth, cursor);
+                    if (mti_record_flags(t) & MTI_RECORD_GATED &&
+                        mti_atomic_u32_load_acquire(&t->deps) == 1) {
+                        if (mti_admit_lend(walk->ctx, t, gen)) {
+                            walk->claimable = true;
+                            if (walk->may_claim && mti_task_claim(walk->ctx, t, gen)) {
+                                walk->found = t;
+                            }
+                        } else {
+                            walk->gated = mti_ref_make(t->result.slot, gen).id;
+                        }
+                    } else {
+                        next = walk_arguments(walk, t, gen, depth, cursor);
+                    }
                     if (&t->result != object) {
                         mti_object_release(walk->ctx, &t->result, MTI_COUNT_SLOT);
                     }
                     break;
                 }
+                if (mti_claim_state(claim) == MTI_TASK_HELD) break; // the timers have it
                 if (mti_record_flags(t) & MTI_RECORD_WIDE) { // only a worker can collect its seats
                     walk->stuck = true;
                     break;
@@ -263,8 +280,13 @@ static help_t wait_help(mti_ctx_t *ctx, mti_object_t *object, uint32_t budget,
         if (blocked) mti_sched_block_end(&ctx->sched);
         // What runs on top of this wait does not wait for it.
         mti_atomic_u64_store_seq_cst(&ctx->waiting_on, 0);
+        mti_atomic_u64_store_relaxed(&ctx->gate_wait, 0);
         run_nested(ctx, walk.found);
         return HELP_RAN;
+    }
+    // Once it is published what this thread waits for, others find their way through it.
+    if (walk.gated && mti_atomic_u64_load_relaxed(&ctx->waiting_on)) {
+        mti_admit_sleep(ctx, walk.gated);
     }
     if (walk.deadlock) return HELP_DEADLOCK;
     if (deep && walk.claimable) return HELP_TOO_DEEP;
@@ -290,6 +312,7 @@ static help_t wait_alone(mti_ctx_t *ctx, mti_object_t **objects, size_t n, uint3
     }
     mti_sched_block_end(&ctx->sched);
     mti_atomic_u64_store_seq_cst(&ctx->waiting_on, 0);
+    mti_atomic_u64_store_relaxed(&ctx->gate_wait, 0);
     (void)mti_sched_step(&ctx->sched);
     return HELP_RAN;
 }
@@ -301,9 +324,10 @@ static bool wait_sleep(mti_ctx_t *ctx, mti_object_t **objects, size_t n, int64_t
     bool handed = mti_sched_block_begin(&ctx->sched);
     bool alone = !handed && (ctx->sched.thread || ctx->rt->is_serial) && deadline_ns == INT64_MAX;
     if (alone && wait_alone(ctx, objects, n, WALK_BUDGET) == HELP_RAN) return true;
-    bool woken = mti_notify_wait(&ctx->wait_word, 0, deadline_ns);
+    int64_t until = mti_timer_bound(ctx, deadline_ns);
+    bool woken = mti_notify_wait(&ctx->wait_word, 0, until);
     mti_sched_block_end(&ctx->sched);
-    return woken;
+    return woken || until < deadline_ns;
 }
 
 static manta_status_t fail_deadlock(const mti_thread_t *thread, const mti_object_t *object)
@@ -351,7 +375,9 @@ static manta_status_t wait_hand_over_and_sleep(mti_ctx_t *ctx, mti_object_t *obj
     help_t found = alone ? wait_alone(ctx, &object, 1, WALK_BUDGET_TASK) : HELP_NOTHING;
     if (found == HELP_RAN) return MANTA_OK;
     // A deadlock is found again, and reported, by the next look.
-    if (found != HELP_DEADLOCK) (void)mti_notify_wait(&ctx->wait_word, 0, INT64_MAX);
+    if (found != HELP_DEADLOCK) {
+        (void)mti_notify_wait(&ctx->wait_word, 0, mti_timer_bound(ctx, INT64_MAX));
+    }
     mti_sched_block_end(&ctx->sched);
     return MANTA_OK;
 }
@@ -378,7 +404,6 @@ static manta_status_t wait_block(mti_thread_t *thread, mti_ctx_t *ctx, mti_objec
     } else if (help == HELP_TOO_DEEP) {
         status = fail_too_deep();
     }
-    mti_atomic_u64_store_seq_cst(&ctx->waiting_on, 0);
     return status;
 }
 
@@ -388,8 +413,12 @@ static manta_status_t wait_forever(mti_thread_t *thread, mti_ctx_t *ctx, mti_obj
     mti_arg_iter_t cursor = {0};
     manta_status_t status = MANTA_OK;
     while (!mti_object_is_closed(object, &head)) {
+        mti_timer_poll(ctx);
         status = wait_must_end(thread, ctx);
         if (status != MANTA_OK) break;
+        // What a serial runtime runs from here does not wait for |object|. Otherwise that stays published
+        // until the wait ends: who looks for somebody to lend something looks when this thread sleeps.
+        if (ctx->rt->is_serial) mti_atomic_u64_store_relaxed(&ctx->waiting_on, 0);
         // Outside of tasks a serial runtime runs everything, in order.
         if (ctx->rt->is_serial && !thread->task && mti_sched_step(&ctx->sched)) continue;
         help_t help = wait_help(ctx, object, WALK_BUDGET, &cursor, false);
@@ -402,6 +431,10 @@ static manta_status_t wait_forever(mti_thread_t *thread, mti_ctx_t *ctx, mti_obj
         if (wait_spin(ctx, object)) break;
         status = wait_block(thread, ctx, object);
         if (status != MANTA_OK) break;
+    }
+    if (mti_atomic_u64_load_relaxed(&ctx->waiting_on)) {
+        mti_atomic_u64_store_seq_cst(&ctx->waiting_on, 0);
+        mti_atomic_u64_store_relaxed(&ctx->gate_wait, 0);
     }
     if (mti_object_is_closed(object, &head)) status = MANTA_OK;
     if (!thread->task) mti_drain_check(ctx); // it may have completed the last task
@@ -418,6 +451,7 @@ static manta_status_t wait_timed(mti_thread_t *thread, mti_ctx_t *ctx, mti_objec
     mti_atomic_u32_store_relaxed(&ctx->wait_word, 0);
     if (!mti_watch_add(&waiter.watcher, object)) return MANTA_OK;
     for (;;) {
+        mti_timer_poll(ctx);
         status = wait_must_end(thread, ctx);
         if (status != MANTA_OK || mti_object_is_closed(object, &head)) break;
         if (!wait_sleep(ctx, NULL, 0, deadline)) {
@@ -457,6 +491,15 @@ static size_t count_closed(mti_object_t **objects, size_t n, size_t enough)
     return ready;
 }
 
+// Lends what the tasks on this stack hold to whatever |objects| need.
+static void wait_lend(mti_ctx_t *ctx, mti_object_t **objects, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        walk_t walk = {.ctx = ctx, .budget = WALK_BUDGET};
+        if (objects[i]) walk_object(&walk, objects[i], 0, NULL);
+    }
+}
+
 // |k| of |n|, fewer than all or with a timeout: runs nothing of others, unless nobody else would.
 static manta_status_t wait_some(mti_thread_t *thread, mti_ctx_t *ctx, mti_object_t **objects,
                                 size_t n, size_t k, int64_t timeout_ns)
@@ -477,9 +520,11 @@ static manta_status_t wait_some(mti_thread_t *thread, mti_ctx_t *ctx, mti_object
     }
     manta_status_t status = MANTA_OK;
     while (count_closed(objects, n, k) < k) {
+        mti_timer_poll(ctx);
         status = wait_must_end(thread, ctx);
         if (status != MANTA_OK) break;
         bool alone = timeout_ns == INT64_MAX && ctx->rt->is_serial;
+        if (timeout_ns == INT64_MAX && mti_admit_holds(ctx)) wait_lend(ctx, objects, n);
         if (alone && mti_thread_stack_left() >= STACK_MIN && mti_sched_step(&ctx->sched)) continue;
         if (!wait_sleep(ctx, objects, n, deadline)) {
             status = mti_fail(MANTA_NOT_READY, "the wait's timeout passed");

@@ -3,6 +3,7 @@
 #include "fault/fault.h"
 
 #include <cstring>
+#include <ctime>
 
 using namespace fault;
 
@@ -110,8 +111,13 @@ TEST(CompletionQueueFault, EventfdRefused)
 // ---- the clock ------------------------------------------------------------------------------------
 
 std::atomic<int64_t> ahead_ns{0}, step_ns{0};
-const bool clock_installed = (
-    mti_clock_hook = [] { return ahead_ns += step_ns; }, true);
+
+int64_t jumping_clock()
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return static_cast<int64_t>(now.tv_sec) * 1000000000 + now.tv_nsec + (ahead_ns += step_ns);
+}
 
 class ClockTest : public ::testing::TestWithParam<int64_t>
 {
@@ -124,6 +130,7 @@ TEST_P(ClockTest, JumpsUnderWaits)
         CountingAllocator allocator;
         Log log;
         manta_runtime_options_t options = small_options(workers, &allocator, &log);
+        __atomic_store_n(&mti_clock_hook, jumping_clock, __ATOMIC_RELEASE);
         ASSERT_OK(manta_init(&options));
         watchdog_name_runtime(manta_runtime_default());
         step_ns = GetParam();
@@ -146,6 +153,7 @@ TEST_P(ClockTest, JumpsUnderWaits)
         step_ns = 0;
         EXPECT_OK(manta_shutdown(MANTA_S(30)));
         ahead_ns = 0;
+        __atomic_store_n(&mti_clock_hook, static_cast<int64_t (*)(void)>(nullptr), __ATOMIC_RELEASE);
         EXPECT_EQ(0, allocator.bytes());
     }
 }
