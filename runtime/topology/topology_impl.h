@@ -23,10 +23,10 @@ MANTA_BEGIN_DECLS
     (MTI_REFUSED(HWLOC) ? -1 : hwloc_topology_set_xml(topology, path))
 #define hwloc_topology_set_synthetic(topology, text)                                               \
     (MTI_REFUSED(HWLOC) ? -1 : hwloc_topology_set_synthetic(topology, text))
-#define hwloc_bitmap_alloc()             (MTI_REFUSED(HWLOC) ? NULL : hwloc_bitmap_alloc())
-#define hwloc_bitmap_copy(to, from)      (MTI_REFUSED(HWLOC) ? -1 : hwloc_bitmap_copy(to, from))
-#define hwloc_bitmap_and(to, a, b)       (MTI_REFUSED(HWLOC) ? -1 : hwloc_bitmap_and(to, a, b))
-#define hwloc_bitmap_set(set, bit)       (MTI_REFUSED(HWLOC) ? -1 : hwloc_bitmap_set(set, bit))
+#define hwloc_bitmap_alloc()        (MTI_REFUSED(HWLOC) ? NULL : hwloc_bitmap_alloc())
+#define hwloc_bitmap_copy(to, from) (MTI_REFUSED(HWLOC) ? -1 : hwloc_bitmap_copy(to, from))
+#define hwloc_bitmap_and(to, a, b)  (MTI_REFUSED(HWLOC) ? -1 : hwloc_bitmap_and(to, a, b))
+#define hwloc_bitmap_set(set, bit)  (MTI_REFUSED(HWLOC) ? -1 : hwloc_bitmap_set(set, bit))
 #define hwloc_bitmap_set_range(set, a, b)                                                          \
     (MTI_REFUSED(HWLOC) ? -1 : hwloc_bitmap_set_range(set, a, b))
 #define hwloc_bitmap_list_asprintf(out, set)                                                       \

@@ -59,7 +59,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     manta_runtime_t runtime = {0};
     manta_status_t status = manta_runtime_create(&options, &runtime);
     if (status == MANTA_OK) {
-        manta_task_options_t where = {.runtime = runtime};
+        manta_task_options_t where = MANTA_OPTIONS(.runtime = runtime);
         manta_ref_t twice = fuzz_double_with(where, 21);
         int value = 0;
         FUZZ_CHECK(manta_read(twice, &value, sizeof value, MANTA_FOREVER) == MANTA_OK);

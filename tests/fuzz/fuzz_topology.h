@@ -22,7 +22,8 @@ static void fuzz_topology(const mti_topology_options_t *options)
     int *order = malloc((size_t)cores * sizeof *order);
     for (int i = 0; i < cores && i < 64; i++) {
         const mti_core_t *core = mti_topology_core(topology, i);
-        FUZZ_CHECK(core->core == i && core->node >= 0 && core->node < nodes && core->smt_count >= 1);
+        FUZZ_CHECK(core->core == i && core->node >= 0 && core->node < nodes &&
+                   core->smt_count >= 1);
         FUZZ_CHECK(mti_topology_core_of_pu(topology, core->pu) == i);
         FUZZ_CHECK(mti_topology_steal_order(topology, i, order) == (size_t)cores - 1);
         for (int k = 1; k + 1 < cores; k++)

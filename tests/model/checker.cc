@@ -82,8 +82,19 @@ struct Event {
 
 // ---- threads --------------------------------------------------------------------------------------
 
-enum class Step { kNone, kLoad, kStore, kRmw, kFence, kFenceOther, kLock, kUnlock, kSleep, kWake,
-                  kPause };
+enum class Step {
+    kNone,
+    kLoad,
+    kStore,
+    kRmw,
+    kFence,
+    kFenceOther,
+    kLock,
+    kUnlock,
+    kSleep,
+    kWake,
+    kPause
+};
 
 struct Pending {
     Step step = Step::kNone;
@@ -104,10 +115,10 @@ struct Thread {
     bool started, finished;
     Pending pending;
     Clock clock, acquire_later, release_fence;
-    bool fenced;    // |release_fence| says something
+    bool fenced; // |release_fence| says something
     int events;
-    uint64_t chain; // hash of what it did
-    bool sleeping;  // in the futex of |pending|
+    uint64_t chain;     // hash of what it did
+    bool sleeping;      // in the futex of |pending|
     uint64_t polled_at; // |stores| when it began to poll this time
     std::vector<char> tls;
     bool fresh;        // the next load takes the newest
@@ -253,9 +264,9 @@ std::string trace_text()
         std::string where =
             event.location ? name_text(event.location->name, event.location->address) : "";
         static const char *const ops[] = {"load", "store", "rmw", "fence"};
-        int length = std::snprintf(line, sizeof line, "  T%d.%-3d %s.%s %s", event.thread,
-                                   event.index, ops[(int)event.op],
-                                   order_text(event.memory_order), where.c_str());
+        int length =
+            std::snprintf(line, sizeof line, "  T%d.%-3d %s.%s %s", event.thread, event.index,
+                          ops[(int)event.op], order_text(event.memory_order), where.c_str());
         if (event.read >= 0) {
             const Message &message = event.location->messages[(size_t)event.read];
             bool newest = event.location->order.back() == event.read ||
@@ -385,7 +396,8 @@ void plain_access(uintptr_t at, size_t bytes, bool stores)
                 const Event &event = c.events[(size_t)access.event];
                 if (event.thread == c.current || !(stores || access.stored)) continue;
                 if (me->clock.of[event.thread] <= event.index)
-                    race(i, stores ? "a plain store" : "a plain load", event.thread, "an atomic access");
+                    race(i, stores ? "a plain store" : "a plain load", event.thread,
+                         "an atomic access");
             }
             if (stores) {
                 found->second = location_new(i, location->resets + 1);
@@ -400,10 +412,14 @@ void plain_access(uintptr_t at, size_t bytes, bool stores)
 uint64_t native_load(uintptr_t at, int size)
 {
     switch (size) {
-    case 1: return *(uint8_t *)at;
-    case 2: return *(uint16_t *)at;
-    case 4: return *(uint32_t *)at;
-    default: return *(uint64_t *)at;
+    case 1:
+        return *(uint8_t *)at;
+    case 2:
+        return *(uint16_t *)at;
+    case 4:
+        return *(uint32_t *)at;
+    default:
+        return *(uint64_t *)at;
     }
 }
 void native_store(uintptr_t at, int size, uint64_t value)
@@ -413,10 +429,18 @@ void native_store(uintptr_t at, int size, uint64_t value)
         save_for_undo(shadow_of(granule), granule);
     }
     switch (size) {
-    case 1: *(uint8_t *)at = (uint8_t)value; break;
-    case 2: *(uint16_t *)at = (uint16_t)value; break;
-    case 4: *(uint32_t *)at = (uint32_t)value; break;
-    default: *(uint64_t *)at = value; break;
+    case 1:
+        *(uint8_t *)at = (uint8_t)value;
+        break;
+    case 2:
+        *(uint16_t *)at = (uint16_t)value;
+        break;
+    case 4:
+        *(uint32_t *)at = (uint32_t)value;
+        break;
+    default:
+        *(uint64_t *)at = value;
+        break;
     }
 }
 
@@ -447,7 +471,8 @@ void check_plain_before(uintptr_t at, int size, bool stores)
         auto &last = shadow->last[i];
         if (!(last.mask & mask) || last.thread == c.current) continue;
         if ((last.stored || stores) && me->clock.of[last.thread] <= last.clock)
-            race(at, "an atomic access", last.thread, last.stored ? "a plain store" : "a plain load");
+            race(at, "an atomic access", last.thread,
+                 last.stored ? "a plain store" : "a plain load");
     }
 }
 
@@ -622,7 +647,8 @@ uint64_t message_id(const Location *location, int message)
 {
     int event = location->messages[(size_t)message].event;
     if (event < 0) return mix(location->address, location->resets);
-    return mix((uint64_t)c.events[(size_t)event].thread + 1, (uint64_t)c.events[(size_t)event].index);
+    return mix((uint64_t)c.events[(size_t)event].thread + 1,
+               (uint64_t)c.events[(size_t)event].index);
 }
 
 int message_insert(Location *location, int after, int event, uint64_t value, const Thread *me,
@@ -666,12 +692,18 @@ uint64_t masked(uint64_t value, int size)
 uint64_t rmw_value(const Pending &pending, uint64_t old)
 {
     switch (pending.rmw) {
-    case Pending::kAdd: return masked(old + pending.value, pending.size);
-    case Pending::kSub: return masked(old - pending.value, pending.size);
-    case Pending::kAnd: return old & pending.value;
-    case Pending::kOr: return old | pending.value;
-    case Pending::kXor: return old ^ pending.value;
-    default: return pending.value;
+    case Pending::kAdd:
+        return masked(old + pending.value, pending.size);
+    case Pending::kSub:
+        return masked(old - pending.value, pending.size);
+    case Pending::kAnd:
+        return old & pending.value;
+    case Pending::kOr:
+        return old | pending.value;
+    case Pending::kXor:
+        return old ^ pending.value;
+    default:
+        return pending.value;
     }
 }
 
@@ -705,15 +737,18 @@ int option_count(int index)
             count += !location->messages[(size_t)location->order[(size_t)i]].followed;
         return count;
     }
-    case Step::kLock: return c.locks[pending.address].owner < 0;
+    case Step::kLock:
+        return c.locks[pending.address].owner < 0;
     case Step::kSleep: {
         if (me->sleeping) return pending.timed ? 1 : 0;
         Location *location = location_of(pending.address, 4);
         return (int)location->order.size() -
                floor_of(location, me, &c.futexes[pending.address].clock);
     }
-    case Step::kPause: return me->polled_at != c.stores || me->stale;
-    default: return 1;
+    case Step::kPause:
+        return me->polled_at != c.stores || me->stale;
+    default:
+        return 1;
     }
 }
 
@@ -776,7 +811,9 @@ void do_option(int index, int option)
         me->chain = mix(mix(me->chain, pending.address + 1), mix(pending.value, (uint64_t)order));
         break;
     }
-    case Step::kFence: do_fence(index, weakened(Op::kFence, -1, pending.order)); break;
+    case Step::kFence:
+        do_fence(index, weakened(Op::kFence, -1, pending.order));
+        break;
     case Step::kFenceOther:
         me->chain = mix(me->chain, mix(0xba88, (uint64_t)c.threads[pending.other].events));
         if (c.mutation && c.mutation->op == Op::kFence) break; // as if there were none
@@ -861,7 +898,8 @@ void do_option(int index, int option)
         me->stale = false;
         me->polled_at = c.stores;
         break;
-    case Step::kNone: break;
+    case Step::kNone:
+        break;
     }
     me->fresh = pending.step == Step::kPause;
     pending.step = Step::kNone;
@@ -905,8 +943,10 @@ bool is_local(int index)
 {
     const Pending &pending = c.threads[index].pending;
     switch (pending.step) {
-    case Step::kNone: return true;
-    case Step::kFence: return true; // what it does to others is a matter of the graph
+    case Step::kNone:
+        return true;
+    case Step::kFence:
+        return true; // what it does to others is a matter of the graph
     case Step::kLoad:
     case Step::kStore:
     case Step::kRmw: {
@@ -929,7 +969,8 @@ bool is_local(int index)
             c.sharing_grew = true;
         }
         return false;
-    default: return false;
+    default:
+        return false;
     }
 }
 
@@ -938,12 +979,11 @@ uint64_t graph_hash()
     uint64_t hash = 0;
     for (int i = 0; i < c.n; i++) {
         const Thread &thread = c.threads[i];
-        hash = mix(hash, mix(thread.chain, (uint64_t)thread.finished << 2 |
-                                               (uint64_t)thread.sleeping << 1 |
-                                               (uint64_t)thread.fresh |
-                                               (uint64_t)thread.stale << 3 |
-                                               (uint64_t)(thread.fresh_at == c.stores) << 4 |
-                                               (uint64_t)(thread.polled_at == c.stores) << 5));
+        hash = mix(hash, mix(thread.chain,
+                             (uint64_t)thread.finished << 2 | (uint64_t)thread.sleeping << 1 |
+                                 (uint64_t)thread.fresh | (uint64_t)thread.stale << 3 |
+                                 (uint64_t)(thread.fresh_at == c.stores) << 4 |
+                                 (uint64_t)(thread.polled_at == c.stores) << 5));
     }
     uint64_t places = 0;
     for (const auto &entry : c.locations) {
@@ -1063,13 +1103,13 @@ void execute()
             // Only pollers are left, and nothing will change any more.
             std::string text = "stuck:";
             for (int i = 0; i < c.n; i++) {
-                static const char *const what[] = {"?",    "?", "?",    "?",     "?", "?",
+                static const char *const what[] = {"?",    "?", "?",     "?",    "?",   "?",
                                                    "lock", "?", "sleep", "wake", "poll"};
                 if (c.threads[i].finished) continue;
-                text += " T" + std::to_string(i) + " in " +
-                        what[(int)c.threads[i].pending.step] + " of " +
-                        name_text(name_of(c.threads[i].pending.address),
-                                  c.threads[i].pending.address);
+                text +=
+                    " T" + std::to_string(i) + " in " + what[(int)c.threads[i].pending.step] +
+                    " of " +
+                    name_text(name_of(c.threads[i].pending.address), c.threads[i].pending.address);
             }
             record_failure(text);
             break;
@@ -1291,12 +1331,30 @@ void __tsan_write_range(void *at, size_t bytes)
 }
 
 #define PLAIN(bytes)                                                                               \
-    void __tsan_read##bytes(void *at) { plain_access((uintptr_t)at, bytes, false); }               \
-    void __tsan_write##bytes(void *at) { plain_access((uintptr_t)at, bytes, true); }               \
-    void __tsan_unaligned_read##bytes(void *at) { plain_access((uintptr_t)at, bytes, false); }     \
-    void __tsan_unaligned_write##bytes(void *at) { plain_access((uintptr_t)at, bytes, true); }     \
-    void __tsan_volatile_read##bytes(void *at) { plain_access((uintptr_t)at, bytes, false); }      \
-    void __tsan_volatile_write##bytes(void *at) { plain_access((uintptr_t)at, bytes, true); }
+    void __tsan_read##bytes(void *at)                                                              \
+    {                                                                                              \
+        plain_access((uintptr_t)at, bytes, false);                                                 \
+    }                                                                                              \
+    void __tsan_write##bytes(void *at)                                                             \
+    {                                                                                              \
+        plain_access((uintptr_t)at, bytes, true);                                                  \
+    }                                                                                              \
+    void __tsan_unaligned_read##bytes(void *at)                                                    \
+    {                                                                                              \
+        plain_access((uintptr_t)at, bytes, false);                                                 \
+    }                                                                                              \
+    void __tsan_unaligned_write##bytes(void *at)                                                   \
+    {                                                                                              \
+        plain_access((uintptr_t)at, bytes, true);                                                  \
+    }                                                                                              \
+    void __tsan_volatile_read##bytes(void *at)                                                     \
+    {                                                                                              \
+        plain_access((uintptr_t)at, bytes, false);                                                 \
+    }                                                                                              \
+    void __tsan_volatile_write##bytes(void *at)                                                    \
+    {                                                                                              \
+        plain_access((uintptr_t)at, bytes, true);                                                  \
+    }
 PLAIN(1)
 PLAIN(2)
 PLAIN(4)

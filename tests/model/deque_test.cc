@@ -20,7 +20,7 @@ namespace
 
 enum { kEntries = 4 };
 mti_deque_t deque;
-int payload[kEntries + 1]; // plain: what put publishes
+int payload[kEntries + 1];             // plain: what put publishes
 int got_by[kMaxThreads][kEntries + 1]; // each thread writes its own
 
 // A deque whose ring holds |capacity|, so that it wraps and grows soon.

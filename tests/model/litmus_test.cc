@@ -54,15 +54,26 @@ Result run(std::vector<void (*)()> threads, void (*finish)())
 }
 
 using Outcomes = std::set<std::string>;
-enum { kRlx = __ATOMIC_RELAXED, kAcq = __ATOMIC_ACQUIRE, kRel = __ATOMIC_RELEASE,
-       kSc = __ATOMIC_SEQ_CST };
+enum {
+    kRlx = __ATOMIC_RELAXED,
+    kAcq = __ATOMIC_ACQUIRE,
+    kRel = __ATOMIC_RELEASE,
+    kSc = __ATOMIC_SEQ_CST
+};
 
 // ---- store buffering ----
 
 template <int st, int ld> Result store_buffering()
 {
-    return run({[] { store<st>(&x, 1); r0 = load<ld>(&y); },
-                [] { store<st>(&y, 1); r1 = load<ld>(&x); }}, tell2);
+    return run({[] {
+                    store<st>(&x, 1);
+                    r0 = load<ld>(&y);
+                },
+                [] {
+                    store<st>(&y, 1);
+                    r1 = load<ld>(&x);
+                }},
+               tell2);
 }
 
 TEST(LitmusTest, StoreBuffering)
@@ -79,11 +90,28 @@ void fence()
 
 TEST(LitmusTest, StoreBufferingWithFences)
 {
-    Result both = run({[] { store<kRlx>(&x, 1); fence(); r0 = load<kRlx>(&y); },
-                       [] { store<kRlx>(&y, 1); fence(); r1 = load<kRlx>(&x); }}, tell2);
+    Result both = run({[] {
+                           store<kRlx>(&x, 1);
+                           fence();
+                           r0 = load<kRlx>(&y);
+                       },
+                       [] {
+                           store<kRlx>(&y, 1);
+                           fence();
+                           r1 = load<kRlx>(&x);
+                       }},
+                      tell2);
     EXPECT_EQ((Outcomes{"01", "10", "11"}), both.outcomes);
-    Result one = run({[] { store<kRlx>(&x, 1); fence(); r0 = load<kRlx>(&y); },
-                      [] { store<kRlx>(&y, 1); r1 = load<kRlx>(&x); }}, tell2);
+    Result one = run({[] {
+                          store<kRlx>(&x, 1);
+                          fence();
+                          r0 = load<kRlx>(&y);
+                      },
+                      [] {
+                          store<kRlx>(&y, 1);
+                          r1 = load<kRlx>(&x);
+                      }},
+                     tell2);
     EXPECT_EQ((Outcomes{"00", "01", "10", "11"}), one.outcomes);
 }
 
@@ -91,8 +119,15 @@ TEST(LitmusTest, StoreBufferingWithFences)
 
 template <int st, int ld> Result message_passing()
 {
-    return run({[] { store<kRlx>(&x, 1); store<st>(&y, 1); },
-                [] { r0 = load<ld>(&y); r1 = load<kRlx>(&x); }}, tell2);
+    return run({[] {
+                    store<kRlx>(&x, 1);
+                    store<st>(&y, 1);
+                },
+                [] {
+                    r0 = load<ld>(&y);
+                    r1 = load<kRlx>(&x);
+                }},
+               tell2);
 }
 
 TEST(LitmusTest, MessagePassing)
@@ -105,27 +140,48 @@ TEST(LitmusTest, MessagePassing)
 
 TEST(LitmusTest, MessagePassingWithFences)
 {
-    Result both = run({[] { store<kRlx>(&x, 1); __atomic_thread_fence(kRel); store<kRlx>(&y, 1); },
+    Result both = run({[] {
+                           store<kRlx>(&x, 1);
+                           __atomic_thread_fence(kRel);
+                           store<kRlx>(&y, 1);
+                       },
                        [] {
                            r0 = load<kRlx>(&y);
                            __atomic_thread_fence(kAcq);
                            r1 = load<kRlx>(&x);
-                       }}, tell2);
+                       }},
+                      tell2);
     EXPECT_EQ((Outcomes{"00", "01", "11"}), both.outcomes);
 }
 
 TEST(LitmusTest, MessagePassingOverAReleaseSequence)
 {
-    Result rmw = run({[] { store<kRlx>(&x, 1); store<kRel>(&y, 1); },
+    Result rmw = run({[] {
+                          store<kRlx>(&x, 1);
+                          store<kRel>(&y, 1);
+                      },
                       [] { __atomic_fetch_add(&y, 1, kRlx); },
-                      [] { r0 = load<kAcq>(&y); r1 = load<kRlx>(&x); }}, tell2);
+                      [] {
+                          r0 = load<kAcq>(&y);
+                          r1 = load<kRlx>(&x);
+                      }},
+                     tell2);
     EXPECT_EQ(0u, rmw.outcomes.count("20"));
     EXPECT_EQ(1u, rmw.outcomes.count("21"));
     EXPECT_EQ(1u, rmw.outcomes.count("10")); // of the increment alone
     // Not over a plain store of somebody else.
-    Result store_ = run({[] { store<kRlx>(&x, 1); store<kRel>(&y, 1); },
-                         [] { if (load<kRlx>(&y) == 1) store<kRlx>(&y, 2); },
-                         [] { r0 = load<kAcq>(&y); r1 = load<kRlx>(&x); }}, tell2);
+    Result store_ = run({[] {
+                             store<kRlx>(&x, 1);
+                             store<kRel>(&y, 1);
+                         },
+                         [] {
+                             if (load<kRlx>(&y) == 1) store<kRlx>(&y, 2);
+                         },
+                         [] {
+                             r0 = load<kAcq>(&y);
+                             r1 = load<kRlx>(&x);
+                         }},
+                        tell2);
     EXPECT_EQ(1u, store_.outcomes.count("20"));
 }
 
@@ -133,8 +189,15 @@ TEST(LitmusTest, MessagePassingOverAReleaseSequence)
 
 TEST(LitmusTest, LoadBufferingDoesNotHappen)
 {
-    Result result = run({[] { r0 = load<kRlx>(&x); store<kRlx>(&y, 1); },
-                         [] { r1 = load<kRlx>(&y); store<kRlx>(&x, 1); }}, tell2);
+    Result result = run({[] {
+                             r0 = load<kRlx>(&x);
+                             store<kRlx>(&y, 1);
+                         },
+                         [] {
+                             r1 = load<kRlx>(&y);
+                             store<kRlx>(&x, 1);
+                         }},
+                        tell2);
     EXPECT_EQ((Outcomes{"00", "01", "10"}), result.outcomes);
 }
 
@@ -143,8 +206,15 @@ TEST(LitmusTest, LoadBufferingDoesNotHappen)
 template <int st, int ld> Result iriw()
 {
     return run({[] { store<st>(&x, 1); }, [] { store<st>(&y, 1); },
-                [] { r0 = load<ld>(&x); r1 = load<ld>(&y); },
-                [] { r2 = load<ld>(&y); r3 = load<ld>(&x); }}, tell4);
+                [] {
+                    r0 = load<ld>(&x);
+                    r1 = load<ld>(&y);
+                },
+                [] {
+                    r2 = load<ld>(&y);
+                    r3 = load<ld>(&x);
+                }},
+               tell4);
 }
 
 TEST(LitmusTest, IndependentReads)
@@ -162,16 +232,30 @@ TEST(LitmusTest, IndependentReads)
 
 TEST(LitmusTest, ReadsOfOneLocationDoNotGoBack)
 {
-    Result result = run({[] { store<kRlx>(&x, 1); store<kRlx>(&x, 2); },
-                         [] { r0 = load<kRlx>(&x); r1 = load<kRlx>(&x); }}, tell2);
+    Result result = run({[] {
+                             store<kRlx>(&x, 1);
+                             store<kRlx>(&x, 2);
+                         },
+                         [] {
+                             r0 = load<kRlx>(&x);
+                             r1 = load<kRlx>(&x);
+                         }},
+                        tell2);
     EXPECT_EQ((Outcomes{"00", "01", "02", "11", "12", "22"}), result.outcomes);
 }
 
 TEST(LitmusTest, ReadersAgreeOnTheOrderOfStores)
 {
     Result result = run({[] { store<kRlx>(&x, 1); }, [] { store<kRlx>(&x, 2); },
-                         [] { r0 = load<kRlx>(&x); r1 = load<kRlx>(&x); },
-                         [] { r2 = load<kRlx>(&x); r3 = load<kRlx>(&x); }}, tell4);
+                         [] {
+                             r0 = load<kRlx>(&x);
+                             r1 = load<kRlx>(&x);
+                         },
+                         [] {
+                             r2 = load<kRlx>(&x);
+                             r3 = load<kRlx>(&x);
+                         }},
+                        tell4);
     EXPECT_EQ(1u, result.outcomes.count("1212"));
     EXPECT_EQ(0u, result.outcomes.count("1221"));
     EXPECT_EQ(0u, result.outcomes.count("2112"));
@@ -181,8 +265,15 @@ TEST(LitmusTest, ReadersAgreeOnTheOrderOfStores)
 
 template <int order> Result two_and_two()
 {
-    return run({[] { store<order>(&x, 1); store<order>(&y, 2); },
-                [] { store<order>(&y, 1); store<order>(&x, 2); }}, tell_memory);
+    return run({[] {
+                    store<order>(&x, 1);
+                    store<order>(&y, 2);
+                },
+                [] {
+                    store<order>(&y, 1);
+                    store<order>(&x, 2);
+                }},
+               tell_memory);
 }
 
 TEST(LitmusTest, TwoAndTwoWrites)
@@ -202,8 +293,14 @@ TEST(LitmusTest, IncrementsAreNotLost)
 
 TEST(LitmusTest, OneOfTwoExchangesWins)
 {
-    Result result = run({[] { uint32_t e = 0; r0 = __atomic_compare_exchange_n(&x, &e, 1, false, kRlx, kRlx); },
-                         [] { uint32_t e = 0; r1 = __atomic_compare_exchange_n(&x, &e, 2, false, kRlx, kRlx); }},
+    Result result = run({[] {
+                             uint32_t e = 0;
+                             r0 = __atomic_compare_exchange_n(&x, &e, 1, false, kRlx, kRlx);
+                         },
+                         [] {
+                             uint32_t e = 0;
+                             r1 = __atomic_compare_exchange_n(&x, &e, 2, false, kRlx, kRlx);
+                         }},
                         tell2);
     EXPECT_EQ((Outcomes{"01", "10"}), result.outcomes);
 }
@@ -211,9 +308,19 @@ TEST(LitmusTest, OneOfTwoExchangesWins)
 // Write to read causality: acquire and release add up.
 TEST(LitmusTest, CausalityAddsUp)
 {
-    Result result = run({[] { store<kRlx>(&x, 1); store<kRel>(&y, 1); },
-                         [] { r0 = load<kAcq>(&y); store<kRel>(&z, r0); },
-                         [] { r1 = load<kAcq>(&z); r2 = load<kRlx>(&x); }}, tell4);
+    Result result = run({[] {
+                             store<kRlx>(&x, 1);
+                             store<kRel>(&y, 1);
+                         },
+                         [] {
+                             r0 = load<kAcq>(&y);
+                             store<kRel>(&z, r0);
+                         },
+                         [] {
+                             r1 = load<kAcq>(&z);
+                             r2 = load<kRlx>(&x);
+                         }},
+                        tell4);
     EXPECT_EQ(0u, result.outcomes.count("1100"));
     EXPECT_EQ(1u, result.outcomes.count("1110"));
 }
@@ -222,8 +329,14 @@ TEST(LitmusTest, CausalityAddsUp)
 
 template <int st, int ld> Result publish()
 {
-    return run({[] { data = 42; store<st>(&x, 1); },
-                [] { if (load<ld>(&x)) seen = data; }}, nullptr);
+    return run({[] {
+                    data = 42;
+                    store<st>(&x, 1);
+                },
+                [] {
+                    if (load<ld>(&x)) seen = data;
+                }},
+               nullptr);
 }
 
 TEST(LitmusTest, PlainDataNeedsReleaseAndAcquire)
@@ -243,13 +356,24 @@ TEST(LitmusTest, PlainStoreBesideAnAtomicIsARace)
 
 TEST(LitmusTest, PollingEnds)
 {
-    Result result = run({[] { data = 1; store<kRel>(&x, 1); },
-                         [] { while (!load<kAcq>(&x)) model::pause(); seen = data; }},
+    Result result = run({[] {
+                             data = 1;
+                             store<kRel>(&x, 1);
+                         },
+                         [] {
+                             while (!load<kAcq>(&x))
+                                 model::pause();
+                             seen = data;
+                         }},
                         [] { model::outcome(std::to_string(seen)); });
     EXPECT_EQ("", result.failure);
     EXPECT_EQ((Outcomes{"1"}), result.outcomes);
     Result never = run({[] { store<kRlx>(&y, 1); },
-                        [] { while (!load<kAcq>(&x)) model::pause(); }}, nullptr);
+                        [] {
+                            while (!load<kAcq>(&x))
+                                model::pause();
+                        }},
+                       nullptr);
     EXPECT_NE(std::string::npos, never.failure.find("stuck"));
 }
 
@@ -262,8 +386,8 @@ TEST(LitmusTest, LocksExcludeAndDeadlocksAreFound)
         data++;
         pthread_mutex_unlock(&a);
     };
-    Result counted = run({under_lock, under_lock, under_lock},
-                         [] { model::outcome(std::to_string(data)); });
+    Result counted =
+        run({under_lock, under_lock, under_lock}, [] { model::outcome(std::to_string(data)); });
     EXPECT_EQ("", counted.failure);
     EXPECT_EQ((Outcomes{"3"}), counted.outcomes);
     Result dead = run({[] {
@@ -277,7 +401,8 @@ TEST(LitmusTest, LocksExcludeAndDeadlocksAreFound)
                            pthread_mutex_lock(&a);
                            pthread_mutex_unlock(&a);
                            pthread_mutex_unlock(&b);
-                       }}, nullptr);
+                       }},
+                      nullptr);
     EXPECT_NE(std::string::npos, dead.failure.find("stuck"));
 }
 

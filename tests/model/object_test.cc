@@ -174,9 +174,7 @@ void result_is_8()
 // A task links itself into an object that closes meanwhile: it becomes ready exactly once.
 Program link_and_close()
 {
-    return with(one_promise,
-                {set7, [] { made = add_one_remote(p); }},
-                result_is_8);
+    return with(one_promise, {set7, [] { made = add_one_remote(p); }}, result_is_8);
 }
 TEST(ObjectModel, LinkRacesWithClose)
 {
@@ -236,8 +234,7 @@ Program cancel_and_get()
                 {[] { (void)manta_cancel(made); },
                  [] {
                      int value = 0;
-                     manta_status_t status =
-                         manta_read(made, &value, sizeof value, MANTA_FOREVER);
+                     manta_status_t status = manta_read(made, &value, sizeof value, MANTA_FOREVER);
                      MODEL_CHECK(status == MANTA_OK || status == MANTA_ERR_CANCELLED);
                      if (status == MANTA_OK) MODEL_CHECK(value == 8);
                  }},

@@ -39,7 +39,7 @@ void make(int n)
     for (int i = 0; i < n; i++)
         slots[i] = mti_table_alloc(&caches[0]);
     caches[0].fresh_end = mti_atomic_u32_load_relaxed(&caches[0].fresh_next); // no fresh ones
-    mti_alloc_hook = [](size_t) { return false; };                          // and no further run
+    mti_alloc_hook = [](size_t) { return false; };                            // and no further run
     name(&caches[0].remote, sizeof caches[0].remote, "remote");
     for (int i = 0; i < n; i++) {
         name(&slots[i]->next, sizeof slots[i]->next, "next");

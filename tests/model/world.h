@@ -37,6 +37,7 @@ inline uint64_t live_refs()
 {
     manta_stats_t stats = {};
     stats.struct_size = sizeof stats;
+    stats.struct_size = sizeof stats;
     if (manta_runtime_stats({0}, &stats) != MANTA_OK) std::abort();
     return stats.live_refs;
 }
