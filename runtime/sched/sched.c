@@ -350,6 +350,11 @@ void mti_sched_stop(mti_sched_t *sched)
     for (thread_t *thread = sched->pool; thread; thread = thread->next_pool)
         ctx_wake(thread->ctx);
     sched->pool = NULL;
+    // Who collects seats for an entry that is stale by now would wait for workers that end.
+    if (sched->leader && sched->leader_missing > 0) {
+        sched->leader_missing = 0;
+        ctx_wake(sched->leader);
+    }
     mti_mutex_unlock(&sched->lock);
     // No thread is added any more; nobody else removes them.
     while (sched->threads) {
@@ -1017,6 +1022,7 @@ static bool step_wide(mti_sched_ctx_t *ctx)
             (void)seat_unpark(sched, seat);
         }
     }
+    if (mti_atomic_u32_load_relaxed(&sched->stopping)) sched->leader_missing = 0; // see stop
     bool wait = sched->leader_missing > 0;
     mti_mutex_unlock(&sched->lock);
     if (wait) ctx_sleep(ctx);
