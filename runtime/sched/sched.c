@@ -942,7 +942,8 @@ static void seat_donate(mti_sched_ctx_t *ctx, int index)
     sched->ops->idle(ctx);
     mti_mutex_lock(&sched->lock);
     mti_atomic_u32_store_relaxed(&ctx->wake, 0); // whoever wakes us does so under the lock
-    wide_check_donation_locked(sched, seat);
+    // When everything stops nobody collects any more, and nobody would wake us.
+    if (!mti_atomic_u32_load_relaxed(&sched->stopping)) wide_check_donation_locked(sched, seat);
     bool wait = seat->donated;
     mti_mutex_unlock(&sched->lock);
     if (wait) ctx_sleep(ctx);

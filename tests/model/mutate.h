@@ -23,7 +23,7 @@ inline double seconds_allowed(double otherwise)
 inline Result expect_holds(const Program &program, bool whole = true)
 {
     Limits limits;
-    limits.seconds = seconds_allowed(whole ? 60 : 5);
+    limits.seconds = seconds_allowed(whole ? 100 : 2);
     Result result = explore(program, limits);
     EXPECT_EQ("", result.failure) << result.trace;
     EXPECT_TRUE(result.complete || !whole) << "not all of it: " << result.states << " states";

@@ -158,7 +158,7 @@ manta_status_t act(manta_task_t *task, const Spec &spec, uint64_t value, uint64_
         break;
     }
     case POLL:
-        for (int i = 0; i < 200 && !manta_cancelled(task); i++)
+        for (int i = 0; i < 20 && !manta_cancelled(task); i++)
             std::this_thread::yield();
         break;
     default:
