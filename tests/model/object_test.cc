@@ -302,6 +302,47 @@ TEST(ObjectModel, ForwardRacesWithTheRelease)
         }));
 }
 
+// ---- being told ----
+
+manta_cq_t queue;
+
+TEST(ObjectModel, CompletionQueueIsWoken)
+{
+    expect_holds(with(
+                     [] {
+                         one_promise();
+                         MODEL_CHECK(manta_cq_create(&queue) == MANTA_OK);
+                         MODEL_CHECK(manta_cq_add(queue, p, 5) == MANTA_OK);
+                     },
+                     {set7,
+                      [] {
+                          manta_cq_entry_t entry;
+                          size_t count = 0;
+                          MODEL_CHECK(manta_cq_next(queue, &entry, 1, &count, MANTA_FOREVER) ==
+                                      MANTA_OK);
+                          MODEL_CHECK(count == 1 && entry.tag == 5 && entry.status == MANTA_OK);
+                      }},
+                     nullptr),
+                 false);
+}
+
+TEST(ObjectModel, QueueTakesWhatClosesMeanwhile)
+{
+    expect_holds(with(
+                     [] {
+                         one_promise();
+                         MODEL_CHECK(manta_cq_create(&queue) == MANTA_OK);
+                     },
+                     {set7, [] { MODEL_CHECK(manta_cq_add(queue, p, 5) == MANTA_OK); }},
+                     [] {
+                         manta_cq_entry_t entry;
+                         size_t count = 0;
+                         MODEL_CHECK(manta_cq_next(queue, &entry, 1, &count, 0) == MANTA_OK);
+                         MODEL_CHECK(count == 1 && entry.tag == 5);
+                     }),
+                 false);
+}
+
 // ---- orders ----
 
 TEST(ObjectModel, NeedsItsOrders)

@@ -682,7 +682,7 @@ uint64_t play(uint64_t seed)
                 actor.run(operations);
             });
         if (round.abrupt) {
-            for (uint64_t i = rng.below(2000); i > 0; i--)
+            for (uint64_t i = rng.below(100); i > 0; i--)
                 std::this_thread::yield();
             round.ending = true;
             manta_runtime_t runtime = manta_runtime_default();
