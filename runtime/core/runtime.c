@@ -513,7 +513,9 @@ manta_status_t mti_runtime_create(const manta_runtime_options_t *options, mti_ru
     manta_runtime_options_t full;
     manta_runtime_options_init(&full);
     if (options) {
-        if (options->struct_size < sizeof(size_t) || options->struct_size > 4096) {
+        // Whole fields only: half a pointer is none.
+        if (options->struct_size < sizeof(size_t) || options->struct_size > 4096 ||
+            options->struct_size % sizeof(void *) != 0) {
             return mti_fail(
                 MANTA_ERR_INVALID_ARGUMENT,
                 "runtime options with struct_size %zu: use manta_runtime_options_init()",

@@ -485,7 +485,7 @@ static manta_status_t submit_options(submit_t *s)
     manta_task_options_t full = {0};
     const manta_task_options_t *o = &full;
     mti_record_t *t = s->t;
-    if (s->options->struct_size < sizeof(size_t)) {
+    if (s->options->struct_size < sizeof(size_t) || s->options->struct_size % sizeof(void *) != 0) {
         return mti_fail(MANTA_ERR_INVALID_ARGUMENT,
                         "task %s: options with struct_size %zu: use MANTA_OPTIONS()", s->def->name,
                         s->options->struct_size);

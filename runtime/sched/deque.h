@@ -67,8 +67,9 @@ static inline bool mti_deque_put(mti_deque_t *deque, uint64_t entry)
             if (!mti_deque_grow(deque)) return false;
             continue;
         }
-        // relaxed: the release of the anchor publishes it
-        mti_atomic_u64_store_relaxed(&ring->entries[(head + size) & ring->mask], entry);
+        // release, though the anchor publishes it: the owner's earlier stores of the anchor come first, so
+        // that a thief that reads this entry under an older anchor can't have its CAS come before them
+        mti_atomic_u64_store_release(&ring->entries[(head + size) & ring->mask], entry);
         // release: publishes the entry and the task; pairs with the acquire in steal
         mti_atomic_u64_store_release(&deque->anchor,
                                      mti_anchor_make(head, size + 1, (uint32_t)(anchor >> 32) + 1));
@@ -120,7 +121,8 @@ static inline uint32_t mti_deque_steal(mti_deque_t *deque, uint64_t *out, uint32
     uint32_t n = (size + 1) / 2;
     if (n > max) n = max;
     for (uint32_t i = 0; i < n; i++) {
-        out[i] = mti_atomic_u64_load_relaxed(&ring->entries[(head + i) & ring->mask]);
+        // acquire: pairs with the release of the entry in put
+        out[i] = mti_atomic_u64_load_acquire(&ring->entries[(head + i) & ring->mask]);
     }
     uint64_t left = mti_anchor_make((head + n) & ring->mask, size - n, (uint32_t)(anchor >> 32));
     return mti_atomic_u64_cas_acq_rel(&deque->anchor, &anchor, left) ? n : 0;

@@ -17,8 +17,13 @@ enum { MAX_CTXS = 4096, CHUNK_ENTRIES = 1021, FREE_CHUNKS = 4 };
 // Why the occupant of a seat should look up.
 enum { ATTENTION_STOP = 1u << 0, ATTENTION_YIELD = 1u << 1, ATTENTION_DONATE = 1u << 2 };
 
+// 2: somebody unparks it, and has not moved the count of sleepers yet. Until then the occupant must not
+// go on: it would move the count on its part, and for a moment others would see a searcher too many, and
+// leave what they push to it.
+enum { PARKED_NO = 0, PARKED_ASLEEP = 1, PARKED_WAKING = 2 };
+
 typedef struct seat {
-    _Alignas(MTI_LINE_BYTES) mti_atomic_u32_t parked; // 1: the occupant sleeps on it
+    _Alignas(MTI_LINE_BYTES) mti_atomic_u32_t parked; // the occupant sleeps on it; PARKED_x
     mti_atomic_u32_t attention;
     mti_atomic_ptr_t occupant; // mti_sched_ctx_t *; changes under the lock, thieves read it
     mti_sched_ctx_t *claimant; // guarded by lock; wants the seat back
@@ -323,11 +328,13 @@ static void ctx_sleep(mti_sched_ctx_t *ctx)
 // Wakes the occupant of |seat| if it sleeps. Returns whether it did.
 static bool seat_unpark(mti_sched_t *sched, seat_t *seat)
 {
-    uint32_t parked = 1;
-    if (mti_atomic_u32_load_relaxed(&seat->parked) != 1) return false;
-    if (!mti_atomic_u32_cas_seq_cst(&seat->parked, &parked, 0)) return false;
+    uint32_t parked = PARKED_ASLEEP;
+    if (mti_atomic_u32_load_relaxed(&seat->parked) != PARKED_ASLEEP) return false;
+    if (!mti_atomic_u32_cas_seq_cst(&seat->parked, &parked, PARKED_WAKING)) return false;
     // Whoever unparks moves the count: from now on it is looking for work.
     (void)mti_atomic_u64_fetch_add_seq_cst(&sched->hot.idle, ((uint64_t)1 << 32) - 1);
+    // release: the count is moved; pairs with the acquire in worker_sleep
+    mti_atomic_u32_store_release(&seat->parked, PARKED_NO);
     mti_notify_wake(&seat->parked, 1);
     return true;
 }
@@ -343,6 +350,11 @@ void mti_sched_stop(mti_sched_t *sched)
     for (thread_t *thread = sched->pool; thread; thread = thread->next_pool)
         ctx_wake(thread->ctx);
     sched->pool = NULL;
+    // Who collects seats for an entry that is stale by now would wait for workers that end.
+    if (sched->leader && sched->leader_missing > 0) {
+        sched->leader_missing = 0;
+        ctx_wake(sched->leader);
+    }
     mti_mutex_unlock(&sched->lock);
     // No thread is added any more; nobody else removes them.
     while (sched->threads) {
@@ -930,7 +942,8 @@ static void seat_donate(mti_sched_ctx_t *ctx, int index)
     sched->ops->idle(ctx);
     mti_mutex_lock(&sched->lock);
     mti_atomic_u32_store_relaxed(&ctx->wake, 0); // whoever wakes us does so under the lock
-    wide_check_donation_locked(sched, seat);
+    // When everything stops nobody collects any more, and nobody would wake us.
+    if (!mti_atomic_u32_load_relaxed(&sched->stopping)) wide_check_donation_locked(sched, seat);
     bool wait = seat->donated;
     mti_mutex_unlock(&sched->lock);
     if (wait) ctx_sleep(ctx);
@@ -1010,6 +1023,7 @@ static bool step_wide(mti_sched_ctx_t *ctx)
             (void)seat_unpark(sched, seat);
         }
     }
+    if (mti_atomic_u32_load_relaxed(&sched->stopping)) sched->leader_missing = 0; // see stop
     bool wait = sched->leader_missing > 0;
     mti_mutex_unlock(&sched->lock);
     if (wait) ctx_sleep(ctx);
@@ -1148,19 +1162,20 @@ static void worker_sleep(mti_sched_ctx_t *ctx, seat_t *seat)
 {
     mti_sched_t *sched = ctx->sched;
     ctx->searching = false;
-    mti_atomic_u32_store_seq_cst(&seat->parked, 1);
+    mti_atomic_u32_store_seq_cst(&seat->parked, PARKED_ASLEEP);
     (void)mti_atomic_u64_fetch_add_seq_cst(&sched->hot.idle, (uint64_t)1 - ((uint64_t)1 << 32));
     // Pairs with the light fence in mti_sched_notify: either the pusher sees us asleep, or we see what
     // it pushed.
     mti_fence_heavy();
     if (mti_sched_has_work(sched) || mti_atomic_u32_load_acquire(&seat->attention)) {
-        uint32_t parked = 1;
-        if (mti_atomic_u32_cas_seq_cst(&seat->parked, &parked, 0)) {
+        uint32_t parked = PARKED_ASLEEP;
+        if (mti_atomic_u32_cas_seq_cst(&seat->parked, &parked, PARKED_NO)) {
             (void)mti_atomic_u64_fetch_add_seq_cst(&sched->hot.idle, ((uint64_t)1 << 32) - 1);
         }
     } else {
-        (void)mti_notify_wait(&seat->parked, 1, INT64_MAX);
+        (void)mti_notify_wait(&seat->parked, PARKED_ASLEEP, INT64_MAX);
     }
+    (void)mti_notify_wait(&seat->parked, PARKED_WAKING, INT64_MAX);
     ctx->searching = true; // counted by whoever unparked
 }
 

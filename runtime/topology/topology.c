@@ -192,6 +192,11 @@ static char *topology_set_text(hwloc_const_bitmap_t set)
     return hwloc_bitmap_list_asprintf(&text, set) < 0 ? NULL : text;
 }
 
+static manta_status_t topology_fail_sets(void)
+{
+    return mti_fail(MANTA_ERR_OUT_OF_MEMORY, "no memory for a set of processors");
+}
+
 static manta_status_t topology_fail_empty(const mti_machine_t *machine, hwloc_const_bitmap_t usable,
                                           const char *cpuset)
 {
@@ -222,26 +227,26 @@ static manta_status_t topology_find_usable(const mti_machine_t *machine, const c
     hwloc_const_bitmap_t complete = hwloc_topology_get_complete_cpuset(machine->hwloc);
     if (hwloc_bitmap_copy(out_usable, hwloc_topology_get_allowed_cpuset(machine->hwloc)) != 0 ||
         hwloc_bitmap_copy(out_mask, complete) != 0)
-        return mti_fail(MANTA_ERR_OUT_OF_MEMORY, "no memory for a set of processors");
+        return topology_fail_sets();
     if (machine->this_machine && topology_get_mask(machine->hwloc, out_mask)) {
         // An XML file that claims to be this machine (HWLOC_THISSYSTEM) may share nothing with it.
         if (!hwloc_bitmap_intersects(out_usable, out_mask))
             return mti_fail(MANTA_ERR_INVALID_ARGUMENT,
                             "the affinity mask has none of the processors of %s", machine->source);
-        hwloc_bitmap_and(out_usable, out_usable, out_mask);
+        if (hwloc_bitmap_and(out_usable, out_usable, out_mask) != 0) return topology_fail_sets();
     }
     if (!cpuset) return MANTA_OK;
 
     hwloc_bitmap_t wanted = hwloc_bitmap_alloc();
-    if (!wanted) return mti_fail(MANTA_ERR_OUT_OF_MEMORY, "no memory for a set of processors");
+    if (!wanted) return topology_fail_sets();
     manta_status_t status = MANTA_OK;
     if (!mti_cpuset_parse(cpuset, wanted))
         status = mti_fail(MANTA_ERR_INVALID_ARGUMENT,
                           "cpuset \"%s\" is not a list of processors like \"0-3,8\"", cpuset);
     else if (!hwloc_bitmap_intersects(out_usable, wanted))
         status = topology_fail_empty(machine, out_usable, cpuset);
-    else
-        hwloc_bitmap_and(out_usable, out_usable, wanted);
+    else if (hwloc_bitmap_and(out_usable, out_usable, wanted) != 0)
+        status = topology_fail_sets();
     hwloc_bitmap_free(wanted);
     return status;
 }
@@ -289,7 +294,7 @@ manta_status_t mti_topology_create(const mti_topology_options_t *options,
     mti_topology_t *topology = NULL;
     hwloc_bitmap_t usable = hwloc_bitmap_alloc(), mask = hwloc_bitmap_alloc();
     if (!usable || !mask) {
-        status = mti_fail(MANTA_ERR_OUT_OF_MEMORY, "no memory for a set of processors");
+        status = topology_fail_sets();
         goto fail;
     }
     status = topology_find_usable(&machine, options->cpuset, usable, mask);

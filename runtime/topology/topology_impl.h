@@ -4,9 +4,41 @@
 
 #include "topology/topology.h"
 
+#include "base/fault.h"
+
+#include <errno.h>
 #include <hwloc.h>
+#include <stdio.h>
+#include <string.h>
 
 MANTA_BEGIN_DECLS
+
+// What can fail in here, behind the hook for tests (base/fault.h).
+#define MTI_REFUSED(what) (!mti_fault_allowed(MTI_FAULT_##what))
+#define hwloc_topology_init(out)                                                                   \
+    (MTI_REFUSED(HWLOC) ? (errno = ENOMEM, -1) : hwloc_topology_init(out))
+#define hwloc_topology_load(topology)                                                              \
+    (MTI_REFUSED(HWLOC) ? (errno = EIO, -1) : hwloc_topology_load(topology))
+#define hwloc_topology_set_xml(topology, path)                                                     \
+    (MTI_REFUSED(HWLOC) ? -1 : hwloc_topology_set_xml(topology, path))
+#define hwloc_topology_set_synthetic(topology, text)                                               \
+    (MTI_REFUSED(HWLOC) ? -1 : hwloc_topology_set_synthetic(topology, text))
+#define hwloc_bitmap_alloc()        (MTI_REFUSED(HWLOC) ? NULL : hwloc_bitmap_alloc())
+#define hwloc_bitmap_copy(to, from) (MTI_REFUSED(HWLOC) ? -1 : hwloc_bitmap_copy(to, from))
+#define hwloc_bitmap_and(to, a, b)  (MTI_REFUSED(HWLOC) ? -1 : hwloc_bitmap_and(to, a, b))
+#define hwloc_bitmap_set(set, bit)  (MTI_REFUSED(HWLOC) ? -1 : hwloc_bitmap_set(set, bit))
+#define hwloc_bitmap_set_range(set, a, b)                                                          \
+    (MTI_REFUSED(HWLOC) ? -1 : hwloc_bitmap_set_range(set, a, b))
+#define hwloc_bitmap_list_asprintf(out, set)                                                       \
+    (MTI_REFUSED(HWLOC) ? -1 : hwloc_bitmap_list_asprintf(out, set))
+#define hwloc_get_cpubind(topology, set, flags)                                                    \
+    (MTI_REFUSED(BIND) ? -1 : hwloc_get_cpubind(topology, set, flags))
+#define hwloc_set_cpubind(topology, set, flags)                                                    \
+    (MTI_REFUSED(BIND) ? (errno = EPERM, -1) : hwloc_set_cpubind(topology, set, flags))
+#define fopen(path, mode) (MTI_REFUSED(FILE) ? NULL : fopen(path, mode))
+#define getline(line, capacity, file)                                                              \
+    (MTI_REFUSED(FILE) ? (ssize_t)-1 : getline(line, capacity, file))
+#define strdup(text) (MTI_REFUSED(FILE) ? NULL : strdup(text))
 
 // One block from the allocator: the struct, its arrays and its strings. Immutable after create.
 struct mti_topology {

@@ -8,6 +8,8 @@
 
 extern "C" {
 #include "base/alloc.h"
+#include "base/clock.h"
+#include "base/fault.h"
 #include "base/thread.h"
 }
 
@@ -61,6 +63,20 @@ class FailingThreads : public FailingHook<ThreadTag>
   private:
     static inline const bool installed = (
         mti_thread_create_hook = [] { return next(); }, true);
+};
+
+struct SystemTag {
+};
+
+// Calls that the system, hwloc or the file system may refuse (base/fault.h).
+class FailingSystem : public FailingHook<SystemTag>
+{
+  public:
+    using FailingHook::FailingHook;
+
+  private:
+    static inline const bool installed = (
+        mti_fault_hook = [](mti_fault_t) { return next(); }, true);
 };
 
 constexpr long kAll = 1L << 40; // more failures than any test counts

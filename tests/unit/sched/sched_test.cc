@@ -664,6 +664,29 @@ TEST(SchedTest, WideEntriesRunOnOneThreadWhenSerial)
     EXPECT_EQ((std::vector<uint64_t>{1, 2}), s.order);
 }
 
+// What a wide entry names may be gone when the scheduler stops; whoever collects seats for it must not
+// wait for workers that have ended.
+TEST(SchedTest, StopWhileAWideEntryCollectsItsSeats)
+{
+    for (int round = 0; round < (kSanitized ? 20 : 200); round++) {
+        Scheduler s(2);
+        ASSERT_EQ(MANTA_OK, s.start());
+        Gate started, go;
+        s.set(1, [&](mti_sched_ctx_t *) {
+            started.open();
+            go.pass();
+            while (mti_sched_has_work(s.get())) // until the other worker collects
+                std::this_thread::yield();
+        });
+        s.push(1);
+        started.pass();
+        EXPECT_TRUE(mti_sched_push_wide(s.get(), 2, 2));
+        go.open();
+        while (mti_sched_has_work(s.get()))
+            std::this_thread::yield();
+    } // the end of |s| stops it
+}
+
 TEST(SchedTest, NearestSeatsFirst)
 {
     // Two packages of two cores: a pair is of one package, wherever it is collected.

@@ -1,0 +1,3 @@
+#include "base/fault.h"
+
+bool (*mti_fault_hook)(mti_fault_t what);
