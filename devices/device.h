@@ -518,7 +518,7 @@ void mti_queue_acknowledge(mti_queue_t *queue, uint64_t seq);
 
 // Sleeps until poll would report something, mti_device_wake() is called, or the deadline passes
 // (mti_device_now_ns() time). On a virtual clock: moves time to the next event of any device, at most
-// to the deadline. What is not recorded wakes nobody.
+// to the deadline; then poll all of them, this one may have nothing new. What is not recorded wakes nobody.
 // Returns OK poll now · NOT_READY the deadline passed · DEADLOCK there is no deadline, and nothing recorded
 //         is in flight; on a virtual clock also when what is waits for held queues.
 MANTA_NODISCARD manta_status_t mti_device_block(mti_device_t *device, int64_t deadline_ns);

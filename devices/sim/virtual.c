@@ -153,6 +153,8 @@ static manta_status_t virtual_block(mti_device_t *device, int64_t deadline_ns)
             return mti_fail(status, "%s: nothing that is in flight will ever be seen to end",
                             device->name);
         if (status != MANTA_OK) return status;
+        // Time stands at the event of some device: whoever drives them all looks at each before it goes on.
+        if (mti_engine_mode(self->engine) == MTI_ENGINE_VIRTUAL) return MANTA_OK;
     }
 }
 

@@ -311,6 +311,32 @@ TEST_F(VirtualMachineTest, CopyEnginesOverlapByDirectionOnly)
     EXPECT_EQ(300000, drain()); // in after in
 }
 
+// Whoever drives several devices on a virtual clock meets the events of all of them in their order,
+// whichever one it blocks on.
+TEST_F(VirtualMachineTest, BlockStopsAtTheEventsOfOtherDevicesToo)
+{
+    machine("clock virtual\ngpus 2 launch=10ns latency=0ns in=1GB/s\n");
+    ASSERT_EQ(MANTA_OK, create());
+    mti_queue_t *slow = queue(0), *fast = queue(1);
+    mti_device_t *device = mti_devices_gpu(set_, 0), *other = mti_devices_gpu(set_, 1);
+    mti_memory_t *there = memory(0, 1000), *mine = host(1000);
+    mti_copy_t copy = {mti_place_at(there, 0), mti_place_at(mine, 0), 1000}; // 1000 ns
+    ASSERT_EQ(MANTA_OK, mti_queue_copy(slow, &copy, MTI_OP_RECORD, nullptr));
+    auto nothing = [](void *) -> manta_status_t { return MANTA_OK; };
+    ASSERT_EQ(MANTA_OK, mti_queue_launch_host_fn(fast, nothing, nullptr, MTI_OP_RECORD, nullptr));
+    mti_poll_t poll;
+    EXPECT_EQ(MANTA_OK, mti_device_block(device, INT64_MAX));
+    EXPECT_EQ(10, mti_device_now_ns(device));
+    mti_device_poll(device, &poll);
+    EXPECT_EQ(0u, poll.advanced);
+    mti_device_poll(other, &poll);
+    EXPECT_EQ(1u, poll.advanced);
+    EXPECT_EQ(MANTA_OK, mti_device_block(device, INT64_MAX));
+    EXPECT_EQ(1000, mti_device_now_ns(device));
+    mti_device_poll(device, &poll);
+    EXPECT_EQ(1u, poll.advanced);
+}
+
 // Kernels of two queues update one cell without a wait between them: the seed decides who is last, and
 // the same seed decides the same.
 TEST_F(VirtualMachineTest, OneSeedIsOneExecution)
