@@ -76,6 +76,21 @@ typedef struct manta_runtime_options {
     size_t resource_count;
     // Bytes that tasks with |host_bytes| may use together; 0: as many as they like.
     uint64_t host_bytes;
+    // Bound on tasks that are submitted and not complete; 0: none. At the bound a submit from outside of
+    // tasks and callbacks waits until one completes (in a serial runtime it runs some), or gives
+    // MANTA_WOULD_BLOCK if its options say |no_wait|. Inside tasks and callbacks it counts, and never waits.
+    // Tasks in flight that wait for what the submitting thread does next never complete.
+    uint64_t max_in_flight;
+    // Virtual GPUs. 0: as MANTA_SIM_GPUS=n or MANTA_SIM_MACHINE=FILE in the environment say, else none;
+    // n: so many; -1: none.
+    int sim_gpus;
+    const char
+        *sim_machine; // a file that describes them (devices/sim/README.md), instead of |sim_gpus|
+    // They live on a virtual clock, which one thread at a time steps, always in the same order for the
+    // same |sim_seed|.
+    bool sim_virtual_clock;
+    uint64_t sim_seed;
+    bool no_cuda; // leave real GPUs alone
 } manta_runtime_options_t;
 
 // Fills in the defaults. Threads: any.

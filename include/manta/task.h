@@ -146,7 +146,14 @@ typedef struct manta_task_options {
     // OUT_OF_MEMORY.
     manta_resource_t resources[4];
     uint64_t host_bytes;
+    // Parameters whose failed arguments do not fail the task, for clean-up and aggregation: a bit for each of
+    // the first 64, MANTA_ACCEPT_ALL for all. Of IN and IN_LIST parameters only. The body sees an empty
+    // buffer and may ask manta_arg_status().
+    uint64_t accept_failed;
+    bool no_wait; // WOULD_BLOCK instead of a wait at the runtime's max_in_flight
 } manta_task_options_t;
+#define MANTA_ACCEPT_ALL    UINT64_MAX
+#define MANTA_ACCEPT(index) ((uint64_t)1 << (index))
 
 typedef struct manta_task_desc {
     size_t struct_size;
@@ -161,9 +168,10 @@ typedef struct manta_task_desc {
 // there; 0 gives the results up at once (fire and forget).
 //
 // Owns:    INOUT refs are taken, only if the call returns OK. Other refs stay the caller's.
-// Threads: any.  Blocks: never.  Calls user code: no.
+// Threads: any.  Blocks: never, but at a runtime's max_in_flight.  Calls user code: no (there, in a
+//          serial runtime: bodies).
 // Errors:  STALE_REF, TYPE_MISMATCH (names task and argument) · INFEASIBLE · INVALID_ARGUMENT ·
-//          OUT_OF_MEMORY · SHUTDOWN.
+//          OUT_OF_MEMORY · SHUTDOWN · WOULD_BLOCK · SYSTEM no thread for deadlines.
 MANTA_API MANTA_NODISCARD manta_status_t manta_submit(const manta_task_desc_t *desc,
                                                       manta_ref_t *out_results,
                                                       size_t result_count);
@@ -226,6 +234,15 @@ MANTA_API size_t manta_task_index(const manta_task_t *task); // in a range or ar
 MANTA_API int manta_attempt(const manta_task_t *task);       // 0 is the first; see max_retries
 MANTA_API const char *manta_task_name(const manta_task_t *task);
 MANTA_API manta_runtime_t manta_task_runtime(const manta_task_t *task);
+// How the argument of parameter |index| is, with the option accept_failed: MANTA_OK or what it failed with;
+// of an IN_LIST the first that has failed. OUT_OF_RANGE: there is no such parameter.
+MANTA_API manta_status_t manta_arg_status(const manta_task_t *task, uint32_t index);
+// The same for one ref of an IN_LIST; |item| 0 for an IN.
+MANTA_API manta_status_t manta_arg_item_status(const manta_task_t *task, uint32_t index,
+                                               size_t item);
+// Its error, retained for the caller; NULL if it has not failed.
+MANTA_API const manta_error_t *manta_arg_error(const manta_task_t *task, uint32_t index,
+                                               size_t item);
 // The worker that runs the body, from 0; -1 on a thread that is not a worker.
 MANTA_API int manta_task_worker(const manta_task_t *task);
 // OS numbers of the processors that are the body's; returns how many, writes up to |n|.
