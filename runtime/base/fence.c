@@ -1,6 +1,6 @@
 #include "base/fence.h"
 
-#include "base/fault.h"
+#include "base/refusal.h"
 
 #include <linux/membarrier.h>
 #include <sys/syscall.h>
@@ -28,7 +28,7 @@ void mti_fence_init(void)
     if (mti_fence_asymmetric) return;
     // The registration is inherited by nobody: a fork has to repeat it, but a fork gets errors only.
     mti_fence_asymmetric =
-        mti_fault_allowed(MTI_FAULT_MEMBARRIER) &&
+        mti_refusal_allowed(MTI_REFUSAL_MEMBARRIER) &&
         syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0) == 0;
 #endif
 }

@@ -136,9 +136,21 @@ bool mti_bulk_run(manta_task_t *run, size_t buffer_count)
     while (!mti_atomic_u64_cas_acq_rel(
         &t->claim, &claim, (claim & ~((uint64_t)0xffff << 16)) | (uint64_t)NOBODY << 16)) {
     }
+    // From inside the range, and so in its runtime: the thread's current one may be another by now.
+    mti_thread_t *thread = ctx->thread;
+    manta_task_t *outer_task = thread->task;
+    mti_ctx_t *outer_ctx = thread->ctx;
+    uint32_t outer_epoch = thread->epoch;
+    thread->task = run;
+    thread->ctx = ctx;
+    thread->epoch = 0;
     piece_t all = {bulk, 0, info->count};
-    if (info->count == 0 ||
-        mti_task_submit(&mti_piece_def, NULL, &all, sizeof all, NULL, 0, false) != MANTA_OK) {
+    bool submitted = info->count && mti_task_submit(&mti_piece_def, NULL, &all, sizeof all, NULL, 0,
+                                                    false) == MANTA_OK;
+    thread->task = outer_task;
+    thread->ctx = outer_ctx;
+    thread->epoch = outer_epoch;
+    if (!submitted) {
         if (info->count) {
             piece_run(bulk, run, 0, info->count); // without memory for a piece
         } else {

@@ -876,6 +876,8 @@ manta_status_t manta_wait(const manta_ref_t *refs, size_t n, size_t k, int64_t t
     mti_thread_leave(thread);
     mti_free(NULL, objects, n * sizeof *objects);
     if (out_count) *out_count = ready;
+    // They came when the timeout had passed, but before they were counted.
+    if (status == MANTA_NOT_READY && ready >= k) status = MANTA_OK;
     return status;
 }
 

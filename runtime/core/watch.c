@@ -3,7 +3,7 @@
 // Who wants to know about an object without being a task stands in a hash table of buckets, each with a
 // lock; the WATCHED bit in the object's head says that somebody does. The closer takes the bit away with
 // the list of links, so it comes to the bucket exactly once, after all who added themselves before.
-#include "base/fault.h"
+#include "base/refusal.h"
 #include "core/core.h"
 
 #include <errno.h>
@@ -269,7 +269,7 @@ manta_status_t manta_cq_create(manta_cq_t *out_cq)
     cq_t *cq = mti_alloc_zeroed(NULL, sizeof *cq, 64);
     if (!cq) return mti_fail(MANTA_ERR_OUT_OF_MEMORY, "no memory for a completion queue");
     errno = EMFILE; // what the hook's refusal looks like
-    cq->fd = mti_fault_allowed(MTI_FAULT_EVENTFD) ? eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC) : -1;
+    cq->fd = mti_refusal_allowed(MTI_REFUSAL_EVENTFD) ? eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC) : -1;
     if (cq->fd < 0) {
         int code = errno;
         mti_free(NULL, cq, sizeof *cq);

@@ -4,7 +4,7 @@
 
 #include "topology/topology.h"
 
-#include "base/fault.h"
+#include "base/refusal.h"
 
 #include <errno.h>
 #include <hwloc.h>
@@ -13,8 +13,8 @@
 
 MANTA_BEGIN_DECLS
 
-// What can fail in here, behind the hook for tests (base/fault.h).
-#define MTI_REFUSED(what) (!mti_fault_allowed(MTI_FAULT_##what))
+// What can fail in here, behind the hook for tests (base/refusal.h).
+#define MTI_REFUSED(what) (!mti_refusal_allowed(MTI_REFUSAL_##what))
 #define hwloc_topology_init(out)                                                                   \
     (MTI_REFUSED(HWLOC) ? (errno = ENOMEM, -1) : hwloc_topology_init(out))
 #define hwloc_topology_load(topology)                                                              \

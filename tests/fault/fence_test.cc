@@ -11,7 +11,7 @@ namespace
 {
 
 const bool refused = (
-    mti_fault_hook = [](mti_fault_t what) { return what != MTI_FAULT_MEMBARRIER; }, true);
+    mti_refusal_hook = [](mti_refusal_t what) { return what != MTI_REFUSAL_MEMBARRIER; }, true);
 
 MANTA_TASK(ft_sum, MANTA_VAL(int, depth), MANTA_OUT(int, leaves, 1))
 {

@@ -233,3 +233,22 @@ TEST_P(BulkTest, ManyRangesAtOnceFromManyThreads)
     for (auto &slot : slots)
         EXPECT_EQ(100, slot);
 }
+
+// A range is taken apart by whoever runs it: here the thread that shuts down, whose current runtime is not
+// this one any more.
+TEST(BulkShutdownTest, RangesRunWhileTheirRuntimeShutsDown)
+{
+    for (int workers : {0, 1, 2}) {
+        manta_runtime_options_t options;
+        manta_runtime_options_init(&options);
+        options.workers = workers;
+        ASSERT_OK(manta_init(&options));
+        watchdog_name_runtime(manta_runtime_default());
+        std::vector<std::atomic<int>> slots(500);
+        for (int i = 0; i < 20; i++)
+            (void)manta_release(bk_mark_range(slots.size(), slots.data(), 1));
+        EXPECT_OK(manta_shutdown(MANTA_FOREVER));
+        for (auto &slot : slots)
+            EXPECT_EQ(20, slot);
+    }
+}

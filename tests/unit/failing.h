@@ -9,7 +9,7 @@
 extern "C" {
 #include "base/alloc.h"
 #include "base/clock.h"
-#include "base/fault.h"
+#include "base/refusal.h"
 #include "base/thread.h"
 }
 
@@ -68,7 +68,7 @@ class FailingThreads : public FailingHook<ThreadTag>
 struct SystemTag {
 };
 
-// Calls that the system, hwloc or the file system may refuse (base/fault.h).
+// Calls that the system, hwloc or the file system may refuse (base/refusal.h).
 class FailingSystem : public FailingHook<SystemTag>
 {
   public:
@@ -76,7 +76,7 @@ class FailingSystem : public FailingHook<SystemTag>
 
   private:
     static inline const bool installed = (
-        mti_fault_hook = [](mti_fault_t) { return next(); }, true);
+        mti_refusal_hook = [](mti_refusal_t) { return next(); }, true);
 };
 
 constexpr long kAll = 1L << 40; // more failures than any test counts

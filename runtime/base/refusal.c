@@ -1,0 +1,3 @@
+#include "base/refusal.h"
+
+bool (*mti_refusal_hook)(mti_refusal_t what);
