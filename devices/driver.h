@@ -40,8 +40,8 @@ struct mti_driver {
 
 extern const mti_driver_ops_t mti_host_driver;
 extern const mti_driver_ops_t mti_sim_driver;
-extern const mti_driver_ops_t mti_cuda_driver; // where MANTA_HAVE_CUDA is 1
 extern const mti_driver_ops_t mti_null_driver;
+extern const mti_driver_ops_t mti_cuda_driver; // where MANTA_HAVE_CUDA is 1
 
 MANTA_END_DECLS
 

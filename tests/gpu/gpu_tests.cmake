@@ -1,25 +1,15 @@
-# Tests that want a real GPU; label gpu. Where there is none they are skipped and say so. Included by
-# tests/CMakeLists.txt where the CUDA driver is built; their kernels need nvcc besides.
+# Tests that need a device; skipped with the reason where there is none.
 
-manta_test(gpu/cuda_figures LINK manta_testing NO_MAIN TIMEOUT 300 SERIAL)
-target_include_directories(test_gpu_cuda_figures SYSTEM PRIVATE ${MANTA_CUDA_INCLUDE_DIR})
+manta_test(gpu/kernels_test NO_MAIN TIMEOUT 300
+           SOURCES gpu/kernels_test.cc gpu/gpu.cc support/kernel_cases.cc)
 
-find_program(MANTA_NVCC nvcc HINTS ENV CUDA_PATH ENV CUDA_HOME PATHS /usr/local/cuda PATH_SUFFIXES bin)
-mark_as_advanced(MANTA_NVCC)
-if(NOT MANTA_NVCC)
-    manta_script_test(gpu/cuda_cts COMMAND sh -c "echo 'skipped: there is no nvcc here'; exit 77")
-    return()
+# Libraries of CUDA's, where the toolkit has them.
+if(NOT MANTA_CUDA STREQUAL OFF)
+    find_package(CUDAToolkit QUIET)
 endif()
-
-set(cts_fatbin ${CMAKE_CURRENT_BINARY_DIR}/gpu/cts_kernels.fatbin)
-# PTX for an old architecture: the driver compiles it for whatever GPU is there.
-add_custom_command(OUTPUT ${cts_fatbin}
-                   COMMAND ${CMAKE_COMMAND} -E make_directory ${CMAKE_CURRENT_BINARY_DIR}/gpu
-                   COMMAND ${MANTA_NVCC} --fatbin -arch=compute_75 -o ${cts_fatbin}
-                           ${CMAKE_CURRENT_SOURCE_DIR}/gpu/cts_kernels.cu
-                   DEPENDS gpu/cts_kernels.cu)
-add_custom_target(cts_fatbin DEPENDS ${cts_fatbin})
-
-manta_test(gpu/cuda_cts LINK manta_testing TIMEOUT 300 SERIAL SOURCES ${cuda_cts_sources}
-           DEFINES CTS_ON_HARDWARE CTS_FATBIN="${cts_fatbin}")
-add_dependencies(test_gpu_cuda_cts cts_fatbin)
+if(TARGET CUDA::cublas)
+    manta_test(gpu/cublas_test NO_MAIN TIMEOUT 300 LIBS CUDA::cublas CUDA::cudart
+               SOURCES gpu/cublas_test.cc gpu/gpu.cc)
+else()
+    message(STATUS "tests/gpu/cublas_test is left out: no cuBLAS")
+endif()
