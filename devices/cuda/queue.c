@@ -239,9 +239,7 @@ static manta_status_t record_reserve(cuda_device_t *device, cuda_queue_t *queue)
         return device->has_peers ? ring_reserve(device, &queue->marks) : MANTA_OK;
     }
     if (queue->pending_count == CUDA_EVENTS) (void)ends_reap(device, queue);
-    if (queue->pending_count == CUDA_EVENTS)
-        return mti_fail(MANTA_ERR_RESOURCE_EXHAUSTED,
-                        "%d records of one queue are in flight already", CUDA_EVENTS);
+    if (queue->pending_count == CUDA_EVENTS) return MANTA_OK; // the newest is recorded again
     return ring_reserve(device, &queue->ends);
 }
 
@@ -249,8 +247,11 @@ static manta_status_t record_make(cuda_device_t *device, cuda_queue_t *queue, ui
 {
     manta_status_t status = MANTA_OK;
     if (!queue->word) {
+        // When all ends are awaited, the newest one moves: the host learns of two ends at once then.
+        bool is_full = queue->pending_count == CUDA_EVENTS;
+        if (is_full) queue->ends.newest = (queue->ends.newest + CUDA_EVENTS - 1) % CUDA_EVENTS;
         status = ring_record(device, queue, &queue->ends, seq);
-        queue->pending_count += status == MANTA_OK;
+        queue->pending_count += status == MANTA_OK && !is_full;
         return status;
     }
     if (device->has_peers) status = ring_record(device, queue, &queue->marks, seq);
