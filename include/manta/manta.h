@@ -2,6 +2,7 @@
 #ifndef MANTA_MANTA_H
 #define MANTA_MANTA_H
 
+#include <manta/device.h>
 #include <manta/kernel.h>
 #include <manta/macros.h>
 #include <manta/object.h>
