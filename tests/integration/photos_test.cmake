@@ -151,7 +151,7 @@ elseif(CASE STREQUAL options)
         fail("--help does not help")
     endif()
 
-elseif(CASE STREQUAL gpu)
+elseif(CASE MATCHES "^(gpu|sim)$")
     # With a device the same pictures; without one a line for each photograph that says why.
     photos(--demo 2 --where gpu in out)
     if(status STREQUAL 0)
@@ -166,6 +166,8 @@ elseif(CASE STREQUAL gpu)
                 fail("${file} is another on the GPU")
             endif()
         endforeach()
+    elseif(CASE STREQUAL sim)
+        fail("does not run on virtual devices")
     else()
         expect_status(1)
         string(REPLACE ";" "," err "${err}") # no list

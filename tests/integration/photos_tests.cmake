@@ -10,6 +10,11 @@ foreach(case whole effects workers damaged nothing options gpu)
                 -P ${CMAKE_CURRENT_LIST_DIR}/photos_test.cmake)
 endforeach()
 
+manta_script_test(integration/photos_sim TIMEOUT ${timeout} ENV ${MANTA_TEST_ENV} MANTA_SIM_GPUS=2
+    COMMAND ${CMAKE_COMMAND} -D CASE=sim -D PHOTOS=$<TARGET_FILE:photos>
+            -D DIR=${CMAKE_CURRENT_BINARY_DIR}/photos_sim
+            -P ${CMAKE_CURRENT_LIST_DIR}/photos_test.cmake)
+
 set(photos ${PROJECT_SOURCE_DIR}/samples/photos)
 manta_test(unit/samples/photos_test LINK manta_headers LIBS JPEG::JPEG PNG::PNG TIMEOUT 120
            SOURCES unit/samples/photos_test.cc ${photos}/picture.c ${photos}/exif.c)
