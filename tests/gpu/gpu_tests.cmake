@@ -3,6 +3,11 @@
 manta_test(gpu/kernels_test NO_MAIN TIMEOUT 300
            SOURCES gpu/kernels_test.cc gpu/gpu.cc support/kernel_cases.cc)
 
+# The same on virtual devices, where the twins run: not skipped.
+add_test(NAME integration/kernels_on_sim COMMAND test_gpu_kernels_test)
+set_tests_properties(integration/kernels_on_sim PROPERTIES LABELS integration TIMEOUT 300
+                     ENVIRONMENT "${MANTA_TEST_ENV};MANTA_SIM_GPUS=2")
+
 # Libraries of CUDA's, where the toolkit has them.
 if(NOT MANTA_CUDA STREQUAL OFF)
     find_package(CUDAToolkit QUIET)
