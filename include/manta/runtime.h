@@ -81,6 +81,16 @@ typedef struct manta_runtime_options {
     // MANTA_WOULD_BLOCK if its options say |no_wait|. Inside tasks and callbacks it counts, and never waits.
     // Tasks in flight that wait for what the submitting thread does next never complete.
     uint64_t max_in_flight;
+    // Virtual GPUs. 0: as MANTA_SIM_GPUS=n or MANTA_SIM_MACHINE=FILE in the environment say, else none;
+    // n: so many; -1: none.
+    int sim_gpus;
+    const char
+        *sim_machine; // a file that describes them (devices/sim/README.md), instead of |sim_gpus|
+    // They live on a virtual clock, which one thread at a time steps, always in the same order for the
+    // same |sim_seed|.
+    bool sim_virtual_clock;
+    uint64_t sim_seed;
+    bool no_cuda; // leave real GPUs alone
 } manta_runtime_options_t;
 
 // Fills in the defaults. Threads: any.

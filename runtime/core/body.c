@@ -29,6 +29,10 @@ manta_status_t manta_forward(manta_task_t *task, manta_ref_t ref)
 {
     if (!task) return mti_fail(MANTA_ERR_INVALID_ARGUMENT, "forward: no task");
     const manta_task_def_t *def = task->record->def;
+    if (task->lane) {
+        return manta_fail(task, MANTA_ERR_NOT_ALLOWED_HERE,
+                          "forward: not from a body that runs on a device");
+    }
     for (uint32_t i = 0; i < def->param_count; i++) {
         if (def->params[i].kind == MANTA_PARAM_INOUT) {
             return manta_fail(task, MANTA_ERR_INVALID_ARGUMENT,
@@ -93,6 +97,13 @@ manta_status_t manta_out_resize_bytes(manta_task_t *task, uint32_t out_index, si
                           out_index);
     }
     mti_object_t *object = task->results[results];
+    if (MTI_UNLIKELY(task->lane != NULL)) {
+        manta_status_t status = mti_lane_out_resize(task, object, size_bytes, out_buffer);
+        if (status == MANTA_OK) task->buffers[buffers] = *out_buffer;
+        return status == MANTA_OK
+                   ? MANTA_OK
+                   : manta_fail(task, status, "result %s: %s", param->name, manta_error_message());
+    }
     // The value only: counts and head of the line are others' to write.
     size_t old_size = mti_object_size(object);
     unsigned char old_bytes[MTI_INLINE_BYTES];

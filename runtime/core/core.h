@@ -12,12 +12,15 @@
 #include "sched/sched.h"
 #include "store/store.h"
 
+#include "devices/registry.h"
+
 #include <manta/task.h>
 
 typedef struct mti_runtime mti_runtime_t;
 typedef struct mti_ctx mti_ctx_t;
 typedef struct mti_thread mti_thread_t;
 typedef struct mti_record mti_record_t;
+typedef struct mti_lanes mti_lanes_t;
 typedef struct mti_timer mti_timer_t;
 typedef struct mti_todo mti_todo_t;
 
@@ -61,21 +64,23 @@ static inline uint32_t mti_claim_gen(uint64_t claim)
 }
 
 enum {
-    MTI_RECORD_INLINE = 64, // bytes for the argument image and the links
+    MTI_RECORD_INLINE = 64,    // bytes for the argument image and the links
+    MTI_CLAIM_NO_CTX = 0xffff, // in the place of a context: no thread stands behind what runs
     MTI_MAX_REFS = 10000,
     MTI_MAX_RESULTS = 3000,
     MTI_MAX_PARAMS = 16000,
 };
 
-enum {                            // mti_record_t.flags
-    MTI_RECORD_OVERFLOW = 1 << 0, // |args| is a block of its own
-    MTI_RECORD_WIDE = 1 << 1,     // more than one CPU
-    MTI_RECORD_ELASTIC = 1 << 2,  // less than one CPU
-    MTI_RECORD_RANGE = 1 << 3,    // a range or array, see bulk.c
-    MTI_RECORD_PARENT = 1 << 4,   // its body has submitted tasks
-    MTI_RECORD_GATED = 1 << 5,    // one dependency more: that it is admitted, see admit.c
-    MTI_RECORD_BAND = 1 << 6,     // of another priority than normal
-    MTI_RECORD_ACCEPTS = 1 << 7,  // runs with failed arguments
+enum {                                                      // mti_record_t.flags
+    MTI_RECORD_OVERFLOW = 1 << 0,                           // |args| is a block of its own
+    MTI_RECORD_WIDE = 1 << 1,                               // more than one CPU
+    MTI_RECORD_ELASTIC = 1 << 2,                            // less than one CPU
+    MTI_RECORD_LANE = MTI_RECORD_WIDE | MTI_RECORD_ELASTIC, // on a device
+    MTI_RECORD_RANGE = 1 << 3,                              // a range or array, see bulk.c
+    MTI_RECORD_PARENT = 1 << 4,                             // its body has submitted tasks
+    MTI_RECORD_GATED = 1 << 5,   // one dependency more: that it is admitted, see admit.c
+    MTI_RECORD_BAND = 1 << 6,    // of another priority than normal
+    MTI_RECORD_ACCEPTS = 1 << 7, // runs with failed arguments
 };
 
 // Of a range or array; for an array the images follow.
@@ -216,6 +221,7 @@ struct mti_cold {
     manta_status_t retry_codes[MTI_RETRY_CODES];
     manta_error_t *first_error; // of the first attempt that failed, NULL: none
     uint64_t accept_failed;     // a bit per parameter
+    manta_where_t where;        // of a task on a device: MANTA_GPU or manta_gpu(i)
     // Resources, admit.c; all but |want_count| guarded by the rules lock.
     uint32_t want_count;
     mti_admission_t admission;
@@ -359,11 +365,13 @@ struct manta_task {
     struct manta_task *outer;
     manta_buffer_t *buffers;
     mti_object_t **results;
+    void *lane;           // its operation on a device, lane.c; NULL on a CPU
     manta_error_t *error; // from manta_fail
-    manta_ref_t forward;  // from manta_forward, held internally
+    mti_object_t *cause;  // the argument through which it failed, if it did so after its start
+    uint32_t cause_argument;
+    manta_ref_t forward; // from manta_forward, held internally
     size_t index;
     size_t outer_scope_base, outer_scope_mark;
-    mti_ctx_t *outer_ctx;
     bool blocking;
     bool in_body; // the body was entered: a failure is its own
 };
@@ -437,6 +445,9 @@ struct mti_runtime {
     mti_mutex_t lock;
     mti_ctx_t *ctxs; // guarded by lock; all that were ever made
     mti_rules_t rules;
+    mti_devices_options_t device_options; // as given at create
+    mti_mutex_t lanes_lock;               // start of |lanes|
+    mti_atomic_ptr_t lanes;               // mti_lanes_t *, NULL until devices are first asked for
     uint64_t max_in_flight; // 0: no bound, and |in_flight| is not kept
     _Alignas(MTI_LINE_BYTES) mti_atomic_u64_t in_flight;
     mti_atomic_u32_t flight_waiters; // threads that wait for room
@@ -616,6 +627,18 @@ static inline manta_status_t mti_object_status(const mti_object_t *object, uint6
 }
 // Puts |cell| into the list of |object|. False: it is closed, nothing was put.
 bool mti_object_link(mti_object_t *object, uint64_t *cell, mti_link_kind_t kind);
+// The same for something that needs the bytes at the host: also kept, until they are there, if the object is
+// closed and they are on a device only.
+bool mti_object_await(mti_ctx_t *ctx, mti_object_t *object, uint64_t *cell, mti_link_kind_t kind);
+// Links |t| to its argument |object|. False: nothing to wait for; |*out_head| tells a failure.
+bool mti_record_link(mti_ctx_t *ctx, mti_record_t *t, mti_object_t *object, uint64_t *cell,
+                     mti_link_kind_t kind, uint64_t *out_head);
+// The task that makes |object| has been submitted to a device: those that follow it there may be placed.
+void mti_object_assign(mti_ctx_t *ctx, mti_object_t *object);
+// Fires |links|, newest first, of |object|, which closed with |bits|.
+void mti_links_fire(mti_ctx_t *ctx, mti_object_t *object, uint64_t bits, uint64_t links);
+// The argument through which the failed |object| failed, NULL if it is where it happened.
+mti_object_t *mti_object_cause(const mti_object_t *object);
 // Takes an internal count of an open object that is the caller's to close, so that it lasts beyond that.
 void mti_object_pin_open(mti_object_t *object);
 // A dependency of |t| is gone.
@@ -874,5 +897,68 @@ void mti_wait_interrupt(mti_runtime_t *rt);
 void mti_wait_wake(mti_runtime_t *rt, uint32_t ctx_index);
 // Completion queues of |rt| are woken, too.
 void mti_cq_interrupt(mti_runtime_t *rt);
+
+// ---- devices (lane.c, tier.c) ---------------------------------------------------------------------
+
+static inline bool mti_flags_are_lane(uint8_t flags)
+{
+    return (flags & MTI_RECORD_LANE) == MTI_RECORD_LANE;
+}
+// The lanes of |rt|, NULL if no device was asked for yet. |start| looks for devices if need be; none is fine.
+mti_lanes_t *mti_lanes_peek(const mti_runtime_t *rt);
+manta_status_t mti_lanes_start(mti_runtime_t *rt, mti_lanes_t **out_lanes);
+mti_device_t *mti_lanes_device(const mti_lanes_t *lanes, uint32_t index);
+uint32_t mti_lanes_count(const mti_lanes_t *lanes);
+// Ends the lanes' thread; frees everything. No task is left, and for the latter no object either.
+void mti_lanes_stop(mti_runtime_t *rt);
+void mti_lanes_destroy(mti_ctx_t *ctx);
+// Room for one push. False: no memory.
+bool mti_lanes_reserve(mti_lanes_t *lanes);
+void mti_lanes_unreserve(mti_lanes_t *lanes);
+// The task |id|, whose arguments are assigned, may be placed.
+void mti_lanes_push(mti_lanes_t *lanes, uint64_t id);
+// Does what there is to do on all devices. True: something moved. |hurry|: somebody waits for the end of what
+// is under way. May run CUDA bodies; not under locks, not inside mti_thread_enter.
+bool mti_lanes_help(mti_ctx_t *ctx, bool hurry);
+bool mti_lanes_are_busy(const mti_lanes_t *lanes);
+// Whether work is under way on devices, and only those who wait step it: there is no thread for that.
+bool mti_lanes_need_steps(const mti_runtime_t *rt);
+enum { LANE_NAP_NS = 20000 }; // of such a one between two looks
+static inline bool mti_lanes_help_if_any(mti_ctx_t *ctx, bool hurry)
+{
+    return MTI_UNLIKELY(mti_atomic_ptr_load_relaxed(&ctx->rt->lanes) != NULL) &&
+           mti_lanes_help(ctx, hurry);
+}
+// Something arrived at the host.
+void mti_lanes_tell(mti_runtime_t *rt);
+// Whether the bytes of the closed, TIERED |object| are at the host, or never will be; asks for them if not.
+bool mti_tier_ask(mti_ctx_t *ctx, mti_object_t *object);
+// The same; false: |word|, a link, fires once they are there.
+bool mti_tier_park(mti_ctx_t *ctx, mti_object_t *object, uint64_t word);
+// Waits until they are.
+manta_status_t mti_lanes_wait_host(mti_thread_t *thread, mti_ctx_t *ctx, mti_object_t *object,
+                                   int64_t timeout_ns);
+// Frees the bytes of a TIERED object; gives back the parent of a slice, whose count is the caller's now.
+mti_object_t *mti_tier_destroy(mti_ctx_t *ctx, mti_object_t *object);
+// A result that has failed after it was assigned keeps its tier until it goes: the error stands there.
+bool mti_tier_fail(mti_object_t *object, manta_error_t *error, mti_object_t *cause);
+const manta_error_t *mti_tier_error(const mti_object_t *object);
+mti_object_t *mti_tier_cause(const mti_object_t *object);
+manta_status_t mti_lane_out_resize(manta_task_t *task, mti_object_t *object, size_t size_bytes,
+                                   manta_buffer_t *out_buffer);
+
+// What a body's thread was doing before.
+typedef struct mti_body {
+    mti_ctx_t *ctx;
+    uint32_t epoch;
+    bool in_callback;
+} mti_body_t;
+void mti_body_enter(mti_body_t *body, mti_thread_t *thread, manta_task_t *run);
+void mti_body_leave(mti_body_t *body, mti_thread_t *thread, manta_task_t *run);
+manta_status_t mti_arg_check_bytes(const char *task, const manta_param_t *param, const void *data,
+                                   uint64_t size);
+uint32_t mti_task_buffer_count(const manta_task_def_t *def); // of a definition that was submitted
+bool mti_task_has_results(const manta_task_def_t *def);
+bool mti_task_has_outs(const manta_task_def_t *def);
 
 #endif

@@ -60,22 +60,65 @@ bool mti_object_link(mti_object_t *object, uint64_t *cell, mti_link_kind_t kind)
     uint64_t word = (uint64_t)(uintptr_t)cell | (uint64_t)kind << MTI_LINK_SHIFT;
     do {
         if (head & MTI_HEAD_CLOSED) return false;
-        *cell = head & ~(MTI_HEAD_WATCHED | MTI_HEAD_ORPHAN);
+        *cell = head & ~MTI_HEAD_BITS;
         // release: publishes the cell and the record; pairs with the acquire in close_one
-    } while (!mti_atomic_u64_cas_acq_rel(&object->head, &head,
-                                         word | (head & (MTI_HEAD_WATCHED | MTI_HEAD_ORPHAN))));
+    } while (!mti_atomic_u64_cas_acq_rel(&object->head, &head, word | (head & MTI_HEAD_BITS)));
     return true;
+}
+
+bool mti_object_await(mti_ctx_t *ctx, mti_object_t *object, uint64_t *cell, mti_link_kind_t kind)
+{
+    if (mti_object_link(object, cell, kind)) return true;
+    uint64_t head;
+    (void)mti_object_is_closed(object, &head);
+    if (MTI_LIKELY(mti_object_storage(object) != MTI_STORAGE_TIERED) || head & MTI_HEAD_FAILED) {
+        return false;
+    }
+    return mti_tier_park(ctx, object, (uint64_t)(uintptr_t)cell | (uint64_t)kind << MTI_LINK_SHIFT);
+}
+
+bool mti_record_link(mti_ctx_t *ctx, mti_record_t *t, mti_object_t *object, uint64_t *cell,
+                     mti_link_kind_t kind, uint64_t *out_head)
+{
+    if (MTI_UNLIKELY(mti_flags_are_lane(t->flags))) {
+        // In order behind its producer on the device; the bytes may be anywhere.
+        uint64_t word = (uint64_t)(uintptr_t)cell | (uint64_t)kind << MTI_LINK_SHIFT;
+        uint64_t head = mti_atomic_u64_load_acquire(&object->head);
+        do {
+            if (head & (MTI_HEAD_CLOSED | MTI_HEAD_ASSIGNED)) {
+                *out_head = head & MTI_HEAD_CLOSED ? head : MTI_HEAD_CLOSED;
+                return false;
+            }
+            *cell = head & ~MTI_HEAD_BITS;
+            // release: publishes the cell and the record; pairs with the acquire in close_one
+        } while (!mti_atomic_u64_cas_acq_rel(&object->head, &head, word | (head & MTI_HEAD_BITS)));
+        return true;
+    }
+    if (mti_object_await(ctx, object, cell, kind)) return true;
+    (void)mti_object_is_closed(object, out_head);
+    return false;
+}
+
+mti_object_t *mti_object_cause(const mti_object_t *object)
+{
+    if (mti_object_storage(object) == MTI_STORAGE_TIERED) return mti_tier_cause(object);
+    return object->u.fail.cause;
 }
 
 const manta_error_t *mti_object_error(const mti_object_t *object, uint64_t head)
 {
     if (head & MTI_HEAD_BARE) return mti_error_bare((manta_status_t)(uint32_t)(head >> 32));
+    if (mti_object_storage(object) == MTI_STORAGE_TIERED) return mti_tier_error(object);
     return object->u.fail.error;
 }
 
 void mti_record_ready(mti_ctx_t *ctx, mti_ready_t ready)
 {
     bool ok;
+    if (MTI_UNLIKELY(mti_flags_are_lane(ready.flags))) {
+        mti_lanes_push(mti_lanes_peek(ctx->rt), ready.id);
+        return;
+    }
     if (MTI_LIKELY(!(ready.flags & MTI_RECORD_ASIDE))) {
         ok = mti_sched_push(&ctx->sched, ready.id);
     } else if (ready.flags & MTI_RECORD_WIDE) {
@@ -135,6 +178,12 @@ static void link_fire(mti_ctx_t *ctx, mti_object_t *object, uint64_t bits, uint6
                       work_t *work, uint64_t *out_next)
 {
     mti_record_t *t = link_record(word);
+    if (MTI_UNLIKELY(mti_object_storage(object) == MTI_STORAGE_TIERED) &&
+        !(bits & MTI_HEAD_FAILED) &&
+        !(link_kind(word) != MTI_LINK_FORWARD && mti_flags_are_lane(mti_record_flags(t))) &&
+        mti_tier_park(ctx, object, word)) {
+        return; // fires again when the bytes are at the host
+    }
     if (link_kind(word) == MTI_LINK_FORWARD) {
         work_add(work,
                  t); // |u.mem.parent| is |object|; the count that the forward holds goes along
@@ -164,6 +213,19 @@ static void link_fire(mti_ctx_t *ctx, mti_object_t *object, uint64_t bits, uint6
     mti_record_dep_done(ctx, t, NULL);
 }
 
+// The list is newest first; those who came first go first.
+static uint64_t links_reverse(uint64_t word)
+{
+    uint64_t reversed = 0;
+    while (word) {
+        uint64_t next = *link_cell(word);
+        *link_cell(word) = reversed;
+        reversed = word;
+        word = next;
+    }
+    return reversed;
+}
+
 // The closing CAS and everyone in the list. New work goes to |work|.
 static bool close_one(mti_ctx_t *ctx, mti_object_t *object, uint64_t bits, work_t *work,
                       uint64_t *out_next)
@@ -181,18 +243,11 @@ static bool close_one(mti_ctx_t *ctx, mti_object_t *object, uint64_t bits, work_
         if (mti_atomic_u64_load_acquire(&object->counts) == 0) mti_object_free(ctx, object);
         return true;
     }
-    // The list is newest first; those who came first go first.
-    uint64_t word = head & ~(MTI_HEAD_WATCHED | MTI_HEAD_ORPHAN), reversed = 0;
+    uint64_t word = links_reverse(head & ~MTI_HEAD_BITS);
     while (word) {
-        uint64_t next = *link_cell(word);
-        *link_cell(word) = reversed;
-        reversed = word;
+        uint64_t next = *link_cell(word); // the record may be gone afterwards
+        link_fire(ctx, object, bits, word, work, out_next);
         word = next;
-    }
-    while (reversed) {
-        uint64_t next = *link_cell(reversed); // the record may be gone afterwards
-        link_fire(ctx, object, bits, reversed, work, out_next);
-        reversed = next;
     }
     if (head & MTI_HEAD_WATCHED) mti_watch_fire(ctx, object, object_gen, bits);
     return true;
@@ -315,6 +370,43 @@ static void work_drain(mti_ctx_t *ctx, work_t *work)
         } else {
             finish_forward(ctx, t, work);
         }
+    }
+}
+
+void mti_links_fire(mti_ctx_t *ctx, mti_object_t *object, uint64_t bits, uint64_t links)
+{
+    work_t work = {NULL, NULL};
+    for (uint64_t word = links_reverse(links); word;) {
+        uint64_t next = *link_cell(word);
+        link_fire(ctx, object, bits, word, &work, NULL);
+        word = next;
+    }
+    work_drain(ctx, &work);
+}
+
+void mti_object_assign(mti_ctx_t *ctx, mti_object_t *object)
+{
+    uint64_t head = mti_atomic_u64_load_acquire(&object->head);
+    do {
+        if (head & MTI_HEAD_CLOSED) return; // cancelled
+        // release: publishes where the bytes will be; acquire: the links
+    } while (!mti_atomic_u64_cas_acq_rel(
+        &object->head, &head, (head & (MTI_HEAD_WATCHED | MTI_HEAD_ORPHAN)) | MTI_HEAD_ASSIGNED));
+    // Those that go to a device are free to be placed; the others wait on for the end.
+    for (uint64_t word = links_reverse(head & ~MTI_HEAD_BITS); word;) {
+        uint64_t next = *link_cell(word);
+        mti_record_t *t = link_record(word);
+        mti_link_kind_t kind = link_kind(word);
+        if (kind != MTI_LINK_FORWARD && mti_flags_are_lane(mti_record_flags(t))) {
+            mti_record_dep_done(ctx, t, NULL);
+        } else if (!mti_object_await(ctx, object, link_cell(word), kind)) {
+            // Closed meanwhile: as if it had fired.
+            uint64_t closed;
+            (void)mti_object_is_closed(object, &closed);
+            *link_cell(word) = 0;
+            mti_links_fire(ctx, object, closed, word);
+        }
+        word = next;
     }
 }
 

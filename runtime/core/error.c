@@ -79,12 +79,12 @@ const manta_error_t *mti_error_chain(mti_object_t *object, uint64_t head)
     mti_object_t *at = object;
     uint64_t at_head = head;
     for (;;) {
-        bool has_cause = !(at_head & MTI_HEAD_BARE) && at->u.fail.cause;
+        bool has_cause = !(at_head & MTI_HEAD_BARE) && mti_object_cause(at);
         if (!has_cause) break;
         if (n < NEAR_LINKS) near[n] = at;
         far[n % FAR_LINKS] = at;
         n++;
-        at = at->u.fail.cause;
+        at = mti_object_cause(at);
         (void)mti_object_is_closed(at, &at_head);
     }
     const manta_error_t *error = root_error(at, at_head);

@@ -306,6 +306,7 @@ void mti_ctx_leave(mti_ctx_t *ctx)
 static void on_idle(mti_sched_ctx_t *sched_ctx)
 {
     mti_ctx_t *ctx = (mti_ctx_t *)(void *)sched_ctx;
+    (void)mti_lanes_help_if_any(ctx, false);
     mti_table_flush(&ctx->table);
     mti_drain_check(ctx);
 }
@@ -420,6 +421,7 @@ static manta_status_t runtime_claim_slot(mti_runtime_t **out_rt)
             rt->index = (uint16_t)i;
             mti_mutex_init(&rt->shutdown_lock, MTI_RANK_SHUTDOWN);
             mti_mutex_init(&rt->lock, MTI_RANK_RUNTIME);
+            mti_mutex_init(&rt->lanes_lock, MTI_RANK_LANES_START);
             mti_mutex_init(&rt->rules.lock, MTI_RANK_RULES);
             mti_mutex_init(&rt->rules.start_lock, MTI_RANK_TIMER);
             mti_atomic_ptr_store_release(&process.runtimes[i], rt);
@@ -473,6 +475,11 @@ static void runtime_setup(mti_runtime_t *rt, const manta_runtime_options_t *opti
               : log_off && strcmp(log_off, "off") == 0 ? log_nowhere
                                                        : log_to_stderr;
     rt->log_user = options->log_user;
+    rt->device_options = (mti_devices_options_t){.sim_gpus = options->sim_gpus,
+                                                 .sim_virtual_clock = options->sim_virtual_clock,
+                                                 .sim_seed = options->sim_seed,
+                                                 .no_cuda = options->no_cuda};
+    mti_atomic_ptr_store_relaxed(&rt->lanes, NULL);
     rt->ctxs = NULL;
     mti_atomic_u32_store_relaxed(&rt->cancelling, 0);
     mti_atomic_u32_store_relaxed(&rt->cancel_epoch, 0);
@@ -645,7 +652,7 @@ static manta_status_t drain(mti_ctx_t *ctx, int64_t deadline_ns)
     uint64_t sum, quiet_sum = UINT64_MAX;
     for (;;) {
         mti_timer_poll(ctx);
-        while (helps && mti_sched_step(&ctx->sched)) {
+        while (helps && (mti_sched_step(&ctx->sched) || mti_lanes_help_if_any(ctx, true))) {
             if (deadline_ns != INT64_MAX && mti_clock_ns() >= deadline_ns) break;
         }
         mti_table_flush(&ctx->table);
@@ -653,9 +660,15 @@ static manta_status_t drain(mti_ctx_t *ctx, int64_t deadline_ns)
         mti_fence_heavy();
         bool alone =
             rt->is_serial && mti_runtime_waiting(rt) == 1 && mti_timer_next(rt) == INT64_MAX;
+        // Devices that no thread steps but those that wait.
+        bool steps = mti_lanes_need_steps(rt);
         if (all_complete(rt, &sum)) return MANTA_OK;
         if (mti_atomic_u32_load_acquire(&rt->state) >= MTI_RUNTIME_STOPPING) {
             return mti_fail(MANTA_ERR_SHUTDOWN, "runtime '%s' is shutting down", rt->name);
+        }
+        if (steps && (deadline_ns == INT64_MAX || mti_clock_ns() < deadline_ns)) {
+            (void)mti_notify_wait(&rt->drain_word, word, mti_clock_ns() + LANE_NAP_NS);
+            continue;
         }
         if (alone && deadline_ns == INT64_MAX) {
             // Another thread may have submitted or run something since our step: looks again.
@@ -671,7 +684,8 @@ static manta_status_t drain(mti_ctx_t *ctx, int64_t deadline_ns)
         for (int i = 0; i < 2000 && !found; i++) {
             mti_cpu_pause();
             found = mti_atomic_u32_load_relaxed(&rt->drain_word) != word ||
-                    (i % 64 == 0 && helps && mti_sched_step(&ctx->sched));
+                    (i % 64 == 0 && helps &&
+                     (mti_sched_step(&ctx->sched) || mti_lanes_help_if_any(ctx, true)));
         }
         if (found) continue;
         if (!drain_sleep(ctx, word, deadline_ns)) {
@@ -840,7 +854,9 @@ static void free_leftover(mti_slot_t *slot, void *user)
         return;
     }
     uint64_t head = mti_atomic_u64_load_relaxed(&object->head);
-    if ((head & (MTI_HEAD_FAILED | MTI_HEAD_BARE)) == MTI_HEAD_FAILED) {
+    if (mti_object_storage(object) == MTI_STORAGE_TIERED) {
+        (void)mti_tier_destroy(ctx, object);
+    } else if ((head & (MTI_HEAD_FAILED | MTI_HEAD_BARE)) == MTI_HEAD_FAILED) {
         manta_error_release(object->u.fail.error);
     } else if (mti_object_storage(object) == MTI_STORAGE_HEAP ||
                mti_object_storage(object) == MTI_STORAGE_WRAPPED) {
@@ -862,6 +878,7 @@ static void runtime_free(mti_runtime_t *rt, mti_ctx_t *mine)
     }
     while (mti_sched_step(&mine->sched)) { // deleters and callbacks, exactly once
     }
+    mti_lanes_destroy(mine);
     for (mti_ctx_t *ctx = rt->ctxs; ctx; ctx = ctx->next_all)
         mti_table_flush(&ctx->table);
     runtime_free_ctxs(rt);
@@ -907,6 +924,7 @@ static manta_status_t shutdown_locked(mti_thread_t *thread, mti_runtime_t *rt,
         sched_yield();
     }
     mti_timer_stop(rt);
+    mti_lanes_stop(rt);
     mti_sched_stop(rt->sched);
     // The last callbacks run here, while the runtime still takes part in everything.
     while (mti_sched_step(&mine->sched)) {

@@ -1,6 +1,8 @@
 // Tasks: submit, run, complete, cancel.
 #include "core/core.h"
 
+#include <manta/detail/types.h>
+
 #include <errno.h>
 #include <string.h>
 
@@ -59,6 +61,12 @@ static manta_status_t plan_make(manta_task_def_t *def, uint64_t *out_plan)
 {
     uint64_t plan = PLAN_VALID;
     if (!def->name) return mti_fail(MANTA_ERR_INVALID_ARGUMENT, "task definition without a name");
+    if (def->param_count == MTI_PARAMS_DIFFER) {
+        return mti_fail(MANTA_ERR_TYPE_MISMATCH,
+                        "task %s: its bodies were compiled with different parameter lists; they "
+                        "differ from parameter %u on",
+                        def->name, def->args_bytes + 1);
+    }
     if (def->args_bytes > UINT16_MAX || def->param_count > MTI_MAX_PARAMS ||
         (def->param_count && !def->params)) {
         return mti_fail(MANTA_ERR_INVALID_ARGUMENT,
@@ -96,8 +104,9 @@ static manta_status_t plan_make(manta_task_def_t *def, uint64_t *out_plan)
     }
     bool has_first = plan_results(plan) == 0 || plan >> PLAN_FIRST_SHIFT != 0;
     size_t room = mti_size_align(def->args_bytes, 8) + 8 * (size_t)plan_refs(plan);
-    if (def->cpu && plan_refs(plan) <= PLAIN_REFS && !(plan & (PLAN_LISTS | PLAN_INOUTS)) &&
-        plan_results(plan) <= 1 && has_first && room <= MTI_RECORD_INLINE) {
+    if (def->cpu && !def->cuda && plan_refs(plan) <= PLAIN_REFS &&
+        !(plan & (PLAN_LISTS | PLAN_INOUTS)) && plan_results(plan) <= 1 && has_first &&
+        room <= MTI_RECORD_INLINE) {
         plan |= PLAN_PLAIN;
     }
     if (plan_results(plan) > MTI_MAX_RESULTS) {
@@ -155,8 +164,8 @@ static manta_status_t fail_type(const char *task, const manta_param_t *param,
 }
 
 // Size and alignment of a closed object's bytes against what the parameter wants.
-static manta_status_t check_bytes(const char *task, const manta_param_t *param, const void *data,
-                                  uint64_t size)
+manta_status_t mti_arg_check_bytes(const char *task, const manta_param_t *param, const void *data,
+                                   uint64_t size)
 {
     uint32_t each = param->size_bytes;
     bool power_of_two = (each & (each - 1)) == 0; // spares the division
@@ -175,6 +184,23 @@ static manta_status_t check_bytes(const char *task, const manta_param_t *param, 
     return MANTA_OK;
 }
 
+uint32_t mti_task_buffer_count(const manta_task_def_t *def)
+{
+    return plan_buffers(def->plan);
+}
+
+bool mti_task_has_results(const manta_task_def_t *def)
+{
+    return plan_results(def->plan) != 0;
+}
+
+bool mti_task_has_outs(const manta_task_def_t *def)
+{
+    for (uint32_t i = 0; i < def->param_count; i++)
+        if (def->params[i].kind == MANTA_PARAM_OUT) return true;
+    return false;
+}
+
 // ---- submit ----------------------------------------------------------------------------------------
 
 typedef struct submit {
@@ -187,6 +213,7 @@ typedef struct submit {
     uint32_t acquired;              // arguments that were acquired so far
     manta_status_t error_arg;       // code of an error ref among the arguments
     const mti_bulk_request_t *bulk; // NULL: one call
+    manta_where_t where;
 } submit_t;
 
 // The room that arguments take that do not fit into the record.
@@ -281,6 +308,7 @@ void mti_record_free_room(mti_ctx_t *ctx, mti_record_t *t)
         mti_heap_free(&ctx->heap, block, block->size_bytes);
     }
     if (!t->cold) return;
+    if (MTI_UNLIKELY(mti_flags_are_lane(t->flags))) mti_lanes_unreserve(mti_lanes_peek(ctx->rt));
     mti_recover_forget(ctx, t->cold);
     if (t->cold->bulk) mti_heap_free(&ctx->heap, t->cold->bulk, t->cold->bulk->total_bytes);
     mti_heap_free(&ctx->heap, t->cold, sizeof *t->cold);
@@ -398,7 +426,8 @@ static manta_status_t submit_acquire_one(submit_t *s, const manta_param_t *param
     }
     uint64_t head;
     if (mti_object_is_closed(object, &head) && !(head & MTI_HEAD_FAILED)) {
-        return check_bytes(s->def->name, param, mti_object_data(object), mti_object_size(object));
+        return mti_arg_check_bytes(s->def->name, param, mti_object_data(object),
+                                   mti_object_size(object));
     }
     return MANTA_OK;
 }
@@ -474,13 +503,17 @@ static manta_status_t submit_options(submit_t *s)
         return mti_fail(MANTA_ERR_INVALID_ARGUMENT, "task %s: where %d, cpus %g, gpus %g", name,
                         (int)o->where, o->cpus, o->gpus);
     }
-    if (o->where >= MANTA_GPU || o->gpus > 0.0) {
-        return mti_fail(MANTA_ERR_INFEASIBLE, "task %s asks for a GPU; this machine offers 0",
-                        name);
+    if (o->gpus > 0.0) {
+        mti_lanes_t *lanes = NULL;
+        if (mti_lanes_start(s->ctx->rt, &lanes) != MANTA_OK || mti_lanes_count(lanes) == 0) {
+            return mti_fail(MANTA_ERR_INFEASIBLE, "task %s asks for a GPU; this machine offers 0",
+                            name);
+        }
+        return mti_fail(MANTA_ERR_NOT_SUPPORTED,
+                        "task %s asks for %g of a GPU: shares are not implemented yet", name,
+                        o->gpus);
     }
-    if (!s->def->cpu) {
-        return mti_fail(MANTA_ERR_INFEASIBLE, "task %s has no CPU body, and there is no GPU", name);
-    }
+    s->where = o->where;
     if (o->cpus > workers) {
         return mti_fail(MANTA_ERR_INFEASIBLE, "task %s asks for %g CPUs; runtime '%s' has %d", name,
                         o->cpus, s->ctx->rt->name, workers);
@@ -698,17 +731,10 @@ static uint32_t submit_link(submit_t *s, mti_object_t **out_failed, uint32_t *ou
     for (manta_ref_t ref; mti_arg_next(&iter, &ref); k++) {
         mti_object_t *object = mti_object_held(ref);
         uint64_t head;
-        if (!mti_object_is_closed(object, &head)) {
-            bool linked;
-            if (far) {
-                far[k].record = t;
-                linked = mti_object_link(object, &far[k].next, MTI_LINK_FAR);
-            } else {
-                linked = mti_object_link(object, near - k, MTI_LINK_INLINE);
-            }
-            if (linked) continue;
-            (void)mti_object_is_closed(object, &head);
-        }
+        if (far) far[k].record = t;
+        uint64_t *cell = far ? &far[k].next : near - k;
+        mti_link_kind_t kind = far ? MTI_LINK_FAR : MTI_LINK_INLINE;
+        if (mti_record_link(s->ctx, t, object, cell, kind, &head)) continue;
         closed++;
         if (MTI_UNLIKELY(head & MTI_HEAD_FAILED) && !*out_failed &&
             !(t->flags & MTI_RECORD_ACCEPTS &&
@@ -839,10 +865,56 @@ static manta_status_t submit_check(submit_t *s, const void *args, size_t args_by
                         "defined with %u and %u",
                         s->def->name, args_bytes, result_count, s->def->args_bytes, objects);
     }
-    if (MTI_UNLIKELY(!s->def->cpu && !s->options)) {
-        return mti_fail(MANTA_ERR_INFEASIBLE, "task %s has no CPU body, and there is no GPU",
-                        s->def->name);
+    return MANTA_OK;
+}
+
+// Whether the call goes to a device, and whether one can do it.
+static manta_status_t submit_where(submit_t *s)
+{
+    const manta_task_def_t *def = s->def;
+    mti_record_t *t = s->t;
+    if (s->where == MANTA_CPU || (s->where == MANTA_ANY && (!def->cuda || s->bulk))) {
+        if (def->cpu) return MANTA_OK;
+        return mti_fail(MANTA_ERR_INFEASIBLE,
+                        s->bulk ? "task %s has no CPU body for a range" : "task %s has no CPU body",
+                        def->name);
     }
+    mti_lanes_t *lanes;
+    manta_status_t status = mti_lanes_start(s->ctx->rt, &lanes);
+    if (status != MANTA_OK) return mti_fail_note(status, "task %s", def->name);
+    uint32_t count = mti_lanes_count(lanes), first = 0, end = count;
+    if (s->where >= manta_gpu(0)) {
+        first = (uint32_t)(s->where - manta_gpu(0));
+        end = first + 1;
+    }
+    if (s->where == MANTA_ANY && count == 0 && def->cpu) return MANTA_OK;
+    if (first >= count && s->where >= manta_gpu(0)) {
+        return mti_fail(MANTA_ERR_INFEASIBLE, "task %s asks for GPU %u; this machine offers %u",
+                        def->name, (unsigned)first, (unsigned)count);
+    }
+    if (first >= count) {
+        return mti_fail(MANTA_ERR_INFEASIBLE, "task %s asks for a GPU; this machine offers 0",
+                        def->name);
+    }
+    if (s->bulk) {
+        return mti_fail(MANTA_ERR_NOT_SUPPORTED, "task %s: ranges run on CPUs only", def->name);
+    }
+    bool able = def->cuda != NULL;
+    for (uint32_t i = first; i < end && !able; i++)
+        able = mti_device_can(mti_lanes_device(lanes, i), MTI_CAP_HOST_FN);
+    if (!able) {
+        return mti_fail(MANTA_ERR_INFEASIBLE,
+                        "task %s has no CUDA body, and only a virtual GPU can run its CPU body",
+                        def->name);
+    }
+    if (!submit_cold(s)) {
+        return mti_fail(MANTA_ERR_OUT_OF_MEMORY, "task %s: no memory for options", def->name);
+    }
+    if (!mti_lanes_reserve(lanes)) {
+        return mti_fail(MANTA_ERR_OUT_OF_MEMORY, "task %s: no memory to queue it", def->name);
+    }
+    t->cold->where = s->where == MANTA_ANY ? MANTA_GPU : s->where;
+    mti_record_set_flags(t, t->flags | MTI_RECORD_LANE);
     return MANTA_OK;
 }
 
@@ -955,6 +1027,10 @@ static manta_status_t submit(submit_t *s, const void *args, size_t args_bytes,
     record_init(ctx, t, s->def, plan_objects(s->plan), result_count != 0);
     record_set_parent(s->thread, ctx, t);
     if (MTI_UNLIKELY(s->options != NULL) && (status = submit_options(s)) != MANTA_OK) goto discard;
+    if (MTI_UNLIKELY(s->where != MANTA_ANY || s->def->cuda || !s->def->cpu) &&
+        (status = submit_where(s)) != MANTA_OK) {
+        goto discard;
+    }
     if (MTI_UNLIKELY(s->bulk != NULL) && (status = submit_bulk(s, args_bytes)) != MANTA_OK)
         goto discard;
     status = submit_make_room(s, args, args_bytes);
@@ -1049,7 +1125,7 @@ static inline bool plain_acquire(mti_ctx_t *ctx, const manta_task_def_t *def, ui
         uint64_t head;
         bool fits = mti_object_runtime(object) == ctx->rt->index && object->dtype == param->dtype;
         if (fits && mti_object_is_closed(object, &head)) {
-            fits = !(head & MTI_HEAD_FAILED) &&
+            fits = !(head & MTI_HEAD_FAILED) && mti_object_storage(object) != MTI_STORAGE_TIERED &&
                    bytes_fit(param, mti_object_data(object), mti_object_size(object));
         }
         if (MTI_UNLIKELY(!fits)) break;
@@ -1070,9 +1146,9 @@ static inline void plain_publish(mti_ctx_t *ctx, mti_record_t *t, uint32_t gen, 
     uint32_t argument = 0;
     uint64_t head;
     for (uint32_t i = 0; i < refs; i++) {
-        if (!mti_object_is_closed(objects[i], &head)) {
-            if (mti_object_link(objects[i], cells - i, MTI_LINK_INLINE)) continue;
-            (void)mti_object_is_closed(objects[i], &head);
+        if (!mti_object_is_closed(objects[i], &head) &&
+            mti_record_link(ctx, t, objects[i], cells - i, MTI_LINK_INLINE, &head)) {
+            continue;
         }
         closed++;
         if (MTI_UNLIKELY(head & MTI_HEAD_FAILED) && !failed) {
@@ -1210,7 +1286,7 @@ static manta_status_t run_in(const mti_record_t *t, const manta_param_t *param, 
         return MANTA_OK;
     }
     *out_buffer = (manta_buffer_t){mti_object_data(object), mti_object_size(object)};
-    return check_bytes(mti_record_name(t), param, out_buffer->data, out_buffer->size_bytes);
+    return mti_arg_check_bytes(mti_record_name(t), param, out_buffer->data, out_buffer->size_bytes);
 }
 
 // Buffers of everything but OUTs, which are left empty.
@@ -1300,24 +1376,41 @@ static manta_status_t run_outs(manta_task_t *run, const manta_call_t *call)
     return status;
 }
 
+void mti_body_enter(mti_body_t *body, mti_thread_t *thread, manta_task_t *run)
+{
+    *body = (mti_body_t){thread->ctx, thread->epoch, thread->in_callback};
+    run->outer = thread->task;
+    run->outer_scope_base = thread->scope_base;
+    run->outer_scope_mark = thread->scope_mark;
+    thread->task = run;
+    thread->ctx = run->ctx;
+    thread->epoch = 0;
+    // A body on a device only enqueues: like a callback it must not wait.
+    thread->in_callback = run->lane != NULL;
+    thread->scope_base = thread->scope_count;
+    thread->scope_mark = thread->scope_count + 1;
+}
+
+void mti_body_leave(mti_body_t *body, mti_thread_t *thread, manta_task_t *run)
+{
+    if (MTI_UNLIKELY(thread->scope_count != thread->scope_base)) {
+        mti_scope_unwind(thread, thread->scope_base);
+    }
+    thread->scope_base = run->outer_scope_base;
+    thread->scope_mark = run->outer_scope_mark;
+    thread->task = run->outer;
+    thread->ctx = body->ctx;
+    thread->epoch = body->epoch;
+    thread->in_callback = body->in_callback;
+}
+
 static manta_status_t run_body(manta_task_t *run)
 {
     mti_record_t *t = run->record;
     mti_thread_t *thread = mti_thread_tls;
     manta_call_t call = {.task = run, .args = t->args, .buffers = run->buffers};
-    run->outer = thread->task;
-    run->outer_ctx = thread->ctx;
-    run->outer_scope_base = thread->scope_base;
-    run->outer_scope_mark = thread->scope_mark;
-    uint32_t outer_epoch = thread->epoch;
-    bool outer_callback = thread->in_callback;
-    thread->task = run;
-    thread->ctx = run->ctx;
-    thread->epoch = 0;
-    thread->in_callback = false;
-    thread->scope_base = thread->scope_count;
-    thread->scope_mark = thread->scope_count + 1;
-
+    mti_body_t body;
+    mti_body_enter(&body, thread, run);
     manta_status_t status = MANTA_OK;
     if (plan_results(t->def->plan)) status = run_outs(run, &call);
     if (MTI_LIKELY(status == MANTA_OK)) {
@@ -1334,15 +1427,7 @@ static manta_status_t run_body(manta_task_t *run)
         }
         if (MTI_UNLIKELY(run->blocking)) manta_blocking_end(run);
     }
-    if (MTI_UNLIKELY(thread->scope_count != thread->scope_base)) {
-        mti_scope_unwind(thread, thread->scope_base);
-    }
-    thread->scope_base = run->outer_scope_base;
-    thread->scope_mark = run->outer_scope_mark;
-    thread->task = run->outer;
-    thread->ctx = run->outer_ctx;
-    thread->epoch = outer_epoch;
-    thread->in_callback = outer_callback;
+    mti_body_leave(&body, thread, run);
     return status;
 }
 
@@ -1400,7 +1485,8 @@ static void run_forward(manta_task_t *run)
     do {
         forwarded = (claim & ~(uint64_t)0xff) | MTI_TASK_FORWARDED;
     } while (!mti_atomic_u64_cas_acq_rel(&t->claim, &claim, forwarded));
-    if (mti_object_link(target, (uint64_t *)(void *)t->inline_args, MTI_LINK_FORWARD)) return;
+    uint64_t *cell = (uint64_t *)(void *)t->inline_args;
+    if (mti_object_await(ctx, target, cell, MTI_LINK_FORWARD)) return;
     mti_forward_finish(ctx, t); // closed already: as if the link had fired
 }
 
@@ -1439,12 +1525,27 @@ void mti_task_settle(mti_ctx_t *ctx, mti_record_t *t, uint32_t gen)
 static void run_store_error(manta_task_t *run, manta_status_t status)
 {
     mti_record_t *t = run->record;
-    manta_error_t *error = mti_task_error(run, status);
+    manta_error_t *error = NULL;
+    if (run->cause) {
+        uint64_t head;
+        (void)mti_object_is_closed(run->cause, &head);
+        error = (manta_error_t *)manta_error_retain(mti_object_error(run->cause, head));
+    } else {
+        error = mti_task_error(run, status);
+    }
     for (uint32_t i = 0; i < t->result_count; i++) {
         mti_object_t *object = mti_record_result(t, i);
-        mti_object_storage_free(run->ctx, object);
-        object->u.fail.error = i ? (manta_error_t *)manta_error_retain(error) : error;
-        object->u.fail.cause = NULL;
+        if (i) manta_error_retain(error);
+        if (run->cause) {
+            (void)mti_atomic_u64_fetch_add_relaxed(&run->cause->counts, MTI_COUNT_INTERNAL);
+        }
+        if (!mti_tier_fail(object, error, run->cause)) {
+            mti_object_storage_free(run->ctx, object);
+            object->u.fail.error = error;
+            object->u.fail.cause = run->cause;
+        }
+        mti_object_set(object, mti_object_kind(object), mti_object_storage(object),
+                       run->cause ? run->cause_argument : 0);
     }
 }
 
@@ -1504,7 +1605,10 @@ static void run_complete_one(manta_task_t *run, manta_status_t status, uint64_t 
     uint64_t bits = MTI_HEAD_CLOSED | (status == MANTA_OK ? 0 : MTI_HEAD_FAILED);
     if (MTI_LIKELY(mti_object_close(ctx, result, bits, out_next))) return;
     // Cancelled while it ran: the result is dropped, and the canceller's count is ours.
-    if (status != MANTA_OK) manta_error_release(result->u.fail.error);
+    // One on a device keeps it until the object goes.
+    if (status != MANTA_OK && mti_object_storage(result) != MTI_STORAGE_TIERED) {
+        manta_error_release(result->u.fail.error);
+    }
     run_cancelled_late(ctx, t, gen, flags);
     mti_object_release(ctx, result, MTI_COUNT_INTERNAL);
 }
@@ -1567,7 +1671,9 @@ static void run_plain(mti_ctx_t *ctx, mti_record_t *t, uint64_t plan, uint64_t *
     run.outer = thread->task;
     run.buffers = buffers;
     run.results = &result;
+    run.lane = NULL;
     run.error = NULL;
+    run.cause = NULL;
     run.forward.id = 0;
     run.index = 0;
     run.blocking = false;
@@ -1589,7 +1695,8 @@ static void run_plain(mti_ctx_t *ctx, mti_record_t *t, uint64_t plan, uint64_t *
             *buffer = (manta_buffer_t){mti_object_data(object), mti_object_size(object)};
             if (MTI_UNLIKELY(!bytes_fit(param, buffer->data, buffer->size_bytes)) &&
                 status == MANTA_OK) {
-                status = check_bytes(mti_record_name(t), param, buffer->data, buffer->size_bytes);
+                status = mti_arg_check_bytes(mti_record_name(t), param, buffer->data,
+                                             buffer->size_bytes);
             }
             buffer++;
         }

@@ -366,12 +366,13 @@ static manta_status_t fail_too_deep(void)
 }
 
 // Spins a little; true if |object| closed meanwhile. Most waits end here or never sleep at all.
-static bool wait_spin(const mti_ctx_t *ctx, mti_object_t *object)
+static bool wait_spin(mti_ctx_t *ctx, mti_object_t *object)
 {
     uint64_t head;
     if (ctx->rt->is_serial) return false;
     for (int round = 0; round < SPIN_ROUNDS; round++) {
         if (mti_object_is_closed(object, &head)) return true;
+        if (mti_lanes_help_if_any(ctx, true)) round = 0; // it moves
         for (int i = 0; i < 8 + round; i++)
             mti_cpu_pause();
     }
@@ -447,6 +448,12 @@ static manta_status_t wait_forever(mti_thread_t *thread, mti_ctx_t *ctx, mti_obj
             mti_sched_step(&ctx->sched)) {
             continue;
         }
+        if (mti_lanes_help_if_any(ctx, true)) continue;
+        if (MTI_UNLIKELY(mti_lanes_need_steps(ctx->rt))) {
+            mti_atomic_u32_store_relaxed(&ctx->wait_word, 0);
+            (void)mti_notify_wait(&ctx->wait_word, 0, mti_clock_ns() + LANE_NAP_NS);
+            continue;
+        }
         if (wait_spin(ctx, object)) break;
         status = wait_block(thread, ctx, object);
         if (status != MANTA_OK) break;
@@ -487,7 +494,8 @@ manta_status_t mti_wait_object(mti_thread_t *thread, mti_ctx_t *ctx, mti_object_
     if (mti_object_is_closed(object, out_head)) return MANTA_OK;
     if (timeout_ns <= 0) return mti_fail(MANTA_NOT_READY, "not ready");
     if (thread->in_callback) {
-        return mti_fail(MANTA_ERR_NOT_ALLOWED_HERE, "a callback must not wait");
+        return mti_fail(MANTA_ERR_NOT_ALLOWED_HERE,
+                        "neither a callback nor a body on a device may wait");
     }
     mti_wait_enter(ctx);
     manta_status_t status = timeout_ns == INT64_MAX ? wait_forever(thread, ctx, object)
@@ -560,6 +568,8 @@ static manta_status_t wait_some(mti_thread_t *thread, mti_ctx_t *ctx, mti_object
         if (timeout_ns == INT64_MAX) wait_some_lend(ctx, objects, n, k);
         if (alone) wait_withdraw(ctx);
         if (alone && mti_thread_stack_left() >= STACK_MIN && mti_sched_step(&ctx->sched)) continue;
+        if (timeout_ns == INT64_MAX && mti_lanes_help_if_any(ctx, true)) continue;
+        if (timeout_ns == INT64_MAX && MTI_UNLIKELY(mti_lanes_need_steps(ctx->rt))) continue;
         if (!wait_sleep(ctx, objects, n, deadline)) {
             status = mti_fail(MANTA_NOT_READY, "the wait's timeout passed");
             break;
@@ -581,7 +591,8 @@ manta_status_t mti_wait_many(mti_thread_t *thread, mti_ctx_t *ctx, mti_object_t 
     if (count_closed(objects, n, k) >= k) return MANTA_OK;
     if (timeout_ns <= 0) return mti_fail(MANTA_NOT_READY, "not ready");
     if (thread->in_callback) {
-        return mti_fail(MANTA_ERR_NOT_ALLOWED_HERE, "a callback must not wait");
+        return mti_fail(MANTA_ERR_NOT_ALLOWED_HERE,
+                        "neither a callback nor a body on a device may wait");
     }
     mti_wait_enter(ctx);
     manta_status_t status = MANTA_OK;
@@ -624,6 +635,18 @@ static void read_shortcut(mti_thread_t *thread, manta_ref_t ref, mti_object_t *o
     }
 }
 
+static bool is_on_device(const mti_thread_t *thread)
+{
+    return thread->task && thread->task->lane;
+}
+
+static manta_status_t fail_on_device(void)
+{
+    return mti_fail(
+        MANTA_ERR_NOT_ALLOWED_HERE,
+        "get, read and wait are not for a body that runs on a device: it only enqueues");
+}
+
 // Looks up, waits and acquires: on OK |*out_object| is closed and holds one internal count, and the
 // thread is entered.
 static manta_status_t get_begin(manta_ref_t ref, int64_t timeout_ns, mti_thread_t **out_thread,
@@ -634,6 +657,7 @@ static manta_status_t get_begin(manta_ref_t ref, int64_t timeout_ns, mti_thread_
     }
     mti_thread_t *thread = mti_thread_self();
     if (!thread) return mti_thread_failure();
+    if (MTI_UNLIKELY(thread->in_callback) && is_on_device(thread)) return fail_on_device();
     mti_thread_enter(thread);
     mti_object_t *object = mti_ref_acquire(ref, MTI_COUNT_INTERNAL);
     mti_ctx_t *ctx = object ? mti_ctx_for(thread, object) : NULL;
@@ -650,6 +674,15 @@ static manta_status_t get_begin(manta_ref_t ref, int64_t timeout_ns, mti_thread_
         status = mti_wait_object(thread, ctx, object, timeout_ns, &head);
         mti_thread_enter(thread);
         mti_wait_leave(ctx);
+    }
+    if (status == MANTA_OK && !(head & MTI_HEAD_FAILED) &&
+        MTI_UNLIKELY(mti_object_storage(object) == MTI_STORAGE_TIERED)) {
+        mti_wait_enter(ctx);
+        mti_thread_leave(thread);
+        status = mti_lanes_wait_host(thread, ctx, object, timeout_ns);
+        mti_thread_enter(thread);
+        mti_wait_leave(ctx);
+        (void)mti_object_is_closed(object, &head); // lost with its device, perhaps
     }
     if (status == MANTA_OK && head & MTI_HEAD_FAILED) {
         const manta_error_t *error = mti_object_error(object, head);
@@ -803,6 +836,7 @@ manta_status_t manta_wait(const manta_ref_t *refs, size_t n, size_t k, int64_t t
         if (out_count) *out_count = n;
         return MANTA_OK;
     }
+    if (MTI_UNLIKELY(thread->in_callback) && is_on_device(thread)) return fail_on_device();
     mti_object_t **objects = mti_alloc_zeroed(NULL, n * sizeof *objects, 16);
     if (!objects) return mti_fail(MANTA_ERR_OUT_OF_MEMORY, "no memory to wait for %zu refs", n);
     mti_thread_enter(thread);
