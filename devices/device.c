@@ -422,7 +422,8 @@ manta_status_t mti_memory_alloc(mti_device_t *device, size_t size_bytes, mti_mem
         device->stats.live_bytes += size_bytes;
         *out_memory = memory;
     } else if (status == MANTA_ERR_OUT_OF_MEMORY) {
-        status = mti_fail_note(status, "%s: no memory for %zu bytes: %llu of %llu bytes are in use",
+        status =
+            mti_fail_note(status, "%s: no memory for %zu bytes: %llu of %llu bytes are in use",
                           device->name, size_bytes, (unsigned long long)device->stats.live_bytes,
                           (unsigned long long)device->info.memory_bytes);
     }

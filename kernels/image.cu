@@ -54,8 +54,10 @@ extern "C" __global__ void __launch_bounds__(256)
             convolve(width, height, channels, src, filter, x / channels, y, x % channels);
         // To the nearest, ties to even; what is no number is 0.
         const float rounded = rintf(sum);
-        dst[(size_t)y * (size_t)width * (size_t)channels + (size_t)x] =
-            rounded >= 255 ? 255 : rounded > 0 ? (uint8_t)rounded : 0;
+        dst[(size_t)y * (size_t)width * (size_t)channels + (size_t)x] = rounded >= 255 ? 255
+                                                                        : rounded > 0
+                                                                            ? (uint8_t)rounded
+                                                                            : 0;
     }
 }
 
@@ -75,7 +77,8 @@ extern "C" __global__ void __launch_bounds__(256)
 // What a pixel counts as: its grey, or a mean of red, green and blue in 256ths.
 static __device__ unsigned luma(const uint8_t *pixel, int channels)
 {
-    return channels < 3 ? pixel[0] : (77u * pixel[0] + 150u * pixel[1] + 29u * pixel[2] + 128u) >> 8;
+    return channels < 3 ? pixel[0]
+                        : (77u * pixel[0] + 150u * pixel[1] + 29u * pixel[2] + 128u) >> 8;
 }
 
 static __device__ size_t grid_first_pixel(void)
@@ -87,8 +90,8 @@ static __device__ size_t grid_pixels(void)
     return (size_t)gridDim.x * blockDim.x;
 }
 
-extern "C" __global__ void manta_luma_u8(size_t pixels, int channels,
-                                         const uint8_t *src, uint8_t *dst)
+extern "C" __global__ void manta_luma_u8(size_t pixels, int channels, const uint8_t *src,
+                                         uint8_t *dst)
 {
     for (size_t i = grid_first_pixel(); i < pixels; i += grid_pixels())
         dst[i] = (uint8_t)luma(src + i * (size_t)channels, channels);
@@ -141,8 +144,7 @@ extern "C" __global__ void __launch_bounds__(256)
 }
 
 // Grey becomes map[grey]; of a coloured pixel all three move as far as its luma does. Alpha stays.
-extern "C" __global__ void manta_map_luma_u8(size_t pixels, int channels,
-                                             const uint8_t *src,
+extern "C" __global__ void manta_map_luma_u8(size_t pixels, int channels, const uint8_t *src,
                                              const uint8_t *__restrict__ map, uint8_t *dst)
 {
     for (size_t i = grid_first_pixel(); i < pixels; i += grid_pixels()) {

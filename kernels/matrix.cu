@@ -130,8 +130,7 @@ extern "C" __global__ void __launch_bounds__(256)
 // ---- similarities --------------------------------------------------------------------------------
 
 extern "C" __global__ void __launch_bounds__(256)
-    manta_norms_f64(int d, int n, const double *__restrict__ x, int ldx,
-                    double *__restrict__ norms)
+    manta_norms_f64(int d, int n, const double *__restrict__ x, int ldx, double *__restrict__ norms)
 {
     const size_t step = (size_t)gridDim.x * blockDim.x;
     for (size_t j = (size_t)blockIdx.x * blockDim.x + threadIdx.x; n > 0 && j < (size_t)n;
@@ -181,7 +180,7 @@ static __device__ int potrf_block(double (*d)[PANEL + 1], int nb)
     for (int j = 0; j < nb; j++) {
         const double pivot = d[j][j];
         if (!(pivot > 0)) return j + 1; // also NaN
-        __syncthreads(); // all have read the pivot
+        __syncthreads();                // all have read the pivot
         const double root = sqrt(pivot);
         for (int i = j + t; i < nb; i += threads)
             d[i][j] = i == j ? root : d[i][j] / root;
@@ -221,8 +220,8 @@ static __device__ void potrf_rows(const double (*d)[PANEL + 1], int n, int k0, i
 }
 
 // p[i][l] = a[first + i, k0 + l], 0 beyond row |n|.
-static __device__ void potrf_load(double (*p)[PANEL + 1], int n, int k0, int first,
-                                  const double *a, size_t lda)
+static __device__ void potrf_load(double (*p)[PANEL + 1], int n, int k0, int first, const double *a,
+                                  size_t lda)
 {
     for (int e = (int)threadIdx.x; e < PANEL * PANEL; e += (int)blockDim.x) {
         const int i = e % PANEL, l = e / PANEL;

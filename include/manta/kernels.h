@@ -98,15 +98,15 @@ MANTA_KERNEL_AS(manta_max_f64, "manta/max_f64", size_t, const double *, double *
 // Deterministic: as the twin.
 static inline MANTA_UNUSED manta_grid_t manta_transpose_grid(int rows, int columns)
 {
-    manta_grid_t g = manta_grid_2d(rows < 0 ? 0 : (size_t)rows, columns < 0 ? 0 : (size_t)columns,
-                                   32, 32);
+    manta_grid_t g =
+        manta_grid_2d(rows < 0 ? 0 : (size_t)rows, columns < 0 ? 0 : (size_t)columns, 32, 32);
     g.block[1] = 8;
     return g;
 }
 MANTA_KERNEL_AS(manta_transpose_f32, "manta/transpose_f32", int, int, const float *, int, float *,
                 int);
-MANTA_KERNEL_AS(manta_transpose_f64, "manta/transpose_f64", int, int, const double *, int,
-                double *, int);
+MANTA_KERNEL_AS(manta_transpose_f64, "manta/transpose_f64", int, int, const double *, int, double *,
+                int);
 
 // c = alpha op(a) op(b) + beta c, as xGEMM: c is |m| by |n|, op(a) |m| by |k|, op(b) |k| by |n|. With
 // beta 0 c is not read.

@@ -71,7 +71,8 @@ CONVOLVE(conv3x3_f32, float, to_f32)
 
 static unsigned luma(const uint8_t *pixel, int channels)
 {
-    return channels < 3 ? pixel[0] : (77u * pixel[0] + 150u * pixel[1] + 29u * pixel[2] + 128u) >> 8;
+    return channels < 3 ? pixel[0]
+                        : (77u * pixel[0] + 150u * pixel[1] + 29u * pixel[2] + 128u) >> 8;
 }
 
 MTI_TWIN(luma_u8)

@@ -448,7 +448,7 @@ struct mti_runtime {
     mti_devices_options_t device_options; // as given at create
     mti_mutex_t lanes_lock;               // start of |lanes|
     mti_atomic_ptr_t lanes;               // mti_lanes_t *, NULL until devices are first asked for
-    uint64_t max_in_flight; // 0: no bound, and |in_flight| is not kept
+    uint64_t max_in_flight;               // 0: no bound, and |in_flight| is not kept
     _Alignas(MTI_LINE_BYTES) mti_atomic_u64_t in_flight;
     mti_atomic_u32_t flight_waiters; // threads that wait for room
     mti_atomic_u32_t flight_word;    // they sleep on it

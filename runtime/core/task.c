@@ -817,13 +817,15 @@ static void submit_publish(submit_t *s)
     mti_atomic_u64_owner_add(&ctx->submitted, 1);
     if (MTI_LIKELY(t->link_count == 0)) {
         mti_atomic_u32_store_relaxed(&t->deps, 0);
-        mti_atomic_u64_store_relaxed(&t->claim, mti_claim_make(gen, 0, MTI_TASK_QUEUED));
-        mti_record_ready(ctx, mti_ready_of(t));
+        mti_ready_t ready = mti_ready_of(t);
+        // release: publishes the record to who sweeps through all of them (cancel.c), and may cancel it
+        mti_atomic_u64_store_release(&t->claim, mti_claim_make(gen, 0, MTI_TASK_QUEUED));
+        mti_record_ready(ctx, ready);
         return;
     }
     uint32_t guard = (uint32_t)t->link_count + 1;
     mti_atomic_u32_store_relaxed(&t->deps, guard);
-    mti_atomic_u64_store_relaxed(&t->claim, mti_claim_make(gen, 0, MTI_TASK_QUEUED));
+    mti_atomic_u64_store_release(&t->claim, mti_claim_make(gen, 0, MTI_TASK_QUEUED)); // as above
     mti_object_t *failed = NULL;
     uint32_t argument = 0;
     uint32_t closed = submit_link(s, &failed, &argument);
@@ -1204,7 +1206,6 @@ static inline bool submit_plain(mti_thread_t *thread, manta_task_def_t *def, uin
     t->priority = 0;
     mti_record_set_flags(t, 0);
     copy_image(t->inline_args, args, def->args_bytes);
-    mti_atomic_u64_store_relaxed(&t->claim, mti_claim_make(gen, 0, MTI_TASK_QUEUED));
     manta_ref_t ref = mti_ref_make(t->result.slot, gen);
     bool held = result_count != 0;
     mti_atomic_u64_store_relaxed(&t->result.head, held ? 0 : MTI_HEAD_ORPHAN);
@@ -1215,6 +1216,8 @@ static inline bool submit_plain(mti_thread_t *thread, manta_task_def_t *def, uin
         *out_results = ref;
     }
     mti_atomic_u64_owner_add(&ctx->submitted, 1);
+    // release: publishes the record to who sweeps through all of them (cancel.c), and may cancel it
+    mti_atomic_u64_store_release(&t->claim, mti_claim_make(gen, 0, MTI_TASK_QUEUED));
     if (refs) {
         plain_publish(ctx, t, gen, refs, objects);
     } else if (MTI_UNLIKELY(!mti_sched_push(&ctx->sched, ref.id))) {

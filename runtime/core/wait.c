@@ -17,11 +17,11 @@
 #include <string.h>
 
 enum {
-    STACK_MIN = 64 * 1024,    // a waiter does not nest with less left
-    WALK_DEPTH = 48,          // recursion over branches; chains are walked in a loop
-    WALK_BUDGET = 256,        // records looked at by one attempt to help
+    STACK_MIN = 64 * 1024,      // a waiter does not nest with less left
+    WALK_DEPTH = 48,            // recursion over branches; chains are walked in a loop
+    WALK_BUDGET = 256,          // records looked at by one attempt to help
     WALK_BUDGET_TASK = 1 << 20, // by a task that is about to sleep, for deadlocks
-    SPIN_ROUNDS = 64,         // looks at the object before sleeping, with growing pauses
+    SPIN_ROUNDS = 64,           // looks at the object before sleeping, with growing pauses
 };
 
 typedef struct walk {

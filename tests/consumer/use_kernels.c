@@ -18,7 +18,8 @@ static void scale(const manta_grid_t *grid, void *const *args)
     const float *x = *(const float *const *)args[1];
     float *y = *(float *const *)args[2];
     size_t n = *(size_t *)args[3];
-    for (size_t i = 0; i < n; i++) y[i] = a * x[i];
+    for (size_t i = 0; i < n; i++)
+        y[i] = a * x[i];
 }
 MANTA_KERNEL_TWIN(consumer_scale, scale);
 

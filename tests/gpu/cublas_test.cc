@@ -63,7 +63,8 @@ TEST(CublasTest, ChainOfProducts)
     const int n = 64;
     std::vector<double> a(n * n, 0), x(n * n);
     for (int i = 0; i < n; i++) {
-        a[static_cast<size_t>(i * n + (i + 1) % n)] = 1; // a permutation: n of them are the identity
+        a[static_cast<size_t>(i * n + (i + 1) % n)] =
+            1; // a permutation: n of them are the identity
         for (int j = 0; j < n; j++)
             x[static_cast<size_t>(j * n + i)] = i + 1000 * j;
     }

@@ -35,8 +35,8 @@ static void run(kernel_case *c, manta_where_t where)
         refs[i] = manta_put(there ? c->buffers[i].bytes.data() : nullptr,
                             there ? c->buffers[i].bytes.size() : 0);
     }
-    gk_run_out_t out = gk_run_with(MANTA_OPTIONS(.where = where), c, refs[0], refs[1], refs[2],
-                                   refs[3], refs[4]);
+    gk_run_out_t out =
+        gk_run_with(MANTA_OPTIONS(.where = where), c, refs[0], refs[1], refs[2], refs[3], refs[4]);
     const manta_ref_t results[KERNEL_BUFFERS] = {out.b0, out.b1, out.b2, out.b3, out.b4};
     for (size_t i = 0; i < c->buffers.size(); i++) {
         std::vector<unsigned char> &bytes = c->buffers[i].bytes;

@@ -755,7 +755,8 @@ TEST_P(WaitTest, WaitersGetShutdown)
 }
 
 // The end of a long chain that hangs on the task itself.
-MANTA_TASK(wt_tail, MANTA_LOCAL(Gate *, gate), MANTA_LOCAL(manta_ref_t *, tail), MANTA_OUT(int, x, 1))
+MANTA_TASK(wt_tail, MANTA_LOCAL(Gate *, gate), MANTA_LOCAL(manta_ref_t *, tail),
+           MANTA_OUT(int, x, 1))
 {
     gate->pass();
     x[0] = 0;
@@ -810,7 +811,9 @@ TEST_P(WaitTest, AUsersLockHeldAcrossAWait)
     MANTA_SCOPE();
     locked l;
     std::vector<manta_ref_t> refs;
-    for (int i = 0; i < 300; i++) refs.push_back(wt_locked_remote(&l, i));
-    for (manta_ref_t ref : refs) EXPECT_OK(status_of(ref));
+    for (int i = 0; i < 300; i++)
+        refs.push_back(wt_locked_remote(&l, i));
+    for (manta_ref_t ref : refs)
+        EXPECT_OK(status_of(ref));
     EXPECT_EQ(299 * 150, l.value);
 }

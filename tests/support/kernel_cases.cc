@@ -115,18 +115,17 @@ std::vector<double> lower(int n, int ld)
     return l;
 }
 
-template <class T>
-void reduce_cases(std::vector<kernel_case> *all, manta_kernel_t *kernel)
+template <class T> void reduce_cases(std::vector<kernel_case> *all, manta_kernel_t *kernel)
 {
     for (size_t n : {size_t{0}, size_t{1}, size_t{255}, size_t{257}, size_t{9973}}) {
         for (uint32_t threads : {1u, 33u, 100u, 256u}) {
             manta_grid_t grid = {{3, 1, 1}, {threads, 1, 1}, 0};
-            all->push_back(builder(text(static_cast<int>(n), static_cast<int>(threads)), kernel,
-                                   grid)
-                               .val(n)
-                               .buf(floats<T>(n))
-                               .buf(std::vector<T>(4, T(7)))
-                               .c);
+            all->push_back(
+                builder(text(static_cast<int>(n), static_cast<int>(threads)), kernel, grid)
+                    .val(n)
+                    .buf(floats<T>(n))
+                    .buf(std::vector<T>(4, T(7)))
+                    .c);
         }
     }
 }
@@ -143,8 +142,8 @@ template <class T> void fill_case(std::vector<kernel_case> *all, manta_kernel_t 
     }
 }
 
-template <class T> void vector_cases(std::vector<kernel_case> *all, manta_kernel_t *axpy,
-                                     manta_kernel_t *transpose)
+template <class T>
+void vector_cases(std::vector<kernel_case> *all, manta_kernel_t *axpy, manta_kernel_t *transpose)
 {
     for (size_t n : {size_t{0}, size_t{1}, size_t{1009}}) {
         all->push_back(builder(text(static_cast<int>(n)), axpy, manta_vector_grid(n))
@@ -156,15 +155,15 @@ template <class T> void vector_cases(std::vector<kernel_case> *all, manta_kernel
     }
     for (int rows : {0, 1, 31, 33, 65}) {
         for (int columns : {0, 1, 32, 67}) {
-            all->push_back(builder(text(rows, columns), transpose,
-                                   manta_transpose_grid(rows, columns))
-                               .val(rows)
-                               .val(columns)
-                               .buf(floats<T>(area(rows + 1, columns)))
-                               .val(rows + 1)
-                               .buf(floats<T>(area(columns + 2, rows)))
-                               .val(columns + 2)
-                               .c);
+            all->push_back(
+                builder(text(rows, columns), transpose, manta_transpose_grid(rows, columns))
+                    .val(rows)
+                    .val(columns)
+                    .buf(floats<T>(area(rows + 1, columns)))
+                    .val(rows + 1)
+                    .buf(floats<T>(area(columns + 2, rows)))
+                    .val(columns + 2)
+                    .c);
         }
     }
 }
@@ -177,28 +176,28 @@ void gemm_case(std::vector<kernel_case> *all, manta_kernel_t *kernel, int form, 
     const int lda = (ta ? k : m) + 1, ldb = (tb ? n : k) + 2, ldc = m + 3;
     std::vector<T> c = floats<T>(area(ldc, n));
     if (beta == 0) std::fill(c.begin(), c.end(), std::numeric_limits<T>::quiet_NaN());
-    all->push_back(builder(text(m, n, k) + " form " + text(form), kernel, manta_gemm_grid(m, n),
-                           tolerance)
-                       .val(ta)
-                       .val(tb)
-                       .val(m)
-                       .val(n)
-                       .val(k)
-                       .val(alpha)
-                       .buf(floats<T>(area(lda, ta ? m : k)))
-                       .val(lda)
-                       .buf(floats<T>(area(ldb, tb ? k : n)))
-                       .val(ldb)
-                       .val(beta)
-                       .buf(c)
-                       .val(ldc)
-                       .c);
+    all->push_back(
+        builder(text(m, n, k) + " form " + text(form), kernel, manta_gemm_grid(m, n), tolerance)
+            .val(ta)
+            .val(tb)
+            .val(m)
+            .val(n)
+            .val(k)
+            .val(alpha)
+            .buf(floats<T>(area(lda, ta ? m : k)))
+            .val(lda)
+            .buf(floats<T>(area(ldb, tb ? k : n)))
+            .val(ldb)
+            .val(beta)
+            .buf(c)
+            .val(ldc)
+            .c);
 }
 
 void matrix_cases(std::vector<kernel_case> *all)
 {
-    const int shapes[][3] = {{1, 1, 1}, {64, 64, 16}, {65, 63, 17}, {3, 130, 40}, {70, 5, 0},
-                             {0, 4, 4}, {4, 0, 4}};
+    const int shapes[][3] = {{1, 1, 1},  {64, 64, 16}, {65, 63, 17}, {3, 130, 40},
+                             {70, 5, 0}, {0, 4, 4},    {4, 0, 4}};
     for (const int *s : shapes) {
         for (int form = 0; form < 4; form++) {
             gemm_case<double>(all, &manta_gemm_f64_kernel, form, s[0], s[1], s[2], 1.5, -0.5,
@@ -266,13 +265,13 @@ void cholesky_cases(std::vector<kernel_case> *all)
         std::vector<double> a = positive(41, 41);
         a[area(41, column) + static_cast<size_t>(column)] =
             column == 31 ? std::numeric_limits<double>::quiet_NaN() : -1e6;
-        all->push_back(builder("not positive in " + text(column), &manta_potrf_f64_kernel,
-                               manta_potrf_grid())
-                           .val(41)
-                           .buf(a, false)
-                           .val(41)
-                           .buf(std::vector<int>{-1, -1})
-                           .c);
+        all->push_back(
+            builder("not positive in " + text(column), &manta_potrf_f64_kernel, manta_potrf_grid())
+                .val(41)
+                .buf(a, false)
+                .val(41)
+                .buf(std::vector<int>{-1, -1})
+                .c);
     }
     for (int n : {0, 1, 31, 32, 33, 70}) {
         for (int m : {0, 1, 63, 67}) {
@@ -344,23 +343,23 @@ void picture_cases(std::vector<kernel_case> *all)
                                .buf(bytes(256))
                                .buf(bytes(n + 1))
                                .c);
-            all->push_back(builder(what + " in place", &manta_map_luma_u8_kernel,
-                                   manta_vector_grid(pixels))
-                               .val(pixels)
-                               .val(channels)
-                               .buf(bytes(n))
-                               .buf(bytes(256))
-                               .pointer(0)
-                               .c);
+            all->push_back(
+                builder(what + " in place", &manta_map_luma_u8_kernel, manta_vector_grid(pixels))
+                    .val(pixels)
+                    .val(channels)
+                    .buf(bytes(n))
+                    .buf(bytes(256))
+                    .pointer(0)
+                    .c);
         }
     }
     for (size_t n : {size_t{0}, size_t{1}, size_t{9973}}) {
-        all->push_back(builder(text(static_cast<int>(n)), &manta_histogram_u8_kernel,
-                               manta_histogram_grid(n))
-                           .val(n)
-                           .buf(bytes(n, n == 1 ? 0 : 200))
-                           .buf(std::vector<uint32_t>(256, 5))
-                           .c);
+        all->push_back(
+            builder(text(static_cast<int>(n)), &manta_histogram_u8_kernel, manta_histogram_grid(n))
+                .val(n)
+                .buf(bytes(n, n == 1 ? 0 : 200))
+                .buf(std::vector<uint32_t>(256, 5))
+                .c);
     }
     std::vector<std::vector<uint32_t>> bins = {std::vector<uint32_t>(256, 0),
                                                std::vector<uint32_t>(256, 4000000000u)};
@@ -422,9 +421,8 @@ kernel_args kernel_args_of(kernel_case *c, std::vector<void *> addresses)
     kernel_args args;
     args.addresses = addresses;
     for (kernel_arg &arg : c->args) {
-        args.pointers.push_back(arg.buffer < 0
-                                    ? static_cast<void *>(arg.scalar.data())
-                                    : &args.addresses[static_cast<size_t>(arg.buffer)]);
+        args.pointers.push_back(arg.buffer < 0 ? static_cast<void *>(arg.scalar.data())
+                                               : &args.addresses[static_cast<size_t>(arg.buffer)]);
     }
     return args;
 }

@@ -60,9 +60,7 @@ void with_twin(const manta_grid_t *grid, void *const *args)
 MANTA_KERNEL_TWIN(ct_with_twin, with_twin);
 
 MANTA_KERNEL(ct_nothing);
-void nothing(const manta_grid_t *, void *const *)
-{
-}
+void nothing(const manta_grid_t *, void *const *) {}
 MANTA_KERNEL_TWIN(ct_nothing, nothing);
 
 typedef struct {
@@ -284,12 +282,10 @@ TEST(CodeTest, ManyThreadsRegisterAndLook)
                 manta_code_register(&codes[t][i]);
                 manta_kernel_t mine = row(names[t][i].c_str(), bytes_8, nullptr);
                 EXPECT_EQ(run(&mine), 1);
-                manta_kernel_t others =
-                    row(names[(t + 1) % THREADS][i].c_str(), bytes_8, nullptr);
+                manta_kernel_t others = row(names[(t + 1) % THREADS][i].c_str(), bytes_8, nullptr);
                 int result = 0, *where = &result;
                 void *args[] = {&where};
-                manta_status_t status =
-                    manta_run_twin(&others, manta_grid_1d(1, 1), args, 1);
+                manta_status_t status = manta_run_twin(&others, manta_grid_1d(1, 1), args, 1);
                 EXPECT_TRUE(status == MANTA_ERR_NOT_FOUND || (status == MANTA_OK && result == 1));
             }
         });

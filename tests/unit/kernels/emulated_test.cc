@@ -32,7 +32,8 @@ class block_of_threads
   public:
     ~block_of_threads()
     {
-        run_all(0, [](unsigned) {}, true);
+        run_all(
+            0, [](unsigned) {}, true);
         for (std::thread &t : m_threads)
             t.join();
     }
@@ -40,10 +41,8 @@ class block_of_threads
     template <class F> void run(unsigned count, F body)
     {
         while (m_threads.size() < count)
-            m_threads.emplace_back(
-                [this, index = static_cast<unsigned>(m_threads.size()), seen = m_round] {
-                    loop(index, seen);
-                });
+            m_threads.emplace_back([this, index = static_cast<unsigned>(m_threads.size()),
+                                    seen = m_round] { loop(index, seen); });
         run_all(count, body, false);
     }
 
@@ -131,8 +130,7 @@ namespace
 
 typedef std::function<void(void *const *)> entry;
 
-template <class... P, size_t... I>
-entry unpack(void (*kernel)(P...), std::index_sequence<I...>)
+template <class... P, size_t... I> entry unpack(void (*kernel)(P...), std::index_sequence<I...>)
 {
     return [kernel](void *const *args) {
         (void)args;
@@ -145,14 +143,17 @@ template <class... P> entry entry_of(void (*kernel)(P...))
 }
 
 const std::pair<const char *, entry> entries[] = {
-#define ENTRY(x) {"manta/" #x, entry_of(manta_##x)}
-    ENTRY(fill_u8),          ENTRY(fill_u32),       ENTRY(fill_f32),    ENTRY(fill_f64),
-    ENTRY(axpy_f32),         ENTRY(axpy_f64),       ENTRY(sum_f32),     ENTRY(sum_f64),
-    ENTRY(min_f32),          ENTRY(min_f64),        ENTRY(max_f32),     ENTRY(max_f64),
-    ENTRY(transpose_f32),    ENTRY(transpose_f64),  ENTRY(gemm_f32),    ENTRY(gemm_f64),
-    ENTRY(syrk_f64),         ENTRY(norms_f64),      ENTRY(rbf_f64),     ENTRY(potrf_f64),
-    ENTRY(trsm_f64),         ENTRY(trsm_left_f64),  ENTRY(conv3x3_u8),  ENTRY(conv3x3_f32),
-    ENTRY(luma_u8),          ENTRY(histogram_u8),   ENTRY(equalize_map_u8), ENTRY(map_luma_u8),
+#define ENTRY(x)                                                                                   \
+    {                                                                                              \
+        "manta/" #x, entry_of(manta_##x)                                                           \
+    }
+    ENTRY(fill_u8),       ENTRY(fill_u32),      ENTRY(fill_f32),        ENTRY(fill_f64),
+    ENTRY(axpy_f32),      ENTRY(axpy_f64),      ENTRY(sum_f32),         ENTRY(sum_f64),
+    ENTRY(min_f32),       ENTRY(min_f64),       ENTRY(max_f32),         ENTRY(max_f64),
+    ENTRY(transpose_f32), ENTRY(transpose_f64), ENTRY(gemm_f32),        ENTRY(gemm_f64),
+    ENTRY(syrk_f64),      ENTRY(norms_f64),     ENTRY(rbf_f64),         ENTRY(potrf_f64),
+    ENTRY(trsm_f64),      ENTRY(trsm_left_f64), ENTRY(conv3x3_u8),      ENTRY(conv3x3_f32),
+    ENTRY(luma_u8),       ENTRY(histogram_u8),  ENTRY(equalize_map_u8), ENTRY(map_luma_u8),
 };
 
 void launch(block_of_threads *threads, const entry &kernel, const manta_grid_t &g,

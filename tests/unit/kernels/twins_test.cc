@@ -198,9 +198,9 @@ TEST(TwinTest, TransposeOfAnyShape)
         }
     }
     std::vector<float> a = random_vector<float>(37 * 41), b(41 * 37);
-    ASSERT_EQ(manta_transpose_f32_run(manta_transpose_grid(37, 41), 37, 41, a.data(), 37, b.data(),
-                                      41),
-              MANTA_OK);
+    ASSERT_EQ(
+        manta_transpose_f32_run(manta_transpose_grid(37, 41), 37, 41, a.data(), 37, b.data(), 41),
+        MANTA_OK);
     for (int j = 0; j < 41; j++) {
         for (int i = 0; i < 37; i++)
             ASSERT_EQ(b[at(j, i, 41)], a[at(i, j, 37)]);
@@ -233,18 +233,17 @@ void expect_near(const matrix &a, const matrix &b, double tolerance, bool lower 
 
 TEST(TwinTest, GemmInAllFourForms)
 {
-    const int shapes[][3] = {{1, 1, 1},   {3, 5, 7},    {64, 64, 16}, {65, 63, 17}, {0, 4, 4},
-                             {4, 0, 4},   {4, 4, 0},    {300, 9, 33}, {7, 130, 97}, {131, 67, 8},
-                             {257, 2, 64}};
+    const int shapes[][3] = {{1, 1, 1},    {3, 5, 7},    {64, 64, 16}, {65, 63, 17},
+                             {0, 4, 4},    {4, 0, 4},    {4, 4, 0},    {300, 9, 33},
+                             {7, 130, 97}, {131, 67, 8}, {257, 2, 64}};
     for (const int *shape : shapes) {
         const int m = shape[0], n = shape[1], k = shape[2];
         for (int form = 0; form < 4; form++) {
             const int ta = form & 1, tb = form >> 1;
             matrix a(ta ? k : m, ta ? m : k), b(tb ? n : k, tb ? k : n), c(m, n, 2), expected = c;
             naive_gemm(ta, tb, k, 1.5, a, b, -0.5, &expected);
-            ASSERT_EQ(manta_gemm_f64_run(manta_gemm_grid(m, n), ta, tb, m, n, k, 1.5,
-                                         a.data.data(), a.ld, b.data.data(), b.ld, -0.5,
-                                         c.data.data(), c.ld),
+            ASSERT_EQ(manta_gemm_f64_run(manta_gemm_grid(m, n), ta, tb, m, n, k, 1.5, a.data.data(),
+                                         a.ld, b.data.data(), b.ld, -0.5, c.data.data(), c.ld),
                       MANTA_OK);
             expect_near(c, expected, eps<double>(k));
         }
@@ -468,8 +467,8 @@ TEST(TwinTest, TrsmSolvesFromTheLeftAndTransposed)
 struct picture {
     int width, height, channels;
 };
-const picture pictures[] = {{0, 0, 3}, {0, 5, 1},  {5, 0, 1},  {1, 1, 1},   {1, 1, 4},
-                            {1, 7, 3}, {7, 1, 3},  {2, 2, 2},  {3, 3, 1},   {13, 11, 3},
+const picture pictures[] = {{0, 0, 3},  {0, 5, 1},  {5, 0, 1},   {1, 1, 1},   {1, 1, 4},
+                            {1, 7, 3},  {7, 1, 3},  {2, 2, 2},   {3, 3, 1},   {13, 11, 3},
                             {64, 4, 1}, {65, 5, 4}, {97, 31, 3}, {131, 67, 1}};
 
 size_t elements(const picture &p)
@@ -487,10 +486,10 @@ float naive_conv(const picture &p, const std::vector<T> &src, const manta_conv3x
         for (int dx = -1; dx <= 1; dx++) {
             const int sx = std::clamp(x + dx, 0, p.width - 1);
             const int sy = std::clamp(y + dy, 0, p.height - 1);
-            const size_t i = (static_cast<size_t>(sy) * static_cast<size_t>(p.width) +
-                              static_cast<size_t>(sx)) *
-                                 static_cast<size_t>(p.channels) +
-                             static_cast<size_t>(c);
+            const size_t i =
+                (static_cast<size_t>(sy) * static_cast<size_t>(p.width) + static_cast<size_t>(sx)) *
+                    static_cast<size_t>(p.channels) +
+                static_cast<size_t>(c);
             volatile float product =
                 filter.k[(dy + 1) * 3 + dx + 1] * static_cast<float>(src[i]); // not fused
             sum = sum + product;
@@ -502,12 +501,12 @@ float naive_conv(const picture &p, const std::vector<T> &src, const manta_conv3x
 TEST(TwinTest, ConvolutionOfBytes)
 {
     const manta_conv3x3_t filters[] = {
-        {{0, 0, 0, 0, 1, 0, 0, 0, 0}, 0},                                  // itself
+        {{0, 0, 0, 0, 1, 0, 0, 0, 0}, 0}, // itself
         {{1 / 16.f, 2 / 16.f, 1 / 16.f, 2 / 16.f, 4 / 16.f, 2 / 16.f, 1 / 16.f, 2 / 16.f, 1 / 16.f},
-         0},                                                               // blur
-        {{-1, -1, -1, -1, 8, -1, -1, -1, -1}, 0},                          // edges, clamped
-        {{0, 0, 0, 0, 0.5f, 0, 0, 0, 0}, 0},                               // ties
-        {{0.1f, -2, 0.7f, 3, -1.3f, 0.2f, 0.9f, -0.4f, 0.6f}, 17.25f}};    // no symmetry
+         0},                                                            // blur
+        {{-1, -1, -1, -1, 8, -1, -1, -1, -1}, 0},                       // edges, clamped
+        {{0, 0, 0, 0, 0.5f, 0, 0, 0, 0}, 0},                            // ties
+        {{0.1f, -2, 0.7f, 3, -1.3f, 0.2f, 0.9f, -0.4f, 0.6f}, 17.25f}}; // no symmetry
     for (const picture &p : pictures) {
         for (const manta_conv3x3_t &filter : filters) {
             std::vector<uint8_t> src = random_bytes(elements(p)), dst(elements(p) + 1, 99);
@@ -533,11 +532,10 @@ TEST(TwinTest, ConvolutionOfBytes)
 TEST(TwinTest, ConvolutionOfWhatIsNoNumberIsBlack)
 {
     std::vector<uint8_t> src = {1, 2, 3, 4}, dst(4, 9);
-    manta_conv3x3_t filter = {{0, 0, 0, 0, std::numeric_limits<float>::quiet_NaN(), 0, 0, 0, 0},
-                              0};
-    ASSERT_EQ(manta_conv3x3_u8_run(manta_conv3x3_grid(2, 2, 1), 2, 2, 1, src.data(), dst.data(),
-                                   filter),
-              MANTA_OK);
+    manta_conv3x3_t filter = {{0, 0, 0, 0, std::numeric_limits<float>::quiet_NaN(), 0, 0, 0, 0}, 0};
+    ASSERT_EQ(
+        manta_conv3x3_u8_run(manta_conv3x3_grid(2, 2, 1), 2, 2, 1, src.data(), dst.data(), filter),
+        MANTA_OK);
     EXPECT_EQ(dst, std::vector<uint8_t>(4, 0));
 }
 
@@ -629,8 +627,8 @@ TEST(TwinTest, EqualisationMap)
             } else if (below < lowest) {
                 ASSERT_EQ(map[v], 0);
             } else {
-                const long double share =
-                    static_cast<long double>(below - lowest) / static_cast<long double>(total - lowest);
+                const long double share = static_cast<long double>(below - lowest) /
+                                          static_cast<long double>(total - lowest);
                 ASSERT_EQ(map[v], static_cast<int>(std::floor(share * 255 + 0.5L))) << v;
             }
         }

@@ -31,8 +31,14 @@ MANTA_CUDA(tc_only_c)
     z.data[0] = CUDA_C + a;
     return MANTA_OK;
 }
-MANTA_CUDA(tc_tick) { return MANTA_ERR_USER + CUDA_C; }
-MANTA_TASK(tc_tick) { return MANTA_ERR_USER + CPU_C; }
+MANTA_CUDA(tc_tick)
+{
+    return MANTA_ERR_USER + CUDA_C;
+}
+MANTA_TASK(tc_tick)
+{
+    return MANTA_ERR_USER + CPU_C;
+}
 
 // The list said again.
 MANTA_TASK(tc_here, MANTA_VAL(int, a), MANTA_OUT(int, z, 1))
@@ -45,15 +51,27 @@ MANTA_CUDA(tc_here, MANTA_VAL(int, a), MANTA_OUT(int, z, 1))
     z.data[0] = CUDA_C + a;
     return MANTA_OK;
 }
-MANTA_TASK(tc_bare) { return MANTA_OK; }
-MANTA_CUDA(tc_bare, MANTA_NOTHING) { return MANTA_ERR_USER; }
+MANTA_TASK(tc_bare)
+{
+    return MANTA_OK;
+}
+MANTA_CUDA(tc_bare, MANTA_NOTHING)
+{
+    return MANTA_ERR_USER;
+}
 
-MANTA_TASK(tc_differ, MANTA_VAL(int, a), MANTA_VAL(float, b)) { return a + (int)b ? MANTA_OK : 1; }
+MANTA_TASK(tc_differ, MANTA_VAL(int, a), MANTA_VAL(float, b))
+{
+    return a + (int)b ? MANTA_OK : 1;
+}
 manta_ref_t tc_differ_call(void)
 {
     return tc_differ_remote(1, 2);
 }
-MANTA_TASK(tc_longer, MANTA_VAL(int, a)) { return a ? MANTA_OK : MANTA_ERR_USER; }
+MANTA_TASK(tc_longer, MANTA_VAL(int, a))
+{
+    return a ? MANTA_OK : MANTA_ERR_USER;
+}
 manta_ref_t tc_longer_call(void)
 {
     return tc_longer_remote(1);
@@ -65,7 +83,10 @@ MANTA_KERNEL(tc_kernel_bare);
 MANTA_KERNEL_AS(tc_kernel_named, "tests/named", float);
 MANTA_KERNEL_AS(tc_kernel_named_bare, "tests/named_bare");
 
-MANTA_TASK(tc_launches, MANTA_IN(int, x), MANTA_INOUT(int, y)) { return y.count == x.count; }
+MANTA_TASK(tc_launches, MANTA_IN(int, x), MANTA_INOUT(int, y))
+{
+    return y.count == x.count;
+}
 MANTA_CUDA(tc_launches, MANTA_IN(int, x), MANTA_INOUT(int, y))
 {
     manta_status_t status = MANTA_LAUNCH(tc_kernel_bare, manta_grid_1d(1, 1));

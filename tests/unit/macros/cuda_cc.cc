@@ -41,13 +41,22 @@ MANTA_CUDA(tc_only_cc)
 MANTA_TASK_DECLARE(tc_differ);
 #define tc_longer_PARAMS MANTA_VAL(int, a), MANTA_VAL(int, b)
 MANTA_TASK_DECLARE(tc_longer);
-MANTA_CUDA(tc_differ) { return a == b; }
-MANTA_CUDA(tc_longer) { return a == b; }
+MANTA_CUDA(tc_differ)
+{
+    return a == b;
+}
+MANTA_CUDA(tc_longer)
+{
+    return a == b;
+}
 
 MANTA_KERNEL(tc_kernel, int, const int *, int *, size_t);
 MANTA_KERNEL(tc_kernel_bare);
 
-MANTA_TASK(tc_launches_cc, MANTA_IN(int, x), MANTA_INOUT(int, y)) { return y.count == x.count; }
+MANTA_TASK(tc_launches_cc, MANTA_IN(int, x), MANTA_INOUT(int, y))
+{
+    return y.count == x.count;
+}
 MANTA_CUDA(tc_launches_cc, MANTA_IN(int, x), MANTA_INOUT(int, y))
 {
     manta_status_t status = MANTA_LAUNCH(tc_kernel_bare, manta_grid_1d(1, 1));

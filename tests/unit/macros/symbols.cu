@@ -16,15 +16,14 @@ template <class T, int N> __global__ void shift(T *y)
     y[threadIdx.x] += N;
 }
 
-__global__ void nothing()
-{
-}
+__global__ void nothing() {}
 
 MANTA_KERNEL(by_name, float, const float *);
 
 MANTA_TASK(sc, MANTA_VAL(float, a), MANTA_IN(float, x), MANTA_OUT(float, y, x.count))
 {
-    for (size_t i = 0; i < x.count; i++) y[i] = a * x[i];
+    for (size_t i = 0; i < x.count; i++)
+        y[i] = a * x[i];
     return MANTA_OK;
 }
 MANTA_CUDA(sc, MANTA_VAL(float, a), MANTA_IN(float, x), MANTA_OUT(float, y, x.count))

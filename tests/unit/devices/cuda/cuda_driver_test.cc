@@ -248,7 +248,8 @@ TEST_F(CudaDriverTest, QueuesOfTwoDevicesWait)
         mti_queue_t *a = queue(0), *b = queue(1);
         mti_memory_t *x = alloc(4096, 0), *y = alloc(4096, 1), *h = host(4096);
         uint64_t seq;
-        ASSERT_EQ(MANTA_OK, mti_queue_fill(a, mti_place_at(x, 0), 4096, 0x5A, 1, MTI_OP_RECORD, &seq));
+        ASSERT_EQ(MANTA_OK,
+                  mti_queue_fill(a, mti_place_at(x, 0), 4096, 0x5A, 1, MTI_OP_RECORD, &seq));
         ASSERT_EQ(MANTA_OK, mti_queue_wait(b, a, seq)) << manta_error_message();
         mti_copy_t over = {mti_place_at(y, 0), mti_place_at(x, 0), 4096};
         ASSERT_EQ(MANTA_OK, mti_queue_copy(b, &over, 0, nullptr)) << manta_error_message();
@@ -287,7 +288,8 @@ TEST_F(CudaDriverTest, WithoutWordsEventsTell)
     // More records than the ring holds: one is refused, or an earlier one was done by then.
     uint64_t last = 0;
     for (int i = 0; i < 200; i++) {
-        manta_status_t status = mti_queue_fill(q, mti_place_at(x, 0), 256, 1, 1, MTI_OP_RECORD, &last);
+        manta_status_t status =
+            mti_queue_fill(q, mti_place_at(x, 0), 256, 1, 1, MTI_OP_RECORD, &last);
         while (status == MANTA_ERR_RESOURCE_EXHAUSTED) {
             ASSERT_TRUE(finish(q));
             status = mti_queue_fill(q, mti_place_at(x, 0), 256, 1, 1, MTI_OP_RECORD, &last);
@@ -340,7 +342,8 @@ TEST_F(CudaDriverTest, BatchesAreOneCall)
     memset(h->ptr, 9, 1 << 16);
     std::vector<mti_copy_t> copies;
     for (size_t i = 0; i < 60; i++)
-        copies.push_back({mti_place_at(x, i * 512), mti_place_at(h, i * 512), i % 7 == 3 ? 0 : i * 8});
+        copies.push_back(
+            {mti_place_at(x, i * 512), mti_place_at(h, i * 512), i % 7 == 3 ? 0 : i * 8});
     fake_cuda()->calls_clear();
     ASSERT_EQ(MANTA_OK, mti_queue_copy_batch(q, copies.data(), copies.size(), 0, nullptr))
         << manta_error_message();
