@@ -65,9 +65,9 @@ manta_status_t manta_ref_size(manta_ref_t ref, size_t *out_size_bytes)
     mti_object_t *object = look(ref, &thread, &ctx, &status);
     if (!object) return status;
     uint64_t head;
-    bool known =
-        mti_object_is_closed(object, &head) || mti_object_kind(object) == MTI_OBJECT_CREATED ||
-        head & MTI_HEAD_ASSIGNED; // it is on its way on a device
+    bool known = mti_object_is_closed(object, &head) ||
+                 mti_object_kind(object) == MTI_OBJECT_CREATED ||
+                 head & MTI_HEAD_ASSIGNED; // it is on its way on a device
     status = known ? mti_object_status(object, head) : MANTA_NOT_READY;
     if (status == MANTA_NOT_READY && known) status = MANTA_OK; // created, not sealed
     if (status == MANTA_OK) *out_size_bytes = mti_object_size(object);

@@ -6,10 +6,11 @@
 //
 // Fair:     tasks that want the same set of resources wait in one list. A round admits from the lists in
 //           the order of age; who can't be admitted blocks its resources for all who are younger.
-// Lending:  a thread that is about to sleep for ever walks along what it waits for. If that leads to a task
-//           that waits here, it lends it what the tasks on its stack hold. Amounts are kept by pairs (lender,
-//           borrower), so after both have ended everything is where it was, whoever ends first.
-// Deadlock: such a thread says for which tasks it sleeps, and how many of them it needs (gate_ids). Tasks are
+// Lending:  a thread that is about to sleep for ever walks along what it waits for. If that leads to tasks
+//           that wait here, it says which, and how many of them it needs (gate_ids). All that sleep for a task
+//           lend it together what they hold. Amounts are kept by pairs (lender, borrower), so after both have
+//           ended everything is where it was, whoever ends first.
+// Deadlock: tasks are
 //           stuck if they could not be admitted even if everybody ended who does not sleep for stuck tasks. The youngest of
 //           them fails. A thread that holds something is woken whenever that may have changed.
 #include "core/core.h"
@@ -352,33 +353,44 @@ void mti_admit_end(mti_ctx_t *ctx, mti_cold_t *cold)
 
 // ---- lending --------------------------------------------------------------------------------------
 
-// The task of |run| if it holds something that its thread may lend: pieces of a range share it.
-static mti_cold_t *lender_of(const manta_task_t *run)
-{
-    mti_cold_t *cold = run->record->cold;
-    bool holds = cold && cold->want_count && !(mti_record_flags(run->record) & MTI_RECORD_RANGE);
-    return holds ? cold : NULL;
-}
-
 bool mti_admit_holds(const mti_ctx_t *ctx)
 {
     const mti_thread_t *thread = mti_thread_tls;
     if (mti_atomic_u32_load_relaxed(&ctx->rt->rules.waiting) == 0) return false;
     for (const manta_task_t *run = thread->task; run; run = run->outer) {
-        if (run->ctx->rt == ctx->rt && lender_of(run)) return true;
+        const mti_cold_t *cold = run->record->cold;
+        if (run->ctx->rt == ctx->rt && cold && cold->want_count) return true;
     }
     return false;
 }
 
-// The next want of the tasks on this stack, from |*run| and |*i| on, that has some of |resource| to lend.
-static mti_want_t *next_lender_locked(mti_ctx_t *ctx, uint32_t resource, const manta_task_t **run,
-                                      uint32_t *i)
+// The context of the thread that runs |cold|'s task and sleeps for somebody who waits here. NULL: it goes on,
+// or several threads run it (a range), who share what it holds.
+static const mti_ctx_t *sleeper_of(mti_runtime_t *rt, const mti_cold_t *cold)
 {
-    for (; *run; *run = (*run)->outer, *i = 0) {
-        mti_cold_t *cold = (*run)->ctx->rt == ctx->rt ? lender_of(*run) : NULL;
-        if (!cold || cold->admission != MTI_ADMISSION_GRANTED) continue;
-        while (*i < cold->want_count) {
-            mti_want_t *at = &cold->wants[(*i)++];
+    uint64_t claim = mti_atomic_u64_load_acquire(&cold->record->claim);
+    if (mti_claim_state(claim) != MTI_TASK_RUNNING) return NULL;
+    mti_ctx_t *ctx = (mti_ctx_t *)(void *)mti_sched_ctx_at(rt->sched, mti_claim_ctx(claim));
+    return ctx && ctx->gate_need ? ctx : NULL;
+}
+
+static bool sleeps_for(const mti_ctx_t *ctx, uint64_t id)
+{
+    bool found = false;
+    for (uint32_t i = 0; i < ctx->gate_count; i++)
+        found |= ctx->gate_ids[i] == id;
+    return found;
+}
+
+// The next want, from |*holder| and |*i| on, of a task that sleeps for |id| and has some of |resource|.
+static mti_want_t *next_lender_locked(mti_runtime_t *rt, uint64_t id, uint32_t resource,
+                                      mti_cold_t **holder, uint32_t *i)
+{
+    for (; *holder; *holder = (*holder)->next, *i = 0) {
+        const mti_ctx_t *sleeper = sleeper_of(rt, *holder);
+        if (!sleeper || !sleeps_for(sleeper, id)) continue;
+        while (*i < (*holder)->want_count) {
+            mti_want_t *at = &(*holder)->wants[(*i)++];
             if (at->resource == resource && at->amount > at->lent) return at;
         }
     }
@@ -393,25 +405,25 @@ static int64_t missing_locked(const mti_rules_t *rules, const mti_want_t *want)
     return want->amount > free ? want->amount - free : 0;
 }
 
-// Whether the tasks on this stack have together what is missing of |want|.
-static bool can_lend_locked(mti_ctx_t *ctx, const mti_want_t *want)
+// Whether those that sleep for |id| have together what is missing of |want|.
+static bool can_lend_locked(mti_runtime_t *rt, uint64_t id, const mti_want_t *want)
 {
-    int64_t missing = missing_locked(rules_of(ctx), want);
-    const manta_task_t *run = mti_thread_tls->task;
+    int64_t missing = missing_locked(&rt->rules, want);
+    mti_cold_t *holder = rt->rules.holders;
     uint32_t i = 0;
     for (int lenders = 0; missing > 0 && lenders < MTI_LOANS; lenders++) {
-        mti_want_t *lender = next_lender_locked(ctx, want->resource, &run, &i);
+        mti_want_t *lender = next_lender_locked(rt, id, want->resource, &holder, &i);
         if (!lender) break;
         missing -= lender->amount - lender->lent;
     }
     return missing <= 0;
 }
 
-static bool lend_locked(mti_ctx_t *ctx, mti_cold_t *cold)
+static bool lend_locked(mti_runtime_t *rt, uint64_t id, mti_cold_t *cold)
 {
-    mti_rules_t *rules = rules_of(ctx);
+    mti_rules_t *rules = &rt->rules;
     for (uint32_t k = 0; k < cold->want_count; k++) {
-        if (!can_lend_locked(ctx, &cold->wants[k])) return false;
+        if (!can_lend_locked(rt, id, &cold->wants[k])) return false;
     }
     list_take_locked(rules, cold);
     for (uint32_t k = 0; k < cold->want_count; k++) {
@@ -419,10 +431,10 @@ static bool lend_locked(mti_ctx_t *ctx, mti_cold_t *cold)
         int64_t missing = missing_locked(rules, want);
         rules->resources[want->resource].free -= want->amount - missing;
         want->borrowed = missing;
-        const manta_task_t *run = mti_thread_tls->task;
+        mti_cold_t *holder = rules->holders;
         uint32_t i = 0;
         while (missing > 0) {
-            mti_want_t *lender = next_lender_locked(ctx, want->resource, &run, &i);
+            mti_want_t *lender = next_lender_locked(rt, id, want->resource, &holder, &i);
             mti_loan_t *loan = &want->loans[want->loan_count++];
             int64_t has = lender->amount - lender->lent;
             *loan = (mti_loan_t){.lender = lender, .borrower = want, .next = lender->given};
@@ -446,29 +458,7 @@ static mti_cold_t *waiting_locked(mti_record_t *t, uint32_t gen)
     return queued && t->cold && t->cold->admission == MTI_ADMISSION_WAITING ? t->cold : NULL;
 }
 
-bool mti_admit_lend(mti_ctx_t *ctx, mti_record_t *t, uint32_t gen)
-{
-    mti_rules_t *rules = rules_of(ctx);
-    admitted_t admitted = {NULL, NULL};
-    mti_mutex_lock(&rules->lock);
-    mti_cold_t *cold = waiting_locked(t, gen);
-    bool lent = cold && lend_locked(ctx, cold);
-    if (lent) admitted_add(&admitted, cold);
-    mti_mutex_unlock(&rules->lock);
-    admitted_go(ctx, &admitted);
-    return lent;
-}
-
 // ---- deadlock -------------------------------------------------------------------------------------
-
-// The context of the thread that runs |cold|'s task and sleeps for somebody who waits here. NULL: it goes on.
-static const mti_ctx_t *sleeper_of(mti_runtime_t *rt, const mti_cold_t *cold)
-{
-    uint64_t claim = mti_atomic_u64_load_acquire(&cold->record->claim);
-    if (mti_claim_state(claim) != MTI_TASK_RUNNING) return NULL;
-    mti_ctx_t *ctx = (mti_ctx_t *)(void *)mti_sched_ctx_at(rt->sched, mti_claim_ctx(claim));
-    return ctx && ctx->gate_need ? ctx : NULL;
-}
 
 static bool is_stuck_id_locked(uint64_t id)
 {
@@ -477,12 +467,12 @@ static bool is_stuck_id_locked(uint64_t id)
     return cold && cold->is_stuck;
 }
 
-// Whether the thread of |ctx| never goes on, unless |id| is admitted, which is the question.
-static bool is_stuck_locked(const mti_ctx_t *ctx, uint64_t id)
+// Whether the thread of |ctx| never goes on.
+static bool is_stuck_locked(const mti_ctx_t *ctx)
 {
     uint32_t go_on = 0;
     for (uint32_t i = 0; i < ctx->gate_count; i++)
-        go_on += ctx->gate_ids[i] == id || !is_stuck_id_locked(ctx->gate_ids[i]);
+        go_on += !is_stuck_id_locked(ctx->gate_ids[i]);
     return go_on < ctx->gate_need;
 }
 
@@ -495,7 +485,7 @@ static bool could_be_admitted_locked(mti_runtime_t *rt, const mti_cold_t *cold)
         int64_t sum = rt->rules.resources[want->resource].free;
         for (const mti_cold_t *holder = rt->rules.holders; holder; holder = holder->next) {
             const mti_ctx_t *sleeper = sleeper_of(rt, holder);
-            if (sleeper && is_stuck_locked(sleeper, id)) continue;
+            if (sleeper && !sleeps_for(sleeper, id) && is_stuck_locked(sleeper)) continue;
             for (uint32_t k = 0; k < holder->want_count; k++) {
                 const mti_want_t *at = &holder->wants[k];
                 if (at->resource == want->resource) sum += at->amount - at->lent;
@@ -556,24 +546,34 @@ static void describe_locked(mti_runtime_t *rt, const mti_cold_t *cold, char *tex
     }
 }
 
-void mti_admit_sleep(mti_ctx_t *ctx, const uint64_t *ids, uint32_t count, uint32_t need)
+bool mti_admit_sleep(mti_ctx_t *ctx, const uint64_t *ids, uint32_t count, uint32_t need)
 {
     mti_rules_t *rules = rules_of(ctx);
     char text[400];
-    if (need == 0 && ctx->gate_need == 0) return; // written by this thread only
+    if (need == 0 && ctx->gate_need == 0) return false; // written by this thread only
+    admitted_t admitted = {NULL, NULL};
     mti_mutex_lock(&rules->lock);
     bool is_new = need && (count != ctx->gate_count || need != ctx->gate_need ||
                            memcmp(ids, ctx->gate_ids, count * sizeof *ids) != 0);
     if (need) memcpy(ctx->gate_ids, ids, count * sizeof *ids);
     ctx->gate_count = count;
     ctx->gate_need = need;
+    for (uint32_t i = 0; need && i < count; i++) {
+        mti_cold_t *cold =
+            waiting_locked(mti_record_at((uint32_t)ids[i]), (uint32_t)(ids[i] >> 32));
+        if (cold && lend_locked(ctx->rt, ids[i], cold)) admitted_add(&admitted, cold);
+    }
     // Only who holds something completes a deadlock; the others wake the holders that sleep for them.
-    mti_cold_t *stuck = need && mti_admit_holds(ctx) ? find_stuck_locked(ctx->rt) : NULL;
+    bool search = need && !admitted.first && mti_admit_holds(ctx);
+    mti_cold_t *stuck = search ? find_stuck_locked(ctx->rt) : NULL;
     mti_record_t *t = stuck ? stuck->record : NULL;
     uint32_t gen = t ? mti_atomic_u32_load_relaxed(&t->result.gen) : 0;
     if (stuck) describe_locked(ctx->rt, stuck, text, sizeof text);
     mti_mutex_unlock(&rules->lock);
+    bool lent = admitted.first != NULL;
+    admitted_go(ctx, &admitted);
     if (t) mti_task_fail(ctx, t, gen, MANTA_ERR_OUT_OF_MEMORY, text, false);
     // Others may sleep for what this thread is in, and have something to lend.
     if (is_new) poke(ctx->rt);
+    return lent;
 }

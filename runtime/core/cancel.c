@@ -108,6 +108,7 @@ static void sweep_task(mti_slot_t *slot, void *user)
 {
     sweep_t *sweep = user;
     mti_record_t *t = mti_record_of(&slot->object);
+    // acquire: pairs with the release of submit; nothing else published the record to us
     uint64_t claim = mti_atomic_u64_load_acquire(&t->claim);
     mti_task_state_t state = mti_claim_state(claim);
     bool alive = state == MTI_TASK_QUEUED || state == MTI_TASK_RUNNING || state == MTI_TASK_HELD ||

@@ -448,7 +448,7 @@ struct mti_runtime {
     mti_devices_options_t device_options; // as given at create
     mti_mutex_t lanes_lock;               // start of |lanes|
     mti_atomic_ptr_t lanes;               // mti_lanes_t *, NULL until devices are first asked for
-    uint64_t max_in_flight; // 0: no bound, and |in_flight| is not kept
+    uint64_t max_in_flight;               // 0: no bound, and |in_flight| is not kept
     _Alignas(MTI_LINE_BYTES) mti_atomic_u64_t in_flight;
     mti_atomic_u32_t flight_waiters; // threads that wait for room
     mti_atomic_u32_t flight_word;    // they sleep on it
@@ -754,12 +754,10 @@ void mti_admit_reached(mti_ctx_t *ctx, mti_record_t *t);
 // The body has returned: gives everything back.
 void mti_admit_end(mti_ctx_t *ctx, mti_cold_t *cold);
 bool mti_admit_drop_locked(mti_ctx_t *ctx, mti_cold_t *cold); // as mti_recover_drop
-// |t| waits to be admitted and this thread, which is about to sleep, for |t|: lends it what the tasks on this
-// stack hold. True: it is admitted.
-bool mti_admit_lend(mti_ctx_t *ctx, mti_record_t *t, uint32_t gen);
-// Before this thread sleeps until |need| of |count| tasks were admitted. If that can never be, the youngest
-// task that waits for it fails. |need| 0: it goes on.
-void mti_admit_sleep(mti_ctx_t *ctx, const uint64_t *ids, uint32_t count, uint32_t need);
+// Before this thread sleeps until |need| of |count| tasks were admitted: lends them what tasks hold that
+// sleep for them; whether that did for one. If none can ever be admitted, the youngest task that
+// waits for it fails. |need| 0: the thread goes on.
+bool mti_admit_sleep(mti_ctx_t *ctx, const uint64_t *ids, uint32_t count, uint32_t need);
 // Whether tasks on this stack hold something that could be lent.
 bool mti_admit_holds(const mti_ctx_t *ctx);
 

@@ -817,13 +817,15 @@ static void submit_publish(submit_t *s)
     mti_atomic_u64_owner_add(&ctx->submitted, 1);
     if (MTI_LIKELY(t->link_count == 0)) {
         mti_atomic_u32_store_relaxed(&t->deps, 0);
-        mti_atomic_u64_store_relaxed(&t->claim, mti_claim_make(gen, 0, MTI_TASK_QUEUED));
-        mti_record_ready(ctx, mti_ready_of(t));
+        mti_ready_t ready = mti_ready_of(t);
+        // release: publishes the record to who sweeps through all of them (cancel.c), and may cancel it
+        mti_atomic_u64_store_release(&t->claim, mti_claim_make(gen, 0, MTI_TASK_QUEUED));
+        mti_record_ready(ctx, ready);
         return;
     }
     uint32_t guard = (uint32_t)t->link_count + 1;
     mti_atomic_u32_store_relaxed(&t->deps, guard);
-    mti_atomic_u64_store_relaxed(&t->claim, mti_claim_make(gen, 0, MTI_TASK_QUEUED));
+    mti_atomic_u64_store_release(&t->claim, mti_claim_make(gen, 0, MTI_TASK_QUEUED)); // as above
     mti_object_t *failed = NULL;
     uint32_t argument = 0;
     uint32_t closed = submit_link(s, &failed, &argument);
@@ -1204,7 +1206,6 @@ static inline bool submit_plain(mti_thread_t *thread, manta_task_def_t *def, uin
     t->priority = 0;
     mti_record_set_flags(t, 0);
     copy_image(t->inline_args, args, def->args_bytes);
-    mti_atomic_u64_store_relaxed(&t->claim, mti_claim_make(gen, 0, MTI_TASK_QUEUED));
     manta_ref_t ref = mti_ref_make(t->result.slot, gen);
     bool held = result_count != 0;
     mti_atomic_u64_store_relaxed(&t->result.head, held ? 0 : MTI_HEAD_ORPHAN);
@@ -1215,6 +1216,8 @@ static inline bool submit_plain(mti_thread_t *thread, manta_task_def_t *def, uin
         *out_results = ref;
     }
     mti_atomic_u64_owner_add(&ctx->submitted, 1);
+    // release: publishes the record to who sweeps through all of them (cancel.c), and may cancel it
+    mti_atomic_u64_store_release(&t->claim, mti_claim_make(gen, 0, MTI_TASK_QUEUED));
     if (refs) {
         plain_publish(ctx, t, gen, refs, objects);
     } else if (MTI_UNLIKELY(!mti_sched_push(&ctx->sched, ref.id))) {
@@ -1562,7 +1565,8 @@ void mti_task_finish_several(mti_ctx_t *ctx, mti_record_t *t, uint32_t gen)
 
 // Completes a task with several results. Who takes RUNNING away closes all of them: either this one, or
 // who cancelled, whose work may still be going on.
-static void run_complete_several(manta_task_t *run, manta_status_t status, uint64_t *out_next)
+// Gives back whether the task is complete; else the canceller sees to that.
+static bool run_complete_several(manta_task_t *run, manta_status_t status, uint64_t *out_next)
 {
     mti_record_t *t = run->record;
     mti_ctx_t *ctx = run->ctx;
@@ -1578,13 +1582,14 @@ static void run_complete_several(manta_task_t *run, manta_status_t status, uint6
         mti_record_free_room(ctx, t);
         t->cold = NULL;
         mti_object_release(ctx, &t->result, MTI_COUNT_SLOT); // the record's own
-        return;
+        return true;
     }
     while (claim & MTI_CLAIM_CLOSING) {
         // release: what this thread did with the record; pairs with the acquire in fail_several
-        if (mti_atomic_u64_cas_acq_rel(&t->claim, &claim, claim | MTI_CLAIM_RETURNED)) return;
+        if (mti_atomic_u64_cas_acq_rel(&t->claim, &claim, claim | MTI_CLAIM_RETURNED)) return false;
     }
     mti_task_finish_several(ctx, t, gen);
+    return true;
 }
 
 static void run_complete_one(manta_task_t *run, manta_status_t status, uint64_t *out_next)
@@ -1616,15 +1621,16 @@ static void run_complete(manta_task_t *run, manta_status_t status, uint64_t *out
     mti_record_t *t = run->record;
     mti_ctx_t *ctx = run->ctx;
     const manta_task_def_t *def = t->def;
+    bool complete = true;
     if (MTI_UNLIKELY(status != MANTA_OK)) mti_atomic_u64_owner_add(&ctx->failed, 1);
     if (t->link_count) record_release_args(ctx, t);
     if (MTI_LIKELY(t->result_count == 1)) {
         run_complete_one(run, status, out_next);
     } else {
-        run_complete_several(run, status, out_next);
+        complete = run_complete_several(run, status, out_next);
     }
     if (MTI_UNLIKELY(run->error != NULL)) manta_error_release(run->error);
-    mti_task_count_completed(ctx, def);
+    if (MTI_LIKELY(complete)) mti_task_count_completed(ctx, def);
 }
 
 // After the body: forwarded, or complete.
@@ -1890,7 +1896,11 @@ static void fail_several(mti_ctx_t *ctx, mti_record_t *t, uint32_t gen, uint64_t
     // release: the results are closed; acquire: what the body's thread did with the record
     while (!mti_atomic_u64_cas_acq_rel(&t->claim, &claim, claim & ~MTI_CLAIM_CLOSING)) {
     }
-    if (claim & MTI_CLAIM_RETURNED) mti_task_finish_several(ctx, t, gen);
+    if (!(claim & MTI_CLAIM_RETURNED)) return;
+    const manta_task_def_t *def = t->def;
+    mti_task_finish_several(ctx, t, gen);
+    mti_task_count_completed(ctx, def);
+    if (!ctx->sched.thread) mti_drain_check(ctx);
 }
 
 // Tells a running (or forwarded) task to stop and fails its results now.

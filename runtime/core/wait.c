@@ -17,11 +17,11 @@
 #include <string.h>
 
 enum {
-    STACK_MIN = 64 * 1024,    // a waiter does not nest with less left
-    WALK_DEPTH = 48,          // recursion over branches; chains are walked in a loop
-    WALK_BUDGET = 256,        // records looked at by one attempt to help
-    WALK_BUDGET_TASK = 65536, // by a task that is about to sleep, for deadlocks
-    SPIN_ROUNDS = 64,         // looks at the object before sleeping, with growing pauses
+    STACK_MIN = 64 * 1024,      // a waiter does not nest with less left
+    WALK_DEPTH = 48,            // recursion over branches; chains are walked in a loop
+    WALK_BUDGET = 256,          // records looked at by one attempt to help
+    WALK_BUDGET_TASK = 1 << 20, // by a task that is about to sleep, for deadlocks
+    SPIN_ROUNDS = 64,           // looks at the object before sleeping, with growing pauses
 };
 
 typedef struct walk {
@@ -158,14 +158,7 @@ static void walk_object(walk_t *walk, mti_object_t *object, int depth, mti_arg_i
                     }
                     if (mti_record_flags(t) & MTI_RECORD_GATED &&
                         mti_atomic_u32_load_acquire(&t->deps) == 1) {
-                        if (mti_admit_lend(walk->ctx, t, gen)) {
-                            walk->claimable = true;
-                            if (walk->may_claim && mti_task_claim(walk->ctx, t, gen)) {
-                                walk->found = t;
-                            }
-                        } else {
-                            walk->gated = mti_ref_make(t->result.slot, gen).id;
-                        }
+                        walk->gated = mti_ref_make(t->result.slot, gen).id;
                     } else {
                         next = walk_arguments(walk, t, gen, depth, cursor);
                     }
@@ -289,7 +282,7 @@ static void wait_withdraw(mti_ctx_t *ctx)
         mti_atomic_u64_store_seq_cst(&ctx->waiting_on, 0);
     }
     mti_atomic_u64_store_relaxed(&ctx->waiting_some[0], 0);
-    mti_admit_sleep(ctx, NULL, 0, 0);
+    (void)mti_admit_sleep(ctx, NULL, 0, 0);
 }
 
 typedef enum help { HELP_RAN, HELP_NOTHING, HELP_UNDER_WAY, HELP_DEADLOCK, HELP_TOO_DEEP } help_t;
@@ -310,8 +303,10 @@ static help_t wait_help(mti_ctx_t *ctx, mti_object_t *object, uint32_t budget,
         return HELP_RAN;
     }
     // Once it is published what this thread waits for, others find their way through it.
-    if (mti_atomic_u64_load_relaxed(&ctx->waiting_on)) {
-        mti_admit_sleep(ctx, &walk.gated, walk.gated != 0, walk.gated != 0);
+    if (mti_atomic_u64_load_relaxed(&ctx->waiting_on) &&
+        mti_admit_sleep(ctx, &walk.gated, walk.gated != 0, walk.gated != 0)) {
+        if (blocked) mti_sched_block_end(&ctx->sched);
+        return HELP_RAN; // not that, but there may be something to run now
     }
     if (walk.deadlock) return HELP_DEADLOCK;
     if (deep && walk.claimable) return HELP_TOO_DEEP;
@@ -543,7 +538,7 @@ static void wait_some_lend(mti_ctx_t *ctx, mti_object_t **objects, size_t n, siz
             others++;
         }
     }
-    mti_admit_sleep(ctx, ids, gated, others >= k ? 0 : (uint32_t)(k - others));
+    (void)mti_admit_sleep(ctx, ids, gated, others >= k ? 0 : (uint32_t)(k - others));
 }
 
 // |k| of |n|, fewer than all or with a timeout: runs nothing of others, unless nobody else would.

@@ -479,7 +479,6 @@ static void search_end(mti_sched_ctx_t *ctx);
 static int band_node(const mti_sched_ctx_t *ctx)
 {
     int seat = mti_atomic_i32_load_relaxed(&ctx->seat);
-    if (seat < 0) seat = ctx->home_seat;
     return seat >= 0 ? ctx->sched->seats[seat].node : 0;
 }
 

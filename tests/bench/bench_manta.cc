@@ -371,6 +371,47 @@ void start_stop(Run &run)
     run.first_and_rounds(run.size(20), once);
 }
 
+// Cancel of tasks that wait for a gate, one by one.
+void cancel(Run &run)
+{
+    Runtime manta(run);
+    const size_t n = run.size(100000);
+    std::vector<manta_ref_t> refs(n);
+    for (int round = 0; round < 2; round++) { // the first to warm up
+        const manta::ref<uint64_t> gate = manta_promise_create(MANTA_DTYPE(MANTA_U64, 8));
+        for (size_t i = 0; i < n; i++)
+            refs[i] = successor_remote(gate);
+        const double start = bench::now_ns();
+        for (size_t i = 0; i < n; i++)
+            manta.check(manta_cancel(refs[i]));
+        run.value((bench::now_ns() - start) / static_cast<double>(n));
+        for (size_t i = 0; i < n; i++)
+            manta_release(refs[i]);
+        manta_release(gate);
+        manta.drain();
+    }
+}
+
+// A failing root with many dependents, until the last of them has failed.
+void fail_fanout(Run &run)
+{
+    Runtime manta(run);
+    const size_t n = run.size(100000);
+    std::vector<manta_ref_t> refs(n);
+    for (int round = 0; round < 2; round++) { // the first to warm up
+        const manta::ref<uint64_t> gate = manta_promise_create(MANTA_DTYPE(MANTA_U64, 8));
+        for (size_t i = 0; i < n; i++)
+            refs[i] = successor_remote(gate);
+        const double start = bench::now_ns();
+        manta.check(manta_promise_fail(gate, MANTA_ERR_USER, "gone"));
+        run.value((bench::now_ns() - start) / static_cast<double>(n));
+        for (size_t i = 0; i < n; i++)
+            manta_release(refs[i]);
+        manta_release(gate);
+        manta.drain();
+    }
+}
+
 } // namespace
 
 void bench::register_scenarios()
@@ -388,6 +429,8 @@ void bench::register_scenarios()
     add({"fan-refs", "ns/task", fan_refs, ""});
     add({"wavefront", "ns/task", wavefront, ""});
     add({"fib30", "ns/spawn", fib30, ""});
+    add({"cancel", "ns/task", cancel, ""});
+    add({"fail-fanout", "ns/task", fail_fanout, ""});
     add({"latency-inline", "ns", latency_inline, ""});
     at(1, "latency-cross", "ns", latency_cross);
     at(1, "latency-blocking", "ns", latency_blocking);

@@ -54,6 +54,9 @@ inline manta_runtime_options_t small_options(int workers, CountingAllocator *all
     options.log = Log::write;
     options.log_user = log;
     options.report_leaks = true;
+    static const manta_resource_t tape = {"tape", 1};
+    options.resources = &tape;
+    options.resource_count = 1;
     return options;
 }
 

@@ -371,6 +371,99 @@ TEST_P(MemoryTest, Options)
     });
 }
 
+// Fails in its first attempt.
+MANTA_TASK(ft_again, MANTA_VAL(int, n), MANTA_OUT(int, x, 1), MANTA_OUT(char, large, 3000))
+{
+    x[0] = n;
+    large[2999] = 1;
+    return manta_attempt(task) ? (manta_status_t)MANTA_OK
+                               : manta_fail(task, MANTA_ERR_USER + 1, "try %d", n);
+}
+
+TEST_P(MemoryTest, Rules)
+{
+    run([] {
+        manta_task_options_t timed =
+            MANTA_OPTIONS(.deadline_ns = MANTA_S(1000), .run_timeout_ns = MANTA_S(1000));
+        manta_task_options_t again = MANTA_OPTIONS(.max_retries = 2, .backoff_ns = 1000);
+        manta_task_options_t held =
+            MANTA_OPTIONS(.max_retries = 1, .resources[0] = manta_resource("tape", 1));
+        manta_task_options_t urgent =
+            MANTA_OPTIONS(.priority = MANTA_PRIORITY_URGENT, .max_retries = 1);
+        for (const manta_task_options_t &options : {timed, again, held, urgent}) {
+            ft_again_out_t out = ft_again_with(options, 4);
+            int value = 0;
+            manta_status_t status = manta_read(out.x, &value, sizeof value, MANTA_FOREVER);
+            EXPECT_TRUE(fine(status) || status == MANTA_ERR_SYSTEM || status == MANTA_ERR_USER + 1)
+                << status;
+            if (status == MANTA_OK) {
+                EXPECT_EQ(4, value);
+            }
+            drop(out.x);
+            drop(out.large);
+        }
+    });
+}
+
+static manta_status_t ft_step(manta_task_t *task, void *state)
+{
+    int n = ++*static_cast<int *>(state);
+    if (n > 5) return MANTA_ERR_END;
+    return manta_yield(task, &n, sizeof n);
+}
+
+TEST_P(MemoryTest, Generators)
+{
+    run([] {
+        int state = 0;
+        manta_generator_desc_t desc = {};
+        desc.struct_size = sizeof desc;
+        desc.step = ft_step;
+        desc.state = &state;
+        desc.dtype = MANTA_DTYPE(MANTA_I32, 4);
+        desc.run_ahead = 2;
+        manta_generator_t generator;
+        manta_status_t status = manta_generator_create(&desc, &generator);
+        EXPECT_FINE(status);
+        if (status != MANTA_OK) return;
+        while (status == MANTA_OK) {
+            manta_ref_t ref;
+            status = manta_generator_next(generator, &ref, MANTA_FOREVER);
+            EXPECT_TRUE(fine(status) || status == MANTA_ERR_END) << status;
+            if (status == MANTA_OK) drop(ref);
+        }
+        EXPECT_OK(manta_generator_release(generator));
+    });
+}
+
+MANTA_TASK(ft_accept_sum, MANTA_IN_LIST(int, parts), MANTA_OUT(long, sum, 1))
+{
+    sum[0] = 0;
+    for (size_t i = 0; i < parts.count; i++) {
+        bool is_there = manta_arg_item_status(task, 0, i) == MANTA_OK;
+        EXPECT_EQ(is_there ? 1u : 0u, parts.items[i].count);
+        if (is_there) sum[0] += parts.items[i].data[0];
+    }
+    return MANTA_OK;
+}
+
+TEST_P(MemoryTest, AcceptedFailures)
+{
+    run([] {
+        manta::ref<int> parts[] = {ft_double_remote(2), manta_put((int *)nullptr, 5)};
+        manta::ref<long> sum =
+            ft_accept_sum_with(MANTA_OPTIONS(.accept_failed = MANTA_ACCEPT_ALL), parts, 2);
+        long value = 0;
+        manta_status_t status = manta_read(sum, &value, sizeof value, MANTA_FOREVER);
+        EXPECT_FINE(status);
+        if (status == MANTA_OK) {
+            EXPECT_TRUE(value == 4 || value == 0) << value;
+        }
+        drop(sum);
+        drop(parts[0]);
+    });
+}
+
 MANTA_TASK(ft_blocking, MANTA_VAL(int, n), MANTA_OUT(int, x, 1))
 {
     manta_blocking_begin(task);

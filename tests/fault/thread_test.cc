@@ -67,6 +67,29 @@ MANTA_TASK(ft_tree, MANTA_VAL(int, depth), MANTA_OUT(int, leaves, 1))
     return MANTA_OK;
 }
 
+// Deadlines need a thread, and say so; without one nothing else does.
+TEST_P(ThreadsTest, Deadlines)
+{
+    run([] {
+        for (int i = 0; i < 3; i++) {
+            manta::ref<int> x = ft_double_with(MANTA_OPTIONS(.deadline_ns = MANTA_S(1000)), 4);
+            manta_status_t status = manta_wait(&x, 1, 1, MANTA_FOREVER, nullptr, nullptr);
+            EXPECT_OK(status);
+            status = manta_ref_status(x);
+            EXPECT_TRUE(status == MANTA_OK || status == MANTA_ERR_SYSTEM) << status;
+            if (status == MANTA_ERR_SYSTEM) {
+                EXPECT_NE(std::string::npos, std::string(manta_error_message()).find("timers"));
+            }
+            drop(x);
+        }
+        manta_task_options_t again =
+            MANTA_OPTIONS(.max_retries = 1, .resources[0] = manta_resource("tape", 1));
+        manta::ref<int> y = ft_double_with(again, 4);
+        EXPECT_EQ(8, value_of<int>(y));
+        drop(y);
+    });
+}
+
 // Without a spare, whoever waits runs what it waits for itself.
 TEST_P(ThreadsTest, NestedGets)
 {

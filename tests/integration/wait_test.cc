@@ -753,3 +753,67 @@ TEST_P(WaitTest, WaitersGetShutdown)
         thread.join();
     (void)take_log();
 }
+
+// The end of a long chain that hangs on the task itself.
+MANTA_TASK(wt_tail, MANTA_LOCAL(Gate *, gate), MANTA_LOCAL(manta_ref_t *, tail),
+           MANTA_OUT(int, x, 1))
+{
+    gate->pass();
+    x[0] = 0;
+    return status_of(*tail);
+}
+MANTA_TASK(wt_link, MANTA_IN(int, x), MANTA_OUT(int, y, 1))
+{
+    y[0] = x[0];
+    return MANTA_OK;
+}
+
+TEST_P(WaitTest, ADeadlockOverALongChain)
+{
+    SKIP_IF_SERIAL();
+    Gate gate;
+    manta_ref_t tail = {0}, own = wt_tail_remote(&gate, &tail), at = manta_retain(own);
+    for (int i = 0; i < (kSanitized ? 70000 : 200000); i++) {
+        manta_ref_t next = wt_link_remote(at);
+        EXPECT_OK(manta_release(at));
+        at = next;
+    }
+    tail = at;
+    gate.open();
+    EXPECT_STATUS(MANTA_ERR_DEADLOCK, status_of(own));
+    EXPECT_STATUS(MANTA_ERR_DEADLOCK, status_of(at));
+    EXPECT_OK(manta_release(own));
+    EXPECT_OK(manta_release(at));
+}
+
+// A lock of the user's that is held across a wait: what runs meanwhile is only what is awaited.
+struct locked {
+    std::mutex lock;
+    int value = 0; // guarded by lock
+};
+MANTA_TASK(wt_free, MANTA_VAL(int, n), MANTA_OUT(int, x, 1))
+{
+    x[0] = n;
+    return MANTA_OK;
+}
+MANTA_TASK(wt_locked, MANTA_LOCAL(locked *, l), MANTA_VAL(int, n))
+{
+    MANTA_SCOPE();
+    std::lock_guard<std::mutex> hold(l->lock);
+    int got = 0;
+    manta_status_t status = wt_free_result(wt_free_remote(n), &got);
+    l->value += got;
+    return status;
+}
+
+TEST_P(WaitTest, AUsersLockHeldAcrossAWait)
+{
+    MANTA_SCOPE();
+    locked l;
+    std::vector<manta_ref_t> refs;
+    for (int i = 0; i < 300; i++)
+        refs.push_back(wt_locked_remote(&l, i));
+    for (manta_ref_t ref : refs)
+        EXPECT_OK(status_of(ref));
+    EXPECT_EQ(299 * 150, l.value);
+}
