@@ -54,8 +54,8 @@
 //     x_out_t                   what it returns: manta_ref_t if it has no result (then it is the
 //                               completion) or one; else a struct with a ref per INOUT and OUT, by
 //                               name
-//     x_out_t x_remote(...)     submits. Never blocks; failures come back as error refs, and INOUT
-//                               refs are taken in any case
+//     x_out_t x_remote(...)     submits. Never blocks, but at a runtime's max_in_flight; failures come
+//                               back as error refs, and INOUT refs are taken in any case
 //     x_out_t x_with(options, ...)     the same with MANTA_OPTIONS(...)
 //     manta_status_t x_go(...), x_go_with(options, ...)
 //                               fire and forget: no result to hold. The status is that of the submit;
