@@ -256,7 +256,8 @@ void host_looks_at_writes()
 {
     auto &writes = state.seen_writes;
     for (size_t i = 0; i < writes.size();) {
-        if (mti_engine_done(writes[i].queue) < writes[i].seq) {
+        // acquire: pairs with run_write; who saw the word sees this
+        if (writes[i].stream->written.load(std::memory_order_acquire) < writes[i].number) {
             i++;
             continue;
         }
