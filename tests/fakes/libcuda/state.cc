@@ -32,8 +32,12 @@ void violation(const char *format, ...)
 struct AtExit {
     ~AtExit()
     {
-        // A forked child has only copies of what its parent will report.
-        if (state.violations.empty() || state.pid != getpid()) return;
+        // A forked child has only copies of what its parent will report and give back.
+        if (state.pid != getpid()) return;
+        if (state.violations.empty()) {
+            if (state.engine) stop();
+            return;
+        }
         for (const std::string &line : state.violations)
             fprintf(stderr, "fake libcuda: %s\n", line.c_str());
         fflush(nullptr);
