@@ -32,8 +32,12 @@ void violation(const char *format, ...)
 struct AtExit {
     ~AtExit()
     {
-        // A forked child has only copies of what its parent will report.
-        if (state.violations.empty() || state.pid != getpid()) return;
+        // A forked child has only copies of what its parent will report and give back.
+        if (state.pid != getpid()) return;
+        if (state.violations.empty()) {
+            if (state.engine) stop();
+            return;
+        }
         for (const std::string &line : state.violations)
             fprintf(stderr, "fake libcuda: %s\n", line.c_str());
         fflush(nullptr);
@@ -256,7 +260,8 @@ void host_looks_at_writes()
 {
     auto &writes = state.seen_writes;
     for (size_t i = 0; i < writes.size();) {
-        if (mti_engine_done(writes[i].queue) < writes[i].seq) {
+        // acquire: pairs with run_write; who saw the word sees this
+        if (writes[i].stream->written.load(std::memory_order_acquire) < writes[i].number) {
             i++;
             continue;
         }

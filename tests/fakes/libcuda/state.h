@@ -80,8 +80,8 @@ struct PendingFree {
 // A write of a stream to memory that the host may have read: when it has run, the host may know all
 // that comes before it.
 struct SeenWrite {
-    mti_engine_queue_t *queue;
-    uint64_t seq;
+    CUstream stream;
+    uint64_t number; // of the operation, in the order of the program
     Clock clock;
 };
 
@@ -232,6 +232,8 @@ struct CUstream_st {
     fake::Clock clock;
     uint64_t last_seq;  // of the engine
     uint64_t last_work; // the number of the last operation that was more than a mark
+    // The last word that was written, by its operation's number: set before the word itself.
+    std::atomic<uint64_t> written;
 };
 struct CUevent_st {
     CUctx_st *context;

@@ -206,11 +206,14 @@ CUresult fake_cuStreamWaitEvent(CUstream stream, CUevent event, unsigned flags)
 struct Word {
     uint64_t *address;
     uint64_t value;
+    std::atomic<uint64_t> *written;
+    uint64_t number;
 };
 
 static manta_status_t run_write(void *payload, const char **)
 {
     auto *word = static_cast<Word *>(payload);
+    word->written->store(word->number, std::memory_order_release);
     __atomic_store_n(word->address, word->value, __ATOMIC_RELEASE);
     return MANTA_OK;
 }
@@ -245,14 +248,12 @@ CUresult fake_cuStreamWriteValue64(CUstream stream, CUdeviceptr address, cuuint6
                   call.name());
         return CUDA_ERROR_INVALID_VALUE;
     }
-    Word word{word_of(call.name(), address), value};
+    Word word{word_of(call.name(), address), value, &stream->written, 0};
     if (!word.address) return CUDA_ERROR_INVALID_VALUE;
-    stream_advance(stream);
+    word.number = stream_advance(stream);
     check_use(stream, {address, 8, 8, 1}, true, call.name());
-    uint64_t seq;
-    result =
-        submit(stream, "write word", run_write, &word, sizeof word, nullptr, false, false, 0, &seq);
-    if (result == CUDA_SUCCESS) state.seen_writes.push_back({stream->queue, seq, stream->clock});
+    result = submit(stream, "write word", run_write, &word, sizeof word, nullptr, false, false, 0);
+    if (result == CUDA_SUCCESS) state.seen_writes.push_back({stream, word.number, stream->clock});
     return result;
 }
 
@@ -269,7 +270,7 @@ CUresult fake_cuStreamWaitValue64(CUstream stream, CUdeviceptr address, cuuint64
     CUresult result = need_stream(call.name(), stream);
     if (result != CUDA_SUCCESS) return result;
     if (flags != CU_STREAM_WAIT_VALUE_GEQ) return CUDA_ERROR_INVALID_VALUE;
-    Word word{word_of(call.name(), address), value};
+    Word word{word_of(call.name(), address), value, nullptr, 0};
     if (!word.address) return CUDA_ERROR_INVALID_VALUE;
     stream_advance(stream);
     mti_engine_op_t op{};
