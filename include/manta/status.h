@@ -44,6 +44,11 @@ enum manta_status {
     MANTA_ERR_IO = 43,
     MANTA_ERR_SYSTEM = 44,   // an operating system call failed; the message says which
     MANTA_ERR_INTERNAL = 45, // a bug in manta
+    // Actors.
+    MANTA_ERR_ACTOR_DIED = 60,       // it has ended for good; the cause says why
+    MANTA_ERR_ACTOR_RESTARTING = 61, // it failed, and is being started again
+    MANTA_ERR_ACTOR_BUSY = 62,       // as many calls wait as it accepts (max_pending)
+    MANTA_ACTOR_FATAL = 63,          // returned by a method: its actor is broken and dies
     // A task may return MANTA_ERR_USER + n, n from 0 to 2^30.
     MANTA_ERR_USER = 1 << 20
 };

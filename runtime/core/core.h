@@ -12,12 +12,16 @@
 #include "sched/sched.h"
 #include "store/store.h"
 
+#include <manta/actor.h>
 #include <manta/task.h>
 
 typedef struct mti_runtime mti_runtime_t;
 typedef struct mti_ctx mti_ctx_t;
 typedef struct mti_thread mti_thread_t;
 typedef struct mti_record mti_record_t;
+typedef struct mti_actor mti_actor_t;
+typedef struct mti_order mti_order_t;
+typedef struct mti_lanes mti_lanes_t;
 
 // ---- the task record ------------------------------------------------------------------------
 
@@ -54,6 +58,7 @@ static inline uint32_t mti_claim_gen(uint64_t claim)
 
 enum {
     MTI_RECORD_INLINE = 64, // bytes for the argument image and the links
+    MTI_METHOD_INLINE = 48, // the same for a method, which has mti_method_t (actor.h) behind them
     MTI_MAX_REFS = 10000,
     MTI_MAX_RESULTS = 3000,
     MTI_MAX_PARAMS = 16000,
@@ -64,6 +69,8 @@ enum {                            // mti_record_t.flags
     MTI_RECORD_WIDE = 1 << 1,     // more than one CPU
     MTI_RECORD_ELASTIC = 1 << 2,  // less than one CPU
     MTI_RECORD_RANGE = 1 << 3,    // a piece of a range or array, see bulk.c
+    MTI_RECORD_METHOD = 1 << 4,   // runs on an actor's state, see actor.c
+    MTI_RECORD_CREATE = 1 << 5,   // with METHOD: it is the constructor
 };
 
 // Of a range or array; for an array the images follow.
@@ -84,6 +91,7 @@ typedef struct mti_cold {
     int cores;
     uint32_t milli;
     mti_bulk_info_t *bulk;
+    mti_order_t *order; // of a method that is not delivered
 } mti_cold_t;
 
 // Three cache lines. The first belongs to the first result; it may outlive the task.
@@ -139,6 +147,13 @@ typedef struct mti_overflow { // header of an overflow block; 16 bytes, the imag
     uint32_t results_offset; // uint32_t[result_count - 1], slots of the further results
 } mti_overflow_t;
 
+// Where links stand in |inline_args|, counted down from here.
+static inline uint64_t *mti_record_links(const mti_record_t *t, bool is_method)
+{
+    size_t end = is_method ? MTI_METHOD_INLINE : MTI_RECORD_INLINE;
+    return (uint64_t *)(void *)(t->inline_args + end) - 1;
+}
+
 static inline mti_overflow_t *mti_record_overflow(const mti_record_t *t)
 {
     return (mti_overflow_t *)(void *)(t->args - sizeof(mti_overflow_t));
@@ -186,8 +201,10 @@ struct mti_thread {
     // The scope stack. |scope_base|: bottom of the innermost body's part.
     mti_scope_entry_t *scopes;
     size_t scope_count, scope_capacity, scope_base;
-    size_t scope_mark; // 1 + bottom of the innermost scope; 0: no scope, refs are the user's alone
-    struct {           // contexts of this thread, by runtime
+    size_t scope_mark;  // 1 + bottom of the innermost scope; 0: no scope, refs are the user's alone
+    mti_lanes_t *lanes; // calls to actors that are not delivered yet; NULL: there never were any
+    bool call_kept;     // the method that just returned will be tried again
+    struct {            // contexts of this thread, by runtime
         mti_ctx_t *ctx;
         uint64_t runtime_id;
     } ctxs[8];
@@ -199,6 +216,7 @@ struct manta_task {
     mti_record_t *record;
     mti_ctx_t *ctx;
     struct manta_task *outer;
+    mti_actor_t *actor; // of a method or constructor, else NULL
     manta_buffer_t *buffers;
     mti_object_t **results;
     manta_error_t *error; // from manta_fail
@@ -269,6 +287,9 @@ struct mti_runtime {
 
     mti_mutex_t lock;
     mti_ctx_t *ctxs; // guarded by lock; all that were ever made
+    mti_mutex_t names_lock;
+    mti_actor_t **names; // guarded by names_lock; table of actors by name, |name_buckets| lists
+    size_t name_buckets, name_count;
     // Work that is open but has no task: promises, created objects. Drain does not wait for it.
     _Alignas(MTI_LINE_BYTES) mti_atomic_u32_t drainers; // threads in a drain
     mti_atomic_u32_t drain_word; // they sleep on it; bumped when all is complete
@@ -462,6 +483,16 @@ manta_status_t mti_task_submit(manta_task_def_t *def, const manta_task_options_t
 void mti_task_run_entry(mti_sched_ctx_t *ctx, uint64_t entry); // sched's op
 // Runs a task that the caller has claimed, and the chain of first successors if |chain|.
 void mti_task_run_claimed(mti_ctx_t *ctx, mti_record_t *t, bool chain);
+// Runs a method that the caller has claimed, on the state of |actor|.
+void mti_task_run_method(mti_ctx_t *ctx, mti_record_t *t, uint64_t *out_next);
+// Submits a method call, or with |create| the constructor of an actor whose handle nobody has yet.
+manta_status_t mti_task_submit_method(manta_actor_t handle, mti_actor_t *create,
+                                      manta_task_def_t *def, const manta_task_options_t *options,
+                                      const void *args, size_t args_bytes, manta_ref_t *out_results,
+                                      size_t result_count, bool always_take);
+// Fails |t| of generation |gen| with |error| (one count is taken): queued it never runs, running it is
+// told to stop and its results fail with the code. False: it is complete.
+bool mti_task_fail_now(mti_ctx_t *ctx, mti_record_t *t, uint32_t gen, const manta_error_t *error);
 // Tries to claim; |gen| is the record's.
 static inline bool mti_task_claim(mti_ctx_t *ctx, mti_record_t *t, uint32_t gen)
 {
