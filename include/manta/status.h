@@ -32,7 +32,7 @@ enum manta_status {
     MANTA_ERR_RESOURCE_EXHAUSTED = 31,
     MANTA_ERR_CANCELLED = 32,      // the task or object was cancelled
     MANTA_ERR_WAIT_CANCELLED = 33, // the task that *waits* was cancelled
-    MANTA_ERR_TIMEOUT = 34,        // a deadline of the task, or of a shutdown, passed
+    MANTA_ERR_TIMEOUT = 34,        // a run took longer than it may, or a shutdown
     MANTA_ERR_DEADLOCK = 35,       // a wait that can never end: it waits for itself
     MANTA_ERR_TOO_DEEP = 36,       // too little stack to nest, and nobody else can run the task
     MANTA_ERR_EXCEPTION = 37,      // a C++ exception came out of a body
@@ -44,6 +44,8 @@ enum manta_status {
     MANTA_ERR_IO = 43,
     MANTA_ERR_SYSTEM = 44,   // an operating system call failed; the message says which
     MANTA_ERR_INTERNAL = 45, // a bug in manta
+    MANTA_ERR_DEADLINE = 46, // the task's deadline passed before it was done
+    MANTA_ERR_END = 47,      // a generator has no more values
     // Actors.
     MANTA_ERR_ACTOR_DIED = 60,       // it has ended for good; the cause says why
     MANTA_ERR_ACTOR_RESTARTING = 61, // it failed, and is being started again

@@ -141,11 +141,23 @@ MANTA_API MANTA_NODISCARD manta_ref_t manta_submit_array(manta_task_def_t *task,
                                                          const void *args, size_t args_bytes,
                                                          size_t count, size_t grain);
 
-// Cancels the task that makes |ref|. Queued: it never runs. Running: manta_cancelled() turns true, and
-// its result is dropped. Its refs fail with MANTA_ERR_CANCELLED at once (of a running task with several
-// results the first one; the others when the body returns). Complete: OK, no effect.
-// Errors: STALE_REF · INVALID_ARGUMENT |ref| was not made by a task.
+// Cancels the task that makes |ref|. Queued: it never runs. Running: manta_cancelled() turns true, its
+// waits end with MANTA_ERR_WAIT_CANCELLED, and its results are dropped; the body keeps its buffers until it
+// returns. In either case its refs fail with MANTA_ERR_CANCELLED at once. Complete: OK, no effect.
+//
+// The tasks that it has submitted are cancelled as well, and theirs: each when it next comes up to run,
+// submits, waits or asks manta_cancelled(), and all of them by a small job that a worker runs soon. A task
+// whose submitter had completed before is on its own. Needs no memory.
+// Threads: any.  Blocks: never.
+// Errors:  STALE_REF · INVALID_ARGUMENT |ref| was not made by a task.
 MANTA_API manta_status_t manta_cancel(manta_ref_t ref);
+
+typedef struct manta_cancel_options {
+    size_t struct_size;
+    bool keep_children; // what the task has submitted goes on
+} manta_cancel_options_t;
+// The same with options; NULL: defaults.
+MANTA_API manta_status_t manta_cancel_with(manta_ref_t ref, const manta_cancel_options_t *options);
 
 // ---- inside a body --------------------------------------------------------------------------
 

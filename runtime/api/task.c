@@ -1,6 +1,8 @@
 // task.h: submit and cancel. What bodies call stands in core/body.c.
 #include "core/core.h"
 
+#include <string.h>
+
 manta_status_t manta_submit(const manta_task_desc_t *desc, manta_ref_t *out_results,
                             size_t result_count)
 {
@@ -40,6 +42,19 @@ manta_ref_t manta_submit_array(manta_task_def_t *task, const manta_task_options_
 
 manta_status_t manta_cancel(manta_ref_t ref)
 {
+    return manta_cancel_with(ref, NULL);
+}
+
+manta_status_t manta_cancel_with(manta_ref_t ref, const manta_cancel_options_t *options)
+{
+    manta_cancel_options_t full = {0};
+    if (options) {
+        if (options->struct_size < sizeof(size_t)) {
+            return mti_fail(MANTA_ERR_INVALID_ARGUMENT, "cancel: struct_size is not set");
+        }
+        size_t known = options->struct_size < sizeof full ? options->struct_size : sizeof full;
+        memcpy(&full, options, known);
+    }
     if (mti_ref_is_error(ref)) return MANTA_OK; // failed already
     mti_thread_t *thread = mti_thread_self();
     if (!thread) return mti_thread_failure();
@@ -48,7 +63,7 @@ manta_status_t manta_cancel(manta_ref_t ref)
     mti_ctx_t *ctx = object ? mti_ctx_for(thread, object) : NULL;
     manta_status_t status = !object ? mti_stale(ref)
                             : !ctx  ? thread->status
-                                    : mti_task_cancel(ctx, object);
+                                    : mti_task_cancel(ctx, object, !full.keep_children);
     if (ctx) mti_object_release(ctx, object, MTI_COUNT_INTERNAL);
     mti_thread_leave(thread);
     return status;

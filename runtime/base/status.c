@@ -64,6 +64,8 @@ const char *manta_status_name(manta_status_t status)
         STATUS_ROW(MANTA_ERR_FORKED),
         STATUS_ROW(MANTA_ERR_DEVICE_LOST),
         STATUS_ROW(MANTA_ERR_RESOURCE_GONE),
+        STATUS_ROW(MANTA_ERR_DEADLINE),
+        STATUS_ROW(MANTA_ERR_END),
         STATUS_ROW(MANTA_ERR_IO),
         STATUS_ROW(MANTA_ERR_SYSTEM),
         STATUS_ROW(MANTA_ERR_INTERNAL),
@@ -77,6 +79,28 @@ const char *manta_status_name(manta_status_t status)
         if (names[i].code == status) return names[i].name;
     }
     return status >= MANTA_ERR_USER ? "MANTA_ERR_USER" : "unknown status";
+}
+
+const char *mti_status_text(manta_status_t status)
+{
+    switch (status) {
+    case MANTA_ERR_CANCELLED:
+        return "the task was cancelled";
+    case MANTA_ERR_TIMEOUT:
+        return "one run took longer than run_timeout_ns";
+    case MANTA_ERR_DEADLINE:
+        return "the deadline passed before it was done";
+    case MANTA_ERR_ABANDONED:
+        return "given up without a value";
+    case MANTA_ERR_SHUTDOWN:
+        return "the runtime shut down before it was done";
+    case MANTA_ERR_END:
+        return "the generator has come to its end";
+    case MANTA_ERR_OUT_OF_MEMORY:
+        return "no memory";
+    default:
+        return "";
+    }
 }
 
 const char *manta_error_message(void)

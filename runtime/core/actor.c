@@ -315,7 +315,7 @@ static void taken_out(mti_ctx_t *ctx, mti_record_t *t, uint32_t gen)
 static void fail_taken_out(mti_ctx_t *ctx, mti_record_t *t, const manta_error_t *error)
 {
     uint32_t gen = mti_atomic_u32_load_relaxed(&t->result.gen);
-    (void)mti_task_fail_now(ctx, t, gen, error);
+    mti_task_fail_now(ctx, t, gen, error);
     taken_out(ctx, t, gen);
 }
 
@@ -703,7 +703,7 @@ static void fail_running(mti_ctx_t *ctx, const mti_actor_t *actor, uint64_t id,
         stays = call_stays(t, restarts);
         mti_object_release(ctx, held, MTI_COUNT_SLOT);
     }
-    if (!stays) (void)mti_task_fail_now(ctx, t, gen, error);
+    if (!stays) mti_task_fail_now(ctx, t, gen, error);
 }
 
 // Fails all calls that wait and run, but those that will be tried again. Threads: any, without locks, also
@@ -752,7 +752,7 @@ static void actor_fail_calls(mti_ctx_t *ctx, mti_actor_t *actor, const manta_err
         }
         mti_mutex_unlock(&more->lock);
         if (!id) break;
-        (void)mti_task_fail_now(ctx, mti_record_at((uint32_t)id), (uint32_t)(id >> 32), error);
+        mti_task_fail_now(ctx, mti_record_at((uint32_t)id), (uint32_t)(id >> 32), error);
     }
 }
 
@@ -791,8 +791,7 @@ static void actor_fail(mti_ctx_t *ctx, mti_actor_t *actor, const manta_error_t *
     mti_mutex_unlock(&more->lock);
     uint64_t create = mti_atomic_u64_load_acquire(&more->create_id);
     if (!restarts && create && create != but) { // a constructor that waits or runs
-        (void)mti_task_fail_now(ctx, mti_record_at((uint32_t)create), (uint32_t)(create >> 32),
-                                error);
+        mti_task_fail_now(ctx, mti_record_at((uint32_t)create), (uint32_t)(create >> 32), error);
     }
     actor_fail_calls(ctx, actor, error, restarts, true, but);
     manta_error_release(error);

@@ -123,8 +123,7 @@ manta_status_t manta_out_resize_bytes(manta_task_t *task, uint32_t out_index, si
 
 bool manta_cancelled(const manta_task_t *task)
 {
-    return task && (mti_atomic_u64_load_relaxed(&task->record->claim) & MTI_CLAIM_CANCEL ||
-                    mti_atomic_u32_load_relaxed(&task->ctx->rt->cancelling));
+    return task && mti_task_must_stop(task->ctx, task->record);
 }
 
 size_t manta_task_index(const manta_task_t *task)

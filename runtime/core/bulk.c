@@ -32,7 +32,7 @@ static const manta_param_t piece_params[] = {
      sizeof(piece_t), sizeof(void *), 0},
 };
 static const manta_variant_t piece_variant = {piece_invoke, NULL};
-static manta_task_def_t piece_def = {
+manta_task_def_t mti_piece_def = {
     "range", piece_params, 1, sizeof(piece_t), &piece_variant, NULL, 0, NULL, NULL};
 
 static void bulk_failed(bulk_t *bulk, manta_task_t *run, manta_status_t status)
@@ -46,11 +46,10 @@ static void bulk_failed(bulk_t *bulk, manta_task_t *run, manta_status_t status)
     run->error = NULL;
 }
 
-static bool bulk_is_over(const bulk_t *bulk)
+static bool bulk_is_over(bulk_t *bulk, mti_ctx_t *ctx)
 {
     return mti_atomic_i32_load_relaxed(&bulk->status) != MANTA_OK ||
-           mti_atomic_u32_load_relaxed(&bulk->run.ctx->rt->cancelling) != 0 ||
-           mti_atomic_u64_load_relaxed(&bulk->run.record->claim) & MTI_CLAIM_CANCEL;
+           mti_task_must_stop(ctx, bulk->run.record);
 }
 
 // Runs [begin, end) on this thread; |run| is the frame of whatever runs the piece.
@@ -61,12 +60,13 @@ static void piece_run(bulk_t *bulk, manta_task_t *run, size_t begin, size_t end)
     manta_call_t call = {run, bulk->run.record->args, bulk->buffers, NULL};
     size_t done = end - begin;
     run->record = bulk->run.record; // names, cancel
-    while (begin < end && !bulk_is_over(bulk)) {
+    while (begin < end && !bulk_is_over(bulk, run->ctx)) {
         size_t left = end - begin;
         if (left > bulk->grain && mti_sched_has_idle(run->ctx->rt->sched)) {
             size_t middle = begin + left / 2;
             piece_t half = {bulk, middle, end};
-            if (mti_task_submit(&piece_def, NULL, &half, sizeof half, NULL, 0, false) == MANTA_OK) {
+            if (mti_task_submit(&mti_piece_def, NULL, &half, sizeof half, NULL, 0, false) ==
+                MANTA_OK) {
                 done -= end - middle;
                 end = middle;
                 continue;
@@ -89,7 +89,7 @@ static void piece_run(bulk_t *bulk, manta_task_t *run, size_t begin, size_t end)
     manta_status_t status = mti_atomic_i32_load_relaxed(&bulk->status);
     bulk->run.error = mti_atomic_ptr_load_acquire(&bulk->error);
     bulk->run.in_body = true;
-    if (status == MANTA_OK && bulk_is_over(bulk)) status = MANTA_ERR_CANCELLED;
+    if (status == MANTA_OK && bulk_is_over(bulk, ctx)) status = MANTA_ERR_CANCELLED;
     mti_task_complete(&bulk->run, status);
     mti_heap_free(&ctx->heap, bulk, bulk->total_bytes);
 }
@@ -138,7 +138,7 @@ bool mti_bulk_run(manta_task_t *run, size_t buffer_count)
     }
     piece_t all = {bulk, 0, info->count};
     if (info->count == 0 ||
-        mti_task_submit(&piece_def, NULL, &all, sizeof all, NULL, 0, false) != MANTA_OK) {
+        mti_task_submit(&mti_piece_def, NULL, &all, sizeof all, NULL, 0, false) != MANTA_OK) {
         if (info->count) {
             piece_run(bulk, run, 0, info->count); // without memory for a piece
         } else {

@@ -35,10 +35,16 @@ typedef enum mti_task_state {
     MTI_TASK_CANCELLED,  // results failed; links into arguments may be left
     MTI_TASK_FORWARDED,  // the body is done, the result waits for another ref
     MTI_TASK_DONE,
+    MTI_TASK_HELD, // between two attempts: queued, but not to be claimed yet
 } mti_task_state_t;
 
 // claim = generation << 32 | context index << 16 | flags << 8 | state
-#define MTI_CLAIM_CANCEL ((uint64_t)1 << 8) // the running body should stop; its result is dropped
+// The flags stand beside RUNNING and FORWARDED; CHILDREN also beside DONE, see cancel.c.
+#define MTI_CLAIM_CANCEL   ((uint64_t)1 << 8)  // the body should stop; its results are dropped
+#define MTI_CLAIM_CHILDREN ((uint64_t)1 << 9)  // and so should the tasks that it has submitted
+#define MTI_CLAIM_EXPIRED  ((uint64_t)1 << 10) // the body should stop; another attempt follows
+#define MTI_CLAIM_CLOSING  ((uint64_t)1 << 11) // who cancelled is still closing several results
+#define MTI_CLAIM_RETURNED ((uint64_t)1 << 12) // the body returned meanwhile: who closes finishes
 static inline uint64_t mti_claim_make(uint32_t gen, uint32_t ctx, mti_task_state_t state)
 {
     return (uint64_t)gen << 32 | (uint64_t)ctx << 16 | (uint64_t)state;
@@ -68,9 +74,10 @@ enum {                            // mti_record_t.flags
     MTI_RECORD_OVERFLOW = 1 << 0, // |args| is a block of its own
     MTI_RECORD_WIDE = 1 << 1,     // more than one CPU
     MTI_RECORD_ELASTIC = 1 << 2,  // less than one CPU
-    MTI_RECORD_RANGE = 1 << 3,    // a piece of a range or array, see bulk.c
-    MTI_RECORD_METHOD = 1 << 4,   // runs on an actor's state, see actor.c
-    MTI_RECORD_CREATE = 1 << 5,   // with METHOD: it is the constructor
+    MTI_RECORD_RANGE = 1 << 3,    // a range or array, see bulk.c
+    MTI_RECORD_PARENT = 1 << 4,   // its body has submitted tasks
+    MTI_RECORD_METHOD = 1 << 5,   // runs on an actor's state, see actor.c
+    MTI_RECORD_CREATE = 1 << 6,   // with METHOD: it is the constructor
 };
 
 // Of a range or array; for an array the images follow.
@@ -102,15 +109,15 @@ struct mti_record {
     manta_task_def_t *def;
     mti_record_t *next; // free list of the table; work list while results are closed
     mti_atomic_u32_t deps;
-    uint16_t link_count;   // refs among the arguments
-    uint16_t result_count; // objects that it closes; at least 1
-    uint64_t parent;       // id of the task that submitted it, 0: none
+    uint16_t link_count;     // refs among the arguments
+    uint16_t result_count;   // objects that it closes; at least 1
+    mti_atomic_u64_t parent; // id of the task that submitted it, 0: none
     mti_cold_t *cold;
     unsigned char *args; // the argument image: |inline_args|, or an overflow block's
     uint16_t args_bytes;
     uint8_t priority; // room for the bands
     uint8_t flags;
-    uint32_t cancel_epoch; // room for recursive cancel
+    mti_atomic_u32_t cancel_epoch; // the runtime's when its ancestors were last known to go on
 
     unsigned char inline_args[MTI_RECORD_INLINE];
 };
@@ -157,6 +164,15 @@ static inline uint64_t *mti_record_links(const mti_record_t *t, bool is_method)
 static inline mti_overflow_t *mti_record_overflow(const mti_record_t *t)
 {
     return (mti_overflow_t *)(void *)(t->args - sizeof(mti_overflow_t));
+}
+
+// The objects that |t| closes, by index. Beyond the first only while the overflow block is there.
+static inline mti_object_t *mti_record_result(const mti_record_t *t, uint32_t index)
+{
+    if (index == 0) return (mti_object_t *)(uintptr_t)&t->result;
+    mti_overflow_t *block = mti_record_overflow(t);
+    uint32_t *slots = (uint32_t *)(void *)((char *)block + block->results_offset);
+    return mti_object_at(slots[index - 1]);
 }
 
 // ---- contexts and threads ----------------------------------------------------------------------
@@ -271,6 +287,13 @@ typedef enum mti_runtime_state {
 struct mti_runtime {
     mti_atomic_u32_t state;
     mti_atomic_u32_t cancelling; // queued tasks are cancelled when they come up
+    // Bumped when a task is cancelled that may have children: a task whose own epoch is another one
+    // looks at its ancestors. |clean_epoch| is what tasks without a parent get: the same, but behind for
+    // good once |cancelling| is set.
+    mti_atomic_u32_t cancel_epoch, clean_epoch;
+    mti_atomic_ptr_t kept; // mti_record_t *, linked by |next|; cancelled parents, see cancel.c
+    mti_atomic_u32_t sweep_wanted; // |sweep_job| is queued
+    mti_job_t sweep_job;
     uint16_t index;
     uint32_t gen;
     bool is_serial;
@@ -426,7 +449,8 @@ static inline bool mti_object_close_quick(mti_ctx_t *ctx, mti_object_t *object, 
 bool mti_object_close_failed(mti_ctx_t *ctx, mti_object_t *object, manta_error_t *error,
                              mti_object_t *cause, uint32_t argument, uint64_t *out_next);
 // Closes as failed without touching the value: the code is in the head.
-#define MTI_HEAD_BARE ((uint64_t)1 << 2)
+#define MTI_HEAD_BARE     ((uint64_t)1 << 2)
+#define MTI_HEAD_CHILDREN ((uint64_t)1 << 3) // with BARE: its task's children were cancelled, too
 static inline uint64_t mti_head_bare(manta_status_t code)
 {
     return MTI_HEAD_CLOSED | MTI_HEAD_FAILED | MTI_HEAD_BARE | (uint64_t)(uint32_t)code << 32;
@@ -440,6 +464,8 @@ static inline manta_status_t mti_object_status(const mti_object_t *object, uint6
 }
 // Puts |cell| into the list of |object|. False: it is closed, nothing was put.
 bool mti_object_link(mti_object_t *object, uint64_t *cell, mti_link_kind_t kind);
+// Takes an internal count of an open object that is the caller's to close, so that it lasts beyond that.
+void mti_object_pin_open(mti_object_t *object);
 // A dependency of |t| is gone.
 void mti_record_dep_done(mti_ctx_t *ctx, mti_record_t *t, uint64_t *out_next);
 // Whoever walks to a record looks at its flags while it may complete. Relaxed: the claim decides.
@@ -480,6 +506,7 @@ void mti_forward_finish(mti_ctx_t *ctx, mti_record_t *t);
 manta_status_t mti_task_submit(manta_task_def_t *def, const manta_task_options_t *options,
                                const void *args, size_t args_bytes, manta_ref_t *out_results,
                                size_t result_count, bool always_take);
+void mti_record_free_room(mti_ctx_t *ctx, mti_record_t *t);
 void mti_task_run_entry(mti_sched_ctx_t *ctx, uint64_t entry); // sched's op
 // Runs a task that the caller has claimed, and the chain of first successors if |chain|.
 void mti_task_run_claimed(mti_ctx_t *ctx, mti_record_t *t, bool chain);
@@ -490,9 +517,8 @@ manta_status_t mti_task_submit_method(manta_actor_t handle, mti_actor_t *create,
                                       manta_task_def_t *def, const manta_task_options_t *options,
                                       const void *args, size_t args_bytes, manta_ref_t *out_results,
                                       size_t result_count, bool always_take);
-// Fails |t| of generation |gen| with |error| (one count is taken): queued it never runs, running it is
-// told to stop and its results fail with the code. False: it is complete.
-bool mti_task_fail_now(mti_ctx_t *ctx, mti_record_t *t, uint32_t gen, const manta_error_t *error);
+// As mti_task_fail, with |error| for results of a task that waits; of one that runs, its code.
+void mti_task_fail_now(mti_ctx_t *ctx, mti_record_t *t, uint32_t gen, const manta_error_t *error);
 // Tries to claim; |gen| is the record's.
 static inline bool mti_task_claim(mti_ctx_t *ctx, mti_record_t *t, uint32_t gen)
 {
@@ -508,7 +534,39 @@ void mti_task_fail_queued(mti_ctx_t *ctx, mti_record_t *t, manta_error_t *error,
                           mti_object_t *cause, uint32_t argument, uint64_t *out_next);
 // Releases arguments and what else a finished task holds.
 void mti_task_finish_cancelled(mti_ctx_t *ctx, mti_record_t *t, uint32_t gen);
-manta_status_t mti_task_cancel(mti_ctx_t *ctx, mti_object_t *object);
+// Between the end of a body and the closing of its result: DONE from here on.
+void mti_task_settle(mti_ctx_t *ctx, mti_record_t *t, uint32_t gen);
+// The body of |t|, which has several results and was cancelled, has returned, and they are closed.
+void mti_task_finish_several(mti_ctx_t *ctx, mti_record_t *t, uint32_t gen);
+// Fails |t| with |code|, wherever it stands; does nothing if it is complete, or another task by now.
+// |children|: also what it has submitted, as soon as that looks (cancel.c). Needs no memory.
+void mti_task_fail(mti_ctx_t *ctx, mti_record_t *t, uint32_t gen, manta_status_t code,
+                   const char *why, bool children);
+manta_status_t mti_task_cancel(mti_ctx_t *ctx, mti_object_t *object, bool children);
+
+// ---- cancel (cancel.c) ------------------------------------------------------------------------
+
+// Whether |t|, which runs or is about to, has to stop because of an ancestor or a shutdown. Only worth a
+// call if its epoch is not the runtime's.
+bool mti_cancel_due(mti_runtime_t *rt, mti_record_t *t);
+static inline bool mti_cancel_is_stale(const mti_runtime_t *rt, const mti_record_t *t)
+{
+    // relaxed: whoever is told of a cancel by other means has the flags in the claims as well
+    return mti_atomic_u32_load_relaxed(&t->cancel_epoch) !=
+           mti_atomic_u32_load_relaxed(&rt->cancel_epoch);
+}
+// Whether the running |t| has to stop, for whatever reason.
+bool mti_cancel_look(mti_ctx_t *ctx, mti_record_t *t);
+static inline bool mti_task_must_stop(mti_ctx_t *ctx, mti_record_t *t)
+{
+    if (mti_atomic_u64_load_relaxed(&t->claim) & (MTI_CLAIM_CANCEL | MTI_CLAIM_EXPIRED))
+        return true;
+    return MTI_UNLIKELY(mti_cancel_is_stale(ctx->rt, t)) && mti_cancel_look(ctx, t);
+}
+// A task with children was told to stop: they are to look.
+void mti_cancel_announce(mti_runtime_t *rt);
+// |t| is DONE and its children are to stop: it stays until they have been told. Takes a slot count.
+void mti_cancel_keep(mti_ctx_t *ctx, mti_record_t *t);
 static inline const char *mti_record_name(const mti_record_t *t)
 {
     return t->cold && t->cold->name ? t->cold->name : t->def->name;
@@ -535,6 +593,9 @@ manta_status_t mti_task_submit_bulk(manta_task_def_t *def, const manta_task_opti
                                     const mti_bulk_request_t *request, manta_ref_t *out_ref);
 
 // ---- ranges (bulk.c) ------------------------------------------------------------------------------
+
+// Of the pieces of ranges: parts of another task, so never cancelled on their own.
+extern manta_task_def_t mti_piece_def;
 
 // Starts the range of |run|, which completes by itself. False: no memory (with a message).
 bool mti_bulk_run(manta_task_t *run, size_t buffer_count);

@@ -195,19 +195,9 @@ static bool close_one(mti_ctx_t *ctx, mti_object_t *object, uint64_t bits, work_
     return true;
 }
 
-// The further results of |t|.
-static mti_object_t *record_result(const mti_record_t *t, uint32_t index)
-{
-    if (index == 0) return (mti_object_t *)&t->result;
-    mti_overflow_t *block = mti_record_overflow(t);
-    uint32_t *slots = (uint32_t *)(void *)((char *)block + block->results_offset);
-    return &mti_record_at(slots[index - 1])->result;
-}
-
-// Takes a count of an open object that is the caller's to close, so that it lasts beyond that. If there
-// is no count any more, whoever dropped the last one is about to leave the ORPHAN bit: it decides by
-// |head| whether to free, so a count that came from nowhere must not let it see CLOSED.
-static void pin_open(mti_object_t *object)
+// If there is no count any more, whoever dropped the last one is about to leave the ORPHAN bit: it decides
+// by |head| whether to free, so a count that came from nowhere must not let it see CLOSED.
+void mti_object_pin_open(mti_object_t *object)
 {
     uint64_t counts = mti_atomic_u64_load_relaxed(&object->counts);
     while (counts != 0) {
@@ -235,9 +225,9 @@ static void fail_results(mti_ctx_t *ctx, mti_record_t *t, work_t *work)
     if (MTI_UNLIKELY(t->flags & MTI_RECORD_METHOD)) mti_actor_call_failed(ctx, t);
     // Keeps the slot while links into other objects may be left. With several results it has that count.
     uint32_t gen = mti_atomic_u32_load_relaxed(&t->result.gen);
-    if (t->result_count == 1) pin_open(&t->result);
+    if (t->result_count == 1) mti_object_pin_open(&t->result);
     for (uint32_t i = 1; i < t->result_count; i++) {
-        mti_object_t *object = record_result(t, i);
+        mti_object_t *object = mti_record_result(t, i);
         object->u.fail.error = (manta_error_t *)manta_error_retain(t->result.u.fail.error);
         object->u.fail.cause = t->result.u.fail.cause;
         if (object->u.fail.cause) {
@@ -293,12 +283,11 @@ static void finish_forward(mti_ctx_t *ctx, mti_record_t *t, work_t *work)
     bool is_task = mti_object_kind(object) == MTI_OBJECT_TASK;
     // The slot must last until its state is settled. Whoever cancelled it holds a count, too, which is
     // ours to release if the cancel closed it.
-    pin_open(object);
+    mti_object_pin_open(object);
     uint64_t holds = MTI_COUNT_INTERNAL;
     if (!become(ctx, object, object->u.mem.parent, work) && is_task) holds += MTI_COUNT_INTERNAL;
     if (is_task) {
-        uint32_t gen = mti_atomic_u32_load_relaxed(&object->gen);
-        mti_atomic_u64_store_release(&t->claim, mti_claim_make(gen, 0, MTI_TASK_DONE));
+        mti_task_settle(ctx, t, mti_atomic_u32_load_relaxed(&object->gen));
         mti_atomic_u64_owner_add(&ctx->completed, 1);
     }
     mti_object_release(ctx, object, holds);

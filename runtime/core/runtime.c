@@ -457,6 +457,10 @@ static void runtime_setup(mti_runtime_t *rt, const manta_runtime_options_t *opti
     rt->log_user = options->log_user;
     rt->ctxs = NULL;
     mti_atomic_u32_store_relaxed(&rt->cancelling, 0);
+    mti_atomic_u32_store_relaxed(&rt->cancel_epoch, 0);
+    mti_atomic_u32_store_relaxed(&rt->clean_epoch, 0);
+    mti_atomic_ptr_store_relaxed(&rt->kept, NULL);
+    mti_atomic_u32_store_relaxed(&rt->sweep_wanted, 0);
     mti_atomic_u32_store_relaxed(&rt->drainers, 0);
 }
 
@@ -605,7 +609,7 @@ static bool drain_sleep(mti_ctx_t *ctx, uint32_t word, int64_t deadline_ns)
     return woken;
 }
 
-static manta_status_t drain(mti_thread_t *thread, mti_ctx_t *ctx, int64_t deadline_ns)
+static manta_status_t drain(mti_ctx_t *ctx, int64_t deadline_ns)
 {
     mti_runtime_t *rt = ctx->rt;
     bool helps = deadline_ns == INT64_MAX || rt->is_serial;
@@ -644,7 +648,6 @@ static manta_status_t drain(mti_thread_t *thread, mti_ctx_t *ctx, int64_t deadli
             return mti_fail(MANTA_NOT_READY, "the drain's timeout passed");
         }
     }
-    (void)thread;
 }
 
 manta_status_t mti_runtime_drain(mti_runtime_t *rt, int64_t timeout_ns)
@@ -662,7 +665,7 @@ manta_status_t mti_runtime_drain(mti_runtime_t *rt, int64_t timeout_ns)
     }
     mti_thread_leave(thread);
     if (!ctx) return thread->status;
-    manta_status_t status = drain(thread, ctx, mti_clock_deadline(timeout_ns));
+    manta_status_t status = drain(ctx, mti_clock_deadline(timeout_ns));
     // This thread may have run the last task itself while another one sleeps in its drain.
     if (mti_atomic_u32_fetch_sub_acq_rel(&rt->drainers, 1) != 1) drain_wake(rt);
     mti_wait_leave(ctx);
@@ -748,7 +751,7 @@ static void sweep_slot(mti_slot_t *slot, void *user)
                 (void)mti_object_close(sweep->ctx, object, mti_head_bare(MANTA_ERR_SHUTDOWN), NULL);
             }
         } else if (sweep->cancel_tasks && kind == MTI_OBJECT_TASK) {
-            (void)mti_task_cancel(sweep->ctx, object);
+            (void)mti_task_cancel(sweep->ctx, object, false);
         }
     }
     if (held) mti_object_release(sweep->ctx, object, MTI_COUNT_INTERNAL);
@@ -861,15 +864,17 @@ static manta_status_t shutdown_locked(mti_thread_t *thread, mti_runtime_t *rt,
     bool cancels = mode == MANTA_SHUTDOWN_CANCEL;
     if (cancels) {
         mti_atomic_u32_store_release(&rt->cancelling, 1);
+        // Behind |clean_epoch| for good, so that every task looks before it runs.
+        (void)mti_atomic_u32_fetch_add_acq_rel(&rt->cancel_epoch, 1);
         (void)mti_actors_end(mine, true);
         sweep(mine, true);
     }
     mti_wait_enter(mine);
     (void)mti_atomic_u32_fetch_add_seq_cst(&rt->drainers, 1);
-    manta_status_t status = drain(thread, mine, deadline_ns);
+    manta_status_t status = drain(mine, deadline_ns);
     // Nothing is left to do for the actors. What their destructors submit is drained as well.
     while (status == MANTA_OK && mti_actors_end(mine, cancels))
-        status = drain(thread, mine, deadline_ns);
+        status = drain(mine, deadline_ns);
     if (mti_atomic_u32_fetch_sub_acq_rel(&rt->drainers, 1) != 1) drain_wake(rt);
     mti_wait_leave(mine);
     if (status != MANTA_OK) {

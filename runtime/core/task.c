@@ -12,10 +12,9 @@ enum {
     PLAN_VALID = 1u << 0,
     PLAN_LISTS = 1u << 1,
     PLAN_INOUTS = 1u << 2,
-    PLAN_LOCAL = 1u << 3,
     // A CPU body, a few refs at most, all IN, one object, everything fits the record: the short ways
     // through submit and run below.
-    PLAN_PLAIN = 1u << 4,
+    PLAN_PLAIN = 1u << 3,
     PLAN_REFS_SHIFT = 8,     // 16 bits: IN and INOUT parameters
     PLAN_BUFFERS_SHIFT = 24, // 16 bits: parameters with a buffer
     PLAN_RESULTS_SHIFT = 40, // 16 bits: OUT and INOUT parameters
@@ -92,7 +91,6 @@ static manta_status_t plan_make(manta_task_def_t *def, uint64_t *out_plan)
         }
         if (param->kind == MANTA_PARAM_INOUT) plan |= PLAN_INOUTS;
         if (param->kind == MANTA_PARAM_IN_LIST) plan |= PLAN_LISTS;
-        if (param->kind == MANTA_PARAM_LOCAL) plan |= PLAN_LOCAL;
         if (is_result && i < 255 && plan_results(plan) == 1) {
             plan |= (uint64_t)(i + 1) << PLAN_FIRST_SHIFT;
         }
@@ -112,15 +110,6 @@ static manta_status_t plan_make(manta_task_def_t *def, uint64_t *out_plan)
     __atomic_store_n(&def->plan, plan, __ATOMIC_RELAXED);
     *out_plan = plan;
     return MANTA_OK;
-}
-
-// The objects that |t| closes, by index.
-static mti_object_t *run_result(const mti_record_t *t, uint32_t index)
-{
-    if (index == 0) return (mti_object_t *)&t->result;
-    mti_overflow_t *block = mti_record_overflow(t);
-    uint32_t *slots = (uint32_t *)(void *)((char *)block + block->results_offset);
-    return mti_object_at(slots[index - 1]);
 }
 
 // ---- arguments -----------------------------------------------------------------------------------
@@ -196,7 +185,6 @@ typedef struct submit {
     manta_task_def_t *def;
     uint64_t plan;
     const manta_task_options_t *options;
-    bool always_take;
     mti_record_t *t;
     uint32_t acquired;              // arguments that were acquired so far
     manta_status_t error_arg;       // code of an error ref among the arguments
@@ -287,7 +275,7 @@ static manta_status_t submit_bulk(submit_t *s, size_t args_bytes)
     return MANTA_OK;
 }
 
-static void record_free_room(mti_ctx_t *ctx, mti_record_t *t)
+void mti_record_free_room(mti_ctx_t *ctx, mti_record_t *t)
 {
     if (t->flags & MTI_RECORD_OVERFLOW) {
         mti_overflow_t *block = mti_record_overflow(t);
@@ -460,6 +448,23 @@ static manta_dtype_t result_dtype(const manta_task_def_t *def, uint32_t index)
     return MANTA_UNTYPED; // the completion
 }
 
+// The task that submits, if any, becomes the parent. One that was told to stop passes that on: its
+// children inherit the epoch in which its ancestors were known to go on.
+static inline void record_set_parent(const manta_task_t *task, mti_ctx_t *ctx, mti_record_t *t)
+{
+    uint64_t id = 0;
+    uint32_t epoch = mti_atomic_u32_load_relaxed(&ctx->rt->clean_epoch);
+    if (task && MTI_LIKELY(task->ctx->rt == ctx->rt)) {
+        mti_record_t *parent = task->record;
+        id = mti_ref_of(&parent->result).id;
+        if (MTI_UNLIKELY(mti_cancel_is_stale(ctx->rt, parent))) (void)mti_cancel_look(ctx, parent);
+        epoch = mti_atomic_u32_load_relaxed(&parent->cancel_epoch);
+        mti_record_set_flags(parent, mti_record_flags(parent) | MTI_RECORD_PARENT);
+    }
+    mti_atomic_u64_store_relaxed(&t->parent, id);
+    mti_atomic_u32_store_relaxed(&t->cancel_epoch, epoch);
+}
+
 static void record_init(mti_ctx_t *ctx, mti_record_t *t, manta_task_def_t *def, uint32_t objects,
                         bool held)
 {
@@ -472,13 +477,11 @@ static void record_init(mti_ctx_t *ctx, mti_record_t *t, manta_task_def_t *def, 
     object->producer = object->slot;
     mti_atomic_u32_store_relaxed(&object->scope_hint, 0);
     mti_atomic_u64_store_relaxed(&object->head, held ? 0 : MTI_HEAD_ORPHAN);
-    t->def = def;
-    t->result_count = (uint16_t)objects;
-    t->parent = 0;
+    __atomic_store_n(&t->def, def, __ATOMIC_RELAXED);
+    __atomic_store_n(&t->result_count, (uint16_t)objects, __ATOMIC_RELAXED);
     t->cold = NULL;
     t->priority = 0;
     mti_record_set_flags(t, 0);
-    t->cancel_epoch = 0;
     mti_atomic_u64_store_relaxed(&t->claim, mti_claim_make(gen, 0, MTI_TASK_NONE));
     // release: a stale lookup that gets a count from here sees a whole object
     mti_atomic_u64_store_release(&object->counts, held ? MTI_COUNT_USER : 0);
@@ -486,7 +489,7 @@ static void record_init(mti_ctx_t *ctx, mti_record_t *t, manta_task_def_t *def, 
 
 static void record_discard(mti_ctx_t *ctx, mti_record_t *t)
 {
-    record_free_room(ctx, t);
+    mti_record_free_room(ctx, t);
     mti_atomic_u64_store_relaxed(&t->result.head, MTI_HEAD_CLOSED);
     mti_atomic_u64_store_relaxed(&t->result.counts, 0);
     mti_table_free(&ctx->table, (mti_slot_t *)(void *)t);
@@ -529,7 +532,7 @@ static void submit_inout_dtypes(submit_t *s)
     for (uint32_t i = 0, k = 0; i < s->def->param_count; i++) {
         const manta_param_t *param = &s->def->params[i];
         if (param->kind != MANTA_PARAM_OUT && param->kind != MANTA_PARAM_INOUT) continue;
-        mti_object_t *to = run_result(t, k++);
+        mti_object_t *to = mti_record_result(t, k++);
         if (param->kind != MANTA_PARAM_INOUT) continue;
         manta_ref_t from;
         memcpy(&from, t->args + param->offset, sizeof from);
@@ -691,7 +694,7 @@ static void submit_publish_method(submit_t *s)
     uint32_t closed = submit_link(s, &failed, &argument);
     publish_linked(ctx, t, gen, guard, closed, failed, argument);
     // Whoever killed the actor did not see this call.
-    if (!lives) (void)mti_task_fail_now(ctx, t, gen, mti_error_bare(MANTA_ERR_ACTOR_DIED));
+    if (!lives) mti_task_fail_now(ctx, t, gen, mti_error_bare(MANTA_ERR_ACTOR_DIED));
 }
 
 // From here on the task can't fail to be: it is queued, or its arguments will queue it.
@@ -796,7 +799,7 @@ static manta_status_t submit(submit_t *s, const void *args, size_t args_bytes,
         return mti_fail(MANTA_ERR_OUT_OF_MEMORY, "task %s: no memory for a task", s->def->name);
     }
     record_init(ctx, t, s->def, plan_objects(s->plan), result_count != 0);
-    if (s->thread->task) t->parent = mti_ref_of(&s->thread->task->record->result).id;
+    record_set_parent(s->is_create ? NULL : s->thread->task, ctx, t);
     if (s->actor) {
         mti_record_set_flags(t, MTI_RECORD_METHOD | (s->is_create ? MTI_RECORD_CREATE : 0));
         *mti_method_of(t) =
@@ -845,13 +848,11 @@ manta_status_t mti_task_submit_bulk(manta_task_def_t *def, const manta_task_opti
     return status == MANTA_OK ? s.error_arg : status;
 }
 
-static __attribute__((noinline)) manta_status_t submit_general(submit_t s, const void *args,
-                                                               size_t args_bytes,
-                                                               manta_ref_t *out_results,
-                                                               size_t result_count)
+static __attribute__((noinline)) manta_status_t
+submit_general(submit_t s, const void *args, size_t args_bytes, manta_ref_t *out_results,
+               size_t result_count, bool always_take)
 {
     const manta_task_def_t *def = s.def;
-    bool always_take = s.always_take;
     manta_status_t status = MANTA_OK;
     mti_thread_t *thread = mti_thread_self();
     if (MTI_LIKELY(thread != NULL)) mti_thread_enter(thread);
@@ -996,17 +997,16 @@ submit_plain(mti_thread_t *thread, manta_task_def_t *def, uint64_t plan, const v
     t->result.dtype = first ? def->params[first - 1].dtype : (manta_dtype_t)MANTA_UNTYPED;
     t->result.producer = t->result.slot;
     mti_atomic_u32_store_relaxed(&t->result.scope_hint, 0);
-    t->def = def;
+    __atomic_store_n(&t->def, def, __ATOMIC_RELAXED);
     mti_atomic_u32_store_relaxed(&t->deps, is_method ? 1 : refs ? refs + 1 : 0);
     t->link_count = (uint16_t)refs;
-    t->result_count = 1;
-    t->parent = thread->task ? mti_ref_of(&thread->task->record->result).id : 0;
+    __atomic_store_n(&t->result_count, 1, __ATOMIC_RELAXED);
+    record_set_parent(thread->task, ctx, t);
     t->cold = NULL;
     t->args = t->inline_args;
     t->args_bytes = (uint16_t)def->args_bytes;
     t->priority = 0;
     mti_record_set_flags(t, is_method ? MTI_RECORD_METHOD : 0);
-    t->cancel_epoch = 0;
     copy_image(t->inline_args, args, def->args_bytes);
     if (is_method) {
         mti_method_t *method = mti_method_of(t);
@@ -1049,8 +1049,8 @@ manta_status_t mti_task_submit(manta_task_def_t *def, const manta_task_options_t
             return MANTA_OK;
         }
     }
-    submit_t s = {.def = def, .options = options, .always_take = always_take};
-    return submit_general(s, args, args_bytes, out_results, result_count);
+    submit_t s = {.def = def, .options = options};
+    return submit_general(s, args, args_bytes, out_results, result_count, always_take);
 }
 
 manta_status_t mti_task_submit_method(manta_actor_t handle, mti_actor_t *create,
@@ -1068,11 +1068,10 @@ manta_status_t mti_task_submit_method(manta_actor_t handle, mti_actor_t *create,
     }
     submit_t s = {.def = def,
                   .options = options,
-                  .always_take = always_take,
                   .handle = handle,
                   .actor = create,
                   .is_create = create != NULL};
-    return submit_general(s, args, args_bytes, out_results, result_count);
+    return submit_general(s, args, args_bytes, out_results, result_count, always_take);
 }
 
 // ---- run -------------------------------------------------------------------------------------------
@@ -1287,8 +1286,8 @@ static void run_forward(manta_task_t *run)
     mti_object_t *target = mti_object_held(run->forward); // held since
     mti_object_storage_free(ctx, &t->result);
     record_release_args(ctx, t);
-    record_free_room(ctx, t);
-    mti_record_set_flags(t, 0);
+    mti_record_free_room(ctx, t);
+    mti_record_set_flags(t, mti_record_flags(t) & MTI_RECORD_PARENT);
     t->cold = NULL;
     t->link_count = 0;
     t->args = t->inline_args;
@@ -1302,62 +1301,121 @@ static void run_forward(manta_task_t *run)
     mti_forward_finish(ctx, t); // closed already: as if the link had fired
 }
 
+// The canceller came when DONE was about to be stored over its flags: says it once more for the children.
+// The caller holds a count.
+static void run_cancelled_late(mti_ctx_t *ctx, mti_record_t *t, uint32_t gen, uint8_t flags)
+{
+    uint64_t done = mti_claim_make(gen, 0, MTI_TASK_DONE);
+    if (MTI_LIKELY(!(flags & MTI_RECORD_PARENT)) ||
+        !(mti_atomic_u64_load_acquire(&t->result.head) & MTI_HEAD_CHILDREN) ||
+        mti_atomic_u64_load_relaxed(&t->claim) != done) {
+        return;
+    }
+    mti_atomic_u64_store_release(&t->claim, done | MTI_CLAIM_CANCEL | MTI_CLAIM_CHILDREN);
+    mti_cancel_keep(ctx, t);
+}
+
+void mti_task_settle(mti_ctx_t *ctx, mti_record_t *t, uint32_t gen)
+{
+    uint64_t done = mti_claim_make(gen, 0, MTI_TASK_DONE);
+    if (MTI_UNLIKELY(mti_record_flags(t) & MTI_RECORD_PARENT)) {
+        uint64_t claim = mti_atomic_u64_load_acquire(&t->claim);
+        if (claim & MTI_CLAIM_CHILDREN) {
+            mti_object_pin_open(&t->result); // so that the slot stays until the children know
+            mti_atomic_u64_store_release(&t->claim, done | MTI_CLAIM_CANCEL | MTI_CLAIM_CHILDREN);
+            mti_cancel_keep(ctx, t);
+            mti_object_release(ctx, &t->result, MTI_COUNT_INTERNAL);
+            return;
+        }
+    }
+    // Cancel sets a flag in the same word; it looks at the state no more once it reads DONE.
+    mti_atomic_u64_store_release(&t->claim, done);
+}
+
+// Fails the results with the body's error, which the caller closes then.
+static void run_store_error(manta_task_t *run, manta_status_t status)
+{
+    mti_record_t *t = run->record;
+    manta_error_t *error = run_error(run, status);
+    for (uint32_t i = 0; i < t->result_count; i++) {
+        mti_object_t *object = mti_record_result(t, i);
+        mti_object_storage_free(run->ctx, object);
+        object->u.fail.error = i ? (manta_error_t *)manta_error_retain(error) : error;
+        object->u.fail.cause = NULL;
+    }
+}
+
+void mti_task_finish_several(mti_ctx_t *ctx, mti_record_t *t, uint32_t gen)
+{
+    // The counts are those of fail_several, which kept the buffers for the body.
+    for (uint32_t i = 1; i < t->result_count; i++)
+        mti_object_release(ctx, mti_record_result(t, i), MTI_COUNT_INTERNAL);
+    mti_record_free_room(ctx, t);
+    t->cold = NULL;
+    mti_task_settle(ctx, t, gen);
+    mti_object_release(ctx, &t->result, MTI_COUNT_INTERNAL + MTI_COUNT_SLOT);
+}
+
+// Completes a task with several results. Who takes RUNNING away closes all of them: either this one, or
+// who cancelled, whose work may still be going on.
+static void run_complete_several(manta_task_t *run, manta_status_t status, uint64_t *out_next)
+{
+    mti_record_t *t = run->record;
+    mti_ctx_t *ctx = run->ctx;
+    uint32_t gen = mti_atomic_u32_load_relaxed(&t->result.gen);
+    uint64_t claim = mti_atomic_u64_load_acquire(&t->claim);
+    while (!(claim & MTI_CLAIM_CANCEL)) {
+        uint64_t done = mti_claim_make(gen, 0, MTI_TASK_DONE);
+        if (!mti_atomic_u64_cas_acq_rel(&t->claim, &claim, done)) continue;
+        if (status != MANTA_OK) run_store_error(run, status);
+        uint64_t bits = MTI_HEAD_CLOSED | (status == MANTA_OK ? 0 : MTI_HEAD_FAILED);
+        for (uint32_t i = 0; i < t->result_count; i++)
+            (void)mti_object_close(ctx, mti_record_result(t, i), bits, out_next);
+        mti_record_free_room(ctx, t);
+        t->cold = NULL;
+        mti_object_release(ctx, &t->result, MTI_COUNT_SLOT); // the record's own
+        return;
+    }
+    while (claim & MTI_CLAIM_CLOSING) {
+        // release: what this thread did with the record; pairs with the acquire in fail_several
+        if (mti_atomic_u64_cas_acq_rel(&t->claim, &claim, claim | MTI_CLAIM_RETURNED)) return;
+    }
+    mti_task_finish_several(ctx, t, gen);
+}
+
+static void run_complete_one(manta_task_t *run, manta_status_t status, uint64_t *out_next)
+{
+    mti_record_t *t = run->record;
+    mti_ctx_t *ctx = run->ctx;
+    mti_object_t *result = &t->result;
+    uint32_t gen = mti_atomic_u32_load_relaxed(&result->gen);
+    uint8_t flags = mti_record_flags(t);
+    if (MTI_UNLIKELY(status != MANTA_OK)) run_store_error(run, status);
+    if (MTI_UNLIKELY(flags & MTI_RECORD_OVERFLOW || t->cold)) {
+        mti_record_free_room(ctx, t);
+        t->cold = NULL;
+    }
+    mti_task_settle(ctx, t, gen);
+    uint64_t bits = MTI_HEAD_CLOSED | (status == MANTA_OK ? 0 : MTI_HEAD_FAILED);
+    if (MTI_LIKELY(mti_object_close(ctx, result, bits, out_next))) return;
+    // Cancelled while it ran: the result is dropped, and the canceller's count is ours.
+    if (status != MANTA_OK) manta_error_release(result->u.fail.error);
+    run_cancelled_late(ctx, t, gen, flags);
+    mti_object_release(ctx, result, MTI_COUNT_INTERNAL);
+}
+
 static void run_complete(manta_task_t *run, manta_status_t status, uint64_t *out_next)
 {
     mti_record_t *t = run->record;
     mti_ctx_t *ctx = run->ctx;
-    uint32_t n = t->result_count;
-    uint32_t gen = mti_atomic_u32_load_relaxed(&t->result.gen);
-    if (MTI_UNLIKELY(status != MANTA_OK)) {
-        manta_error_t *error = run_error(run, status);
-        for (uint32_t i = 0; i < n; i++) {
-            mti_object_t *object = run_result(t, i);
-            mti_object_storage_free(ctx, object);
-            object->u.fail.error = i ? (manta_error_t *)manta_error_retain(error) : error;
-            object->u.fail.cause = NULL;
-        }
-        mti_atomic_u64_owner_add(&ctx->failed, 1);
+    if (MTI_UNLIKELY(status != MANTA_OK)) mti_atomic_u64_owner_add(&ctx->failed, 1);
+    if (t->link_count) record_release_args(ctx, t);
+    if (MTI_LIKELY(t->result_count == 1)) {
+        run_complete_one(run, status, out_next);
+    } else {
+        run_complete_several(run, status, out_next);
     }
     if (MTI_UNLIKELY(run->error != NULL)) manta_error_release(run->error);
-    uint64_t bits = MTI_HEAD_CLOSED | (status == MANTA_OK ? 0 : MTI_HEAD_FAILED);
-    if (t->link_count) record_release_args(ctx, t);
-    if (MTI_LIKELY(n == 1)) {
-        if (MTI_UNLIKELY(t->flags & MTI_RECORD_OVERFLOW || t->cold)) {
-            record_free_room(ctx, t);
-            mti_record_set_flags(t, 0);
-            t->cold = NULL;
-        }
-        // Cancel sets a flag in the same word; it looks at the state no more once it reads DONE.
-        mti_atomic_u64_store_release(&t->claim, mti_claim_make(gen, 0, MTI_TASK_DONE));
-        if (MTI_UNLIKELY(!mti_object_close(ctx, &t->result, bits, out_next))) {
-            // Cancelled while it ran: the result is dropped, and the canceller's count is ours.
-            if (status != MANTA_OK) manta_error_release(t->result.u.fail.error);
-            mti_object_release(ctx, &t->result, MTI_COUNT_INTERNAL);
-        }
-    } else {
-        // The first result decides whether the task was cancelled; the record's own count keeps it until
-        // the others are closed.
-        uint64_t holds = MTI_COUNT_SLOT;
-        bool kept = mti_object_close(ctx, &t->result, bits, out_next);
-        for (uint32_t i = 1; i < n; i++) {
-            mti_object_t *object = run_result(t, i);
-            if (kept) {
-                (void)mti_object_close(ctx, object, bits, out_next);
-            } else {
-                if (status != MANTA_OK) manta_error_release(object->u.fail.error);
-                (void)mti_object_close(ctx, object, mti_head_bare(MANTA_ERR_CANCELLED), out_next);
-            }
-        }
-        if (!kept) {
-            if (status != MANTA_OK) manta_error_release(t->result.u.fail.error);
-            holds += MTI_COUNT_INTERNAL;
-        }
-        record_free_room(ctx, t);
-        mti_record_set_flags(t, 0);
-        t->cold = NULL;
-        mti_atomic_u64_store_release(&t->claim, mti_claim_make(gen, 0, MTI_TASK_DONE));
-        mti_object_release(ctx, &t->result, holds);
-    }
     mti_atomic_u64_owner_add(&ctx->completed, 1);
 }
 
@@ -1369,16 +1427,21 @@ void mti_task_complete(manta_task_t *run, manta_status_t status)
 // After the body: forwarded, or complete.
 static void run_finish(manta_task_t *run, manta_status_t status, uint64_t *out_next)
 {
+    mti_record_t *t = run->record;
     if (MTI_UNLIKELY(run->actor && status != MANTA_OK) && mti_actor_method_failed(run, &status)) {
-        mti_record_t *t = run->record;
         for (uint32_t i = 0; i < t->result_count; i++)
-            mti_object_storage_free(run->ctx, run_result(t, i));
+            mti_object_storage_free(run->ctx, mti_record_result(t, i));
         if (run->error) manta_error_release(run->error);
         if (run->forward.id) {
             mti_object_release(run->ctx, mti_object_held(run->forward), MTI_COUNT_INTERNAL);
         }
         mti_actor_put_back(run->ctx, run->actor, t);
         return;
+    }
+    // Its children would not find what cancels them any more.
+    if (MTI_UNLIKELY(mti_record_flags(t) & MTI_RECORD_PARENT) &&
+        mti_cancel_is_stale(run->ctx->rt, t)) {
+        (void)mti_cancel_look(run->ctx, t);
     }
     if (MTI_UNLIKELY(run->forward.id != 0)) {
         if (status == MANTA_OK) {
@@ -1468,7 +1531,11 @@ static void run_plain(mti_ctx_t *ctx, mti_record_t *t, uint64_t plan, uint64_t *
     thread->scope_mark = outer_mark;
     thread->task = run.outer;
     thread->epoch = outer_epoch;
-    if (MTI_UNLIKELY(status != MANTA_OK || run.error || run.forward.id)) {
+    uint8_t flags = mti_record_flags(t) & MTI_RECORD_PARENT;
+    bool told =
+        MTI_UNLIKELY(flags) && (mti_cancel_is_stale(ctx->rt, t) ||
+                                mti_atomic_u64_load_relaxed(&t->claim) & MTI_CLAIM_CHILDREN);
+    if (MTI_UNLIKELY(status != MANTA_OK || run.error || run.forward.id || told)) {
         run_finish(&run, status, out_next);
         return;
     }
@@ -1482,6 +1549,7 @@ static void run_plain(mti_ctx_t *ctx, mti_record_t *t, uint64_t plan, uint64_t *
         mti_atomic_u64_store_relaxed(&result->head, MTI_HEAD_CLOSED);
         mti_table_free(&ctx->table, (mti_slot_t *)(void *)t);
     } else if (MTI_UNLIKELY(!mti_object_close_quick(ctx, result, MTI_HEAD_CLOSED, out_next))) {
+        run_cancelled_late(ctx, t, gen, flags);
         mti_object_release(ctx, result, MTI_COUNT_INTERNAL); // cancelled while it ran
     }
     mti_atomic_u64_owner_add(&ctx->completed, 1);
@@ -1493,7 +1561,7 @@ static void run_task(mti_ctx_t *ctx, mti_record_t *t, uint64_t *out_next)
     if (MTI_LIKELY(t->def->plan & PLAN_PLAIN &&
                    !((t->flags & ~MTI_RECORD_METHOD) | (t->cold != NULL)) && self->ctx == ctx &&
                    !self->in_callback && !ctx->rt->measure_busy &&
-                   !mti_atomic_u32_load_relaxed(&ctx->rt->cancelling))) {
+                   !mti_cancel_is_stale(ctx->rt, t))) {
         run_plain(ctx, t, t->def->plan, out_next);
         return;
     }
@@ -1519,12 +1587,14 @@ static void run_task(mti_ctx_t *ctx, mti_record_t *t, uint64_t *out_next)
                               mti_record_name(t), buffers);
         }
     }
-    if (MTI_UNLIKELY(mti_atomic_u32_load_relaxed(&ctx->rt->cancelling))) {
-        status = mti_fail(MANTA_ERR_CANCELLED, "the runtime is shutting down");
+    if (MTI_UNLIKELY(mti_cancel_is_stale(ctx->rt, t)) && mti_cancel_due(ctx->rt, t)) {
+        status = mti_fail(MANTA_ERR_CANCELLED, mti_atomic_u32_load_relaxed(&ctx->rt->cancelling)
+                                                   ? "the runtime is shutting down"
+                                                   : "cancelled with the task that submitted it");
     }
     if (MTI_LIKELY(status == MANTA_OK)) {
         for (uint32_t i = 0; i < objects; i++)
-            run.results[i] = run_result(t, i);
+            run.results[i] = mti_record_result(t, i);
         if (buffers) status = run_arguments(&run, run.buffers + buffers);
     }
     if (MTI_UNLIKELY(t->flags & MTI_RECORD_RANGE) && status == MANTA_OK) {
@@ -1607,7 +1677,7 @@ void mti_task_finish_cancelled(mti_ctx_t *ctx, mti_record_t *t, uint32_t gen)
     mti_actor_t *actor = t->flags & MTI_RECORD_METHOD ? mti_method_actor(t) : NULL;
     uint32_t group = actor ? mti_method_of(t)->group : 0;
     record_release_args(ctx, t);
-    record_free_room(ctx, t);
+    mti_record_free_room(ctx, t);
     mti_record_set_flags(t, 0);
     t->cold = NULL;
     if (actor) mti_actor_call_over(ctx, actor, group, mti_ref_make(t->result.slot, gen).id);
@@ -1615,44 +1685,91 @@ void mti_task_finish_cancelled(mti_ctx_t *ctx, mti_record_t *t, uint32_t gen)
     mti_object_release(ctx, &t->result, t->result_count == 1 ? MTI_COUNT_INTERNAL : MTI_COUNT_SLOT);
 }
 
-// Fails a queued task as cancelled, or with |error| (a count is taken). False: it is not queued any more.
-static bool cancel_queued(mti_ctx_t *ctx, mti_record_t *t, uint32_t gen, const manta_error_t *why)
+// Fails a task that was moved from |claim| to CANCELLING, with |given|, or |code| and |why|.
+static bool fail_waiting(mti_ctx_t *ctx, mti_record_t *t, uint64_t claim, manta_status_t code,
+                         const char *why, const manta_error_t *given)
 {
-    uint64_t queued = mti_claim_make(gen, 0, MTI_TASK_QUEUED);
-    if (!mti_atomic_u64_cas_acq_rel(&t->claim, &queued,
-                                    mti_claim_make(gen, 0, MTI_TASK_CANCELLING))) {
-        return false;
-    }
+    uint64_t cancelling = mti_claim_make(mti_claim_gen(claim), 0, MTI_TASK_CANCELLING);
+    if (!mti_atomic_u64_cas_acq_rel(&t->claim, &claim, cancelling)) return false;
     manta_error_t *error =
-        why ? (manta_error_t *)manta_error_retain(why)
-            : mti_error_create(MANTA_ERR_CANCELLED, MANTA_SCOPE_TASK, mti_record_name(t), "", 0,
-                               "cancelled while queued", NULL);
+        given ? (manta_error_t *)manta_error_retain(given)
+              : mti_error_create(code, MANTA_SCOPE_TASK, mti_record_name(t), "", 0, why, NULL);
     mti_task_fail_queued(ctx, t, error, NULL, 0, NULL);
     return true;
 }
 
-// Tells a running (or forwarded) task to stop and fails its results now with |code|.
-static bool cancel_running(mti_ctx_t *ctx, mti_record_t *t, uint32_t gen, manta_status_t code)
+// Of a running task with several results, which the caller has marked CLOSING: the record and its list
+// of results stay until that mark is gone.
+static void fail_several(mti_ctx_t *ctx, mti_record_t *t, uint32_t gen, uint64_t bits)
 {
+    for (uint32_t i = 0; i < t->result_count; i++) {
+        mti_object_t *object = mti_record_result(t, i);
+        mti_object_pin_open(object); // the body may write to its buffer until it returns
+        (void)mti_object_close(ctx, object, bits, NULL);
+    }
     uint64_t claim = mti_atomic_u64_load_acquire(&t->claim);
-    do {
-        mti_task_state_t state = mti_claim_state(claim);
-        bool active = state == MTI_TASK_RUNNING || state == MTI_TASK_FORWARDED;
-        if (mti_claim_gen(claim) != gen || !active || claim & MTI_CLAIM_CANCEL) return false;
-    } while (!mti_atomic_u64_cas_acq_rel(&t->claim, &claim, claim | MTI_CLAIM_CANCEL));
-    // A count keeps the slot until the body returns. Without a holder nobody would see the failure.
-    mti_object_t *object =
-        mti_ref_acquire_weak(mti_ref_make(t->result.slot, gen).id, MTI_COUNT_INTERNAL);
-    if (!object) return true;
-    // Of several results the first fails now, the others when the body returns (run_complete).
-    if (!mti_object_close(ctx, object, mti_head_bare(code), NULL)) {
-        mti_object_release(ctx, object, MTI_COUNT_INTERNAL);
+    // release: the results are closed; acquire: what the body's thread did with the record
+    while (!mti_atomic_u64_cas_acq_rel(&t->claim, &claim, claim & ~MTI_CLAIM_CLOSING)) {
+    }
+    if (claim & MTI_CLAIM_RETURNED) mti_task_finish_several(ctx, t, gen);
+}
+
+// Tells a running (or forwarded) task to stop and fails its results now.
+static bool fail_running(mti_ctx_t *ctx, mti_record_t *t, uint64_t claim, manta_status_t code,
+                         bool children)
+{
+    uint32_t gen = mti_claim_gen(claim);
+    uint64_t flags = MTI_CLAIM_CANCEL | MTI_CLAIM_CLOSING | (children ? MTI_CLAIM_CHILDREN : 0);
+    if (!mti_atomic_u64_cas_acq_rel(&t->claim, &claim, claim | flags)) return false;
+    uint64_t bits = mti_head_bare(code) | (children ? MTI_HEAD_CHILDREN : 0);
+    // With one result the task may be complete by now, and the slot another's: the claim tells, read
+    // after the number of results. With several it stays as long as CLOSING is set.
+    uint16_t results = __atomic_load_n(&t->result_count, __ATOMIC_ACQUIRE);
+    if (mti_claim_gen(mti_atomic_u64_load_acquire(&t->claim)) != gen) return true;
+    if (results > 1) {
+        fail_several(ctx, t, gen, bits);
+    } else {
+        // A count keeps the slot until the body returns. Without a holder nobody would see the failure.
+        mti_object_t *object =
+            mti_ref_acquire_weak(mti_ref_make(t->result.slot, gen).id, MTI_COUNT_INTERNAL);
+        if (object && !mti_object_close(ctx, object, bits, NULL)) {
+            mti_object_release(ctx, object, MTI_COUNT_INTERNAL);
+        }
     }
     mti_wait_wake(ctx->rt, mti_claim_ctx(claim)); // the body may sleep in a wait
+    if (children) mti_cancel_announce(ctx->rt);
     return true;
 }
 
-manta_status_t mti_task_cancel(mti_ctx_t *ctx, mti_object_t *object)
+static void task_fail(mti_ctx_t *ctx, mti_record_t *t, uint32_t gen, manta_status_t code,
+                      const char *why, bool children, const manta_error_t *given)
+{
+    for (;;) {
+        uint64_t claim = mti_atomic_u64_load_acquire(&t->claim);
+        mti_task_state_t state = mti_claim_state(claim);
+        if (mti_claim_gen(claim) != gen) return;
+        if (state == MTI_TASK_QUEUED || state == MTI_TASK_HELD) {
+            if (fail_waiting(ctx, t, claim, code, why, given)) return;
+        } else if (state == MTI_TASK_RUNNING || state == MTI_TASK_FORWARDED) {
+            if (claim & MTI_CLAIM_CANCEL || fail_running(ctx, t, claim, code, children)) return;
+        } else {
+            return; // complete, or somebody else is at it
+        }
+    }
+}
+
+void mti_task_fail(mti_ctx_t *ctx, mti_record_t *t, uint32_t gen, manta_status_t code,
+                   const char *why, bool children)
+{
+    task_fail(ctx, t, gen, code, why, children, NULL);
+}
+
+void mti_task_fail_now(mti_ctx_t *ctx, mti_record_t *t, uint32_t gen, const manta_error_t *error)
+{
+    task_fail(ctx, t, gen, manta_error_code(error), "", false, error);
+}
+
+manta_status_t mti_task_cancel(mti_ctx_t *ctx, mti_object_t *object, bool children)
 {
     mti_object_kind_t kind = mti_object_kind(object);
     if (kind != MTI_OBJECT_TASK && kind != MTI_OBJECT_RESULT) {
@@ -1663,12 +1780,6 @@ manta_status_t mti_task_cancel(mti_ctx_t *ctx, mti_object_t *object)
     mti_record_t *t = mti_record_at(object->producer);
     uint32_t gen = mti_claim_gen(mti_atomic_u64_load_acquire(&t->claim));
     if (mti_object_is_closed(object, &head)) return MANTA_OK; // |t| may be another task by now
-    if (!cancel_queued(ctx, t, gen, NULL)) (void)cancel_running(ctx, t, gen, MANTA_ERR_CANCELLED);
+    mti_task_fail(ctx, t, gen, MANTA_ERR_CANCELLED, "cancelled before it ran", children);
     return MANTA_OK;
-}
-
-bool mti_task_fail_now(mti_ctx_t *ctx, mti_record_t *t, uint32_t gen, const manta_error_t *error)
-{
-    return cancel_queued(ctx, t, gen, error) ||
-           cancel_running(ctx, t, gen, manta_error_code(error));
 }

@@ -227,8 +227,10 @@ static void run_nested(mti_ctx_t *ctx, mti_record_t *t)
 
 static bool task_is_cancelled(const mti_thread_t *thread)
 {
-    return thread->task &&
-           mti_atomic_u64_load_relaxed(&thread->task->record->claim) & MTI_CLAIM_CANCEL;
+    // A shutdown that cancels lets waits go on: what they wait for is cancelled as well.
+    return thread->task && (mti_task_must_stop(thread->task->ctx, thread->task->record) &&
+                            mti_atomic_u64_load_relaxed(&thread->task->record->claim) &
+                                (MTI_CLAIM_CANCEL | MTI_CLAIM_EXPIRED));
 }
 
 // Why a wait must end though its object is still open; MANTA_OK: it needn't.
@@ -617,7 +619,9 @@ static manta_status_t get_begin(manta_ref_t ref, int64_t timeout_ns, mti_thread_
     }
     if (status == MANTA_OK && head & MTI_HEAD_FAILED) {
         const manta_error_t *error = mti_object_error(object, head);
-        status = mti_fail(manta_error_code(error), "%s", manta_error_text(error));
+        const char *text = manta_error_text(error);
+        status = manta_error_code(error);
+        (void)mti_fail(status, "%s", *text ? text : mti_status_text(status));
     }
     if (status != MANTA_OK) {
         if (object && ctx) mti_object_release(ctx, object, MTI_COUNT_INTERNAL);
@@ -738,6 +742,17 @@ static bool wait_quick(mti_thread_t *thread, manta_ref_t ref, int64_t timeout_ns
     return ready;
 }
 
+// All of |refs|, which this thread submitted in that order: its deque gives them up from the last one on.
+static bool wait_all_quick(mti_thread_t *thread, const manta_ref_t *refs, size_t n,
+                           int64_t timeout_ns)
+{
+    if (timeout_ns != INT64_MAX && n > 1) return false;
+    for (size_t i = n; i > 0; i--) {
+        if (!wait_quick(thread, refs[i - 1], timeout_ns)) return false;
+    }
+    return true;
+}
+
 manta_status_t manta_wait(const manta_ref_t *refs, size_t n, size_t k, int64_t timeout_ns,
                           size_t *out_ready, size_t *out_count)
 {
@@ -748,9 +763,10 @@ manta_status_t manta_wait(const manta_ref_t *refs, size_t n, size_t k, int64_t t
     if (n == 0) return MANTA_OK;
     mti_thread_t *thread = mti_thread_self();
     if (!thread) return mti_thread_failure();
-    if (n == 1 && k == 1 && wait_quick(thread, refs[0], timeout_ns)) {
-        if (out_ready) out_ready[0] = 0;
-        if (out_count) *out_count = 1;
+    if (k == n && wait_all_quick(thread, refs, n, timeout_ns)) {
+        for (size_t i = 0; out_ready && i < n; i++)
+            out_ready[i] = i;
+        if (out_count) *out_count = n;
         return MANTA_OK;
     }
     mti_object_t **objects = mti_alloc_zeroed(NULL, n * sizeof *objects, 16);

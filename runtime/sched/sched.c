@@ -70,6 +70,7 @@ struct mti_sched {
     int worker_count;
     bool bind;
     int64_t spin_ns;
+    uint32_t pauses_min, pauses_max; // between two looks at the queues of others
     int max_threads;
     char name[16];
     seat_t *seats;
@@ -112,6 +113,8 @@ manta_status_t mti_sched_create(const mti_sched_options_t *options, mti_sched_t 
     sched->worker_count = options->workers;
     sched->bind = options->bind;
     sched->spin_ns = options->spin_ns < 0 ? MTI_TUNE_SPIN_NS : options->spin_ns;
+    sched->pauses_min = mti_clock_pauses(MTI_TUNE_LOOK_MIN_NS);
+    sched->pauses_max = mti_clock_pauses(MTI_TUNE_LOOK_MAX_NS);
     sched->max_threads = options->max_threads > 0 ? options->max_threads : MTI_TUNE_MAX_THREADS;
     snprintf(sched->name, sizeof sched->name, "%s", options->name ? options->name : "manta");
     mti_mutex_init(&sched->lock, MTI_RANK_SCHED);
@@ -431,12 +434,41 @@ void mti_sched_push_job(mti_sched_t *sched, mti_job_t *job)
 
 // ---- finding work -------------------------------------------------------------------------------
 
+// The own deque is empty, so the batch stolen last is done with all that it led to: was it worth it? A
+// task that takes less time than its cache lines take to come over and go home is run faster by its owner.
+static void batch_judge(struct mti_sched_batch *batch)
+{
+    if (MTI_LIKELY(batch->count == 0)) return;
+    int64_t spent_ns = mti_clock_ns() - batch->since_ns;
+    batch->looks = spent_ns < (int64_t)batch->count * MTI_TUNE_TINY_NS ? MTI_TUNE_TINY_LOOKS : 0;
+    batch->count = 0;
+}
+
+// Whether |victim|, whose tasks turned out tiny, gets on with them by itself. If its deque has not changed
+// since the last look, it is in a longer task or has gone to do something else, and is robbed after all.
+static bool leave_alone(mti_sched_ctx_t *ctx, mti_sched_ctx_t *victim)
+{
+    struct mti_sched_batch *batch = &ctx->batch;
+    if (MTI_LIKELY(batch->looks == 0) || batch->victim != victim) return false;
+    uint64_t anchor = mti_atomic_u64_load_relaxed(&victim->deque.anchor);
+    if (anchor == batch->anchor) return false;
+    batch->anchor = anchor;
+    batch->looks--;
+    return true;
+}
+
 // Steals from |victim|: returns one entry and keeps the rest in the own deque.
 static uint64_t steal_from(mti_sched_ctx_t *ctx, mti_sched_ctx_t *victim)
 {
     uint64_t batch[MTI_TUNE_STEAL_BATCH];
+    if (leave_alone(ctx, victim)) return 0;
     uint32_t n = mti_deque_steal(&victim->deque, batch, MTI_TUNE_STEAL_BATCH);
     if (n == 0) return 0;
+    if (n >= MTI_TUNE_TINY_BATCH) {
+        uint64_t anchor = mti_atomic_u64_load_relaxed(&victim->deque.anchor);
+        ctx->batch = (struct mti_sched_batch){
+            .victim = victim, .since_ns = mti_clock_ns(), .count = n, .anchor = anchor};
+    }
     mti_atomic_u64_owner_add(&ctx->stolen, n);
     // Put in reverse, so that take gives the oldest first.
     for (uint32_t i = n - 1; i > 0; i--) {
@@ -452,6 +484,7 @@ static uint64_t steal(mti_sched_ctx_t *ctx)
 {
     mti_sched_t *sched = ctx->sched;
     int seat = mti_atomic_i32_load_relaxed(&ctx->seat);
+    batch_judge(&ctx->batch);
     if (seat >= 0) {
         const int *order = sched->seats[seat].order;
         for (int k = 0; k < sched->worker_count - 1; k++) {
@@ -465,14 +498,20 @@ static uint64_t steal(mti_sched_ctx_t *ctx)
     // Threads of the user's, and threads that block.
     uint32_t count = mti_atomic_u32_load_acquire(&sched->ctx_count);
     uint32_t start = (uint32_t)ctx->index + 1;
+    uint64_t sum = 0;
     for (uint32_t k = 0; k < count; k++) {
         uint32_t i = start + k < count ? start + k : start + k - count;
         if (i >= count) i = k;
         mti_sched_ctx_t *victim = mti_atomic_ptr_load_acquire(&sched->ctxs[i]);
-        if (!victim || victim == ctx || mti_deque_size(&victim->deque) == 0) continue;
+        if (!victim || victim == ctx) continue;
+        uint64_t anchor = mti_atomic_u64_load_relaxed(&victim->deque.anchor);
+        sum += anchor;
+        if (mti_anchor_size(anchor) == 0) continue;
         uint64_t entry = steal_from(ctx, victim);
         if (entry) return entry;
     }
+    ctx->saw_motion = sum != ctx->looked_at;
+    ctx->looked_at = sum;
     return 0;
 }
 
@@ -1010,15 +1049,18 @@ static bool worker_search(mti_sched_ctx_t *ctx, seat_t *seat)
     mti_sched_t *sched = ctx->sched;
     search_begin(ctx);
     int64_t until = 0;
+    uint32_t looks_left = ctx->batch.looks, pauses = sched->pauses_min;
     for (unsigned look = 1;; look++) {
         if (mti_sched_step(ctx)) return true;
         if (mti_atomic_u32_load_relaxed(&seat->attention)) return false;
-        for (int i = 0; i < MTI_TUNE_SPIN_PAUSES; i++)
+        if (ctx->saw_motion && pauses < sched->pauses_max) pauses *= 2;
+        for (uint32_t i = 0; i < pauses; i++)
             mti_cpu_pause();
         if (look % MTI_TUNE_SPIN_LOOKS != 0) continue;
         int64_t now = mti_clock_ns();
-        if (until == 0) {
-            until = now + sched->spin_ns;
+        if (until == 0 || ctx->batch.looks != looks_left) {
+            until = now + sched->spin_ns; // there is work, though it is left alone for now
+            looks_left = ctx->batch.looks;
         } else if (now >= until) {
             break;
         }

@@ -73,8 +73,17 @@ struct mti_sched_ctx {
     const int *wide_seats;           // which, |wide_count| long
     bool wide_lent;                  // given up while the task waited
     bool searching;                  // counted in |idle|
-    mti_atomic_u64_t stolen;         // statistics
-    mti_atomic_u32_t wake;           // sleeps on it in the pool, as a donor, or collecting
+    struct mti_sched_batch {         // the last batch that this thread stole; see leave_alone
+        struct mti_sched_ctx *victim;
+        int64_t since_ns;
+        uint32_t count;  // 0: judged
+        uint32_t looks;  // for so many more looks its victim is left alone while it moves
+        uint64_t anchor; // of the victim, at the last look
+    } batch;
+    uint64_t looked_at;      // sum over the anchors seen by the last look that took nothing
+    bool saw_motion;         // that sum was another one than before: owners are at work
+    mti_atomic_u64_t stolen; // statistics
+    mti_atomic_u32_t wake;   // sleeps on it in the pool, as a donor, or collecting
 };
 
 manta_status_t mti_sched_create(const mti_sched_options_t *options, mti_sched_t **out_sched);

@@ -67,10 +67,11 @@ TEST_P(BulkTest, EveryIndexOnce)
         for (size_t grain : {0u, 1u, 3u, 1000u, 1000000u}) {
             MANTA_SCOPE();
             std::vector<std::atomic<int>> slots(count + 1);
-            manta_ref_t done = bk_mark_range_with(MANTA_OPTIONS(.name = "marks"), count, grain,
-                                                  slots.data(), 3);
+            manta_ref_t done =
+                bk_mark_range_with(MANTA_OPTIONS(.name = "marks"), count, grain, slots.data(), 3);
             ASSERT_OK(status_of(done));
-            for (size_t i = 0; i < count; i++) ASSERT_EQ(3, slots[i]) << i << " of " << count;
+            for (size_t i = 0; i < count; i++)
+                ASSERT_EQ(3, slots[i]) << i << " of " << count;
             ASSERT_EQ(0, slots[count]);
         }
     }
@@ -97,7 +98,8 @@ TEST_P(BulkTest, ThingsDependOnTheCompletion)
     manta_ref_t done = bk_mark_range(slots.size(), slots.data(), 1);
     manta_ref_t after = bk_after_remote(&ran, done);
     EXPECT_OK(status_of(after));
-    for (auto &slot : slots) EXPECT_EQ(1, slot);
+    for (auto &slot : slots)
+        EXPECT_EQ(1, slot);
     EXPECT_EQ(1, ran);
 }
 
@@ -107,11 +109,11 @@ TEST_P(BulkTest, TheFirstErrorFailsTheCompletion)
         for (size_t grain : {0u, 1u, 10u}) {
             MANTA_SCOPE();
             std::atomic<int> ran{0}, after{0};
-            manta_ref_t done = bk_fail_at_range_with(MANTA_OPTIONS(.cpus = 1), 1000, grain, &ran, at);
+            manta_ref_t done =
+                bk_fail_at_range_with(MANTA_OPTIONS(.cpus = 1), 1000, grain, &ran, at);
             manta_ref_t next = bk_after_remote(&after, done);
             EXPECT_STATUS(MANTA_ERR_USER + 4, status_of(done));
-            EXPECT_NE(std::string::npos,
-                      printed_error(done).find("index " + std::to_string(at)))
+            EXPECT_NE(std::string::npos, printed_error(done).find("index " + std::to_string(at)))
                 << printed_error(done);
             EXPECT_STATUS(MANTA_ERR_USER + 4, status_of(next));
             EXPECT_OK(manta_drain(MANTA_FOREVER));
@@ -166,11 +168,12 @@ TEST_P(BulkTest, ArraysOfArgumentsAreCopied)
             args.by = (int)i;
             calls.push_back(args);
         }
-        manta_ref_t done =
-            manta_submit_array(&bk_mark_task, nullptr, calls.data(), sizeof(bk_mark_args_t), count, 0);
+        manta_ref_t done = manta_submit_array(&bk_mark_task, nullptr, calls.data(),
+                                              sizeof(bk_mark_args_t), count, 0);
         calls.assign(count, bk_mark_args_t{});
         EXPECT_OK(status_of(done));
-        for (size_t i = 0; i < count; i++) ASSERT_EQ((int)i, slots[i]);
+        for (size_t i = 0; i < count; i++)
+            ASSERT_EQ((int)i, slots[i]);
     }
 }
 
@@ -182,17 +185,17 @@ TEST_P(BulkTest, WhatIsRefused)
                   manta_ref_status(manta_submit_range(nullptr, nullptr, nullptr, 0, 10, 0)));
     EXPECT_STATUS(MANTA_ERR_INVALID_ARGUMENT,
                   manta_ref_status(manta_submit_array(&bk_mark_task, nullptr, nullptr, 16, 10, 0)));
-    EXPECT_STATUS(MANTA_ERR_INVALID_ARGUMENT,
-                  manta_ref_status(manta_submit_range(&bk_mark_task, nullptr, some.data(), 3, 10, 0)));
+    EXPECT_STATUS(MANTA_ERR_INVALID_ARGUMENT, manta_ref_status(manta_submit_range(
+                                                  &bk_mark_task, nullptr, some.data(), 3, 10, 0)));
     // Refs can't be in an array.
     EXPECT_STATUS(MANTA_ERR_INVALID_ARGUMENT,
                   manta_ref_status(manta_submit_array(&bk_add_up_task, nullptr, some.data(),
                                                       sizeof(bk_add_up_args_t), 2, 0)));
-    manta_ref_t huge = manta_submit_array(&bk_mark_task, nullptr, some.data(), sizeof(bk_mark_args_t),
-                                          SIZE_MAX / 4, 0);
+    manta_ref_t huge = manta_submit_array(&bk_mark_task, nullptr, some.data(),
+                                          sizeof(bk_mark_args_t), SIZE_MAX / 4, 0);
     EXPECT_NE(MANTA_OK, manta_ref_status(huge));
-    EXPECT_STATUS(MANTA_ERR_INFEASIBLE,
-                  manta_ref_status(bk_mark_range_with(MANTA_OPTIONS(.cpus = 1e6), 10, 0, nullptr, 1)));
+    EXPECT_STATUS(MANTA_ERR_INFEASIBLE, manta_ref_status(bk_mark_range_with(
+                                            MANTA_OPTIONS(.cpus = 1e6), 10, 0, nullptr, 1)));
 }
 
 TEST_P(BulkTest, CancelStopsARange)
@@ -218,11 +221,15 @@ TEST_P(BulkTest, ManyRangesAtOnceFromManyThreads)
         threads.emplace_back([&slots] {
             MANTA_SCOPE();
             std::vector<manta_ref_t> refs;
-            for (int k = 0; k < 25; k++) refs.push_back(bk_mark_range(200, slots.data(), 1));
-            for (manta_ref_t ref : refs) EXPECT_NE(MANTA_ERR_INTERNAL, manta_ref_status(ref));
+            for (int k = 0; k < 25; k++)
+                refs.push_back(bk_mark_range(200, slots.data(), 1));
+            for (manta_ref_t ref : refs)
+                EXPECT_NE(MANTA_ERR_INTERNAL, manta_ref_status(ref));
         });
     }
-    for (std::thread &thread : threads) thread.join();
+    for (std::thread &thread : threads)
+        thread.join();
     EXPECT_OK(manta_drain(MANTA_FOREVER));
-    for (auto &slot : slots) EXPECT_EQ(100, slot);
+    for (auto &slot : slots)
+        EXPECT_EQ(100, slot);
 }

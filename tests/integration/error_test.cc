@@ -34,7 +34,8 @@ MANTA_TASK(er_copy, MANTA_LOCAL(std::atomic<int> *, ran), MANTA_IN(int, x), MANT
 MANTA_TASK(er_sum, MANTA_IN_LIST(int, parts), MANTA_OUT(int, sum, 1))
 {
     sum[0] = 0;
-    for (size_t i = 0; i < parts.count; i++) sum[0] += parts.items[i].data[0];
+    for (size_t i = 0; i < parts.count; i++)
+        sum[0] += parts.items[i].data[0];
     return MANTA_OK;
 }
 
@@ -170,7 +171,8 @@ TEST_P(ErrorTest, DependentsFailWithoutRunning)
     MANTA_SCOPE();
     std::atomic<int> ran{0};
     manta_ref_t x = er_fail_remote(3);
-    for (int i = 0; i < 3; i++) x = er_copy_remote(&ran, x);
+    for (int i = 0; i < 3; i++)
+        x = er_copy_remote(&ran, x);
     EXPECT_STATUS(MANTA_ERR_USER + 3, status_of(x)) << "the root's code";
     EXPECT_EQ(0, ran.load());
     // The first in the chain is the dependent, the last the root.
@@ -200,9 +202,11 @@ TEST_P(ErrorTest, DependentsThatWereQueuedFailToo)
     std::atomic<int> ran{0};
     manta_ref_t p = manta_promise_create(MANTA_DTYPE(MANTA_I32, 4));
     std::vector<manta_ref_t> refs = {p};
-    for (int i = 0; i < 100; i++) refs.push_back(er_copy_remote(&ran, refs[i / 2]));
+    for (int i = 0; i < 100; i++)
+        refs.push_back(er_copy_remote(&ran, refs[i / 2]));
     EXPECT_OK(manta_promise_fail(p, MANTA_ERR_USER + 1, "gone"));
-    for (manta_ref_t ref : refs) EXPECT_STATUS(MANTA_ERR_USER + 1, status_of(ref));
+    for (manta_ref_t ref : refs)
+        EXPECT_STATUS(MANTA_ERR_USER + 1, status_of(ref));
     EXPECT_EQ(0, ran.load());
     EXPECT_OK(manta_drain(MANTA_FOREVER));
     EXPECT_EQ(100u, stats_of(runtime_).failed);
@@ -253,7 +257,8 @@ TEST_P(ErrorTest, OneBadRefAmongThousands)
 {
     MANTA_SCOPE();
     std::vector<manta::ref<int>> refs;
-    for (int i = 0; i < 2000; i++) refs.push_back(i == 1234 ? er_fail_remote(9) : put1(i));
+    for (int i = 0; i < 2000; i++)
+        refs.push_back(i == 1234 ? er_fail_remote(9) : put1(i));
     auto sum = er_sum_remote(refs.data(), refs.size());
     EXPECT_STATUS(MANTA_ERR_USER + 9, status_of(sum));
 }
@@ -408,15 +413,20 @@ TEST_P(ErrorTest, CancelledReadyTasksNeverRun)
     Gate gate;
     std::atomic<int> ran{0}, saw{0};
     std::vector<manta_ref_t> held;
-    for (int i = 0; i < workers(); i++) held.push_back(er_hold_remote(&gate, &saw));
+    for (int i = 0; i < workers(); i++)
+        held.push_back(er_hold_remote(&gate, &saw));
     gate.await(workers());
     manta_ref_t one = put1(1);
     std::vector<manta_ref_t> refs;
-    for (int i = 0; i < 100; i++) refs.push_back(er_copy_remote(&ran, one));
-    for (manta_ref_t ref : refs) EXPECT_OK(manta_cancel(ref));
-    for (manta_ref_t ref : refs) EXPECT_STATUS(MANTA_ERR_CANCELLED, status_of(ref));
+    for (int i = 0; i < 100; i++)
+        refs.push_back(er_copy_remote(&ran, one));
+    for (manta_ref_t ref : refs)
+        EXPECT_OK(manta_cancel(ref));
+    for (manta_ref_t ref : refs)
+        EXPECT_STATUS(MANTA_ERR_CANCELLED, status_of(ref));
     gate.open();
-    for (manta_ref_t ref : held) EXPECT_OK(status_of(ref));
+    for (manta_ref_t ref : held)
+        EXPECT_OK(status_of(ref));
     EXPECT_OK(manta_drain(MANTA_FOREVER));
     EXPECT_EQ(0, ran.load());
 }
@@ -457,9 +467,7 @@ TEST_P(ErrorTest, CancelOfOneOfSeveralResults)
     }
 }
 
-// task.h: "Its refs fail with MANTA_ERR_CANCELLED at once"; all but the first only do so when the body
-// has returned (cancel_running in core/task.c).
-TEST_P(ErrorTest, DISABLED_CancelFailsAllResultsAtOnce)
+TEST_P(ErrorTest, CancelFailsAllResultsAtOnce)
 {
     SKIP_IF_SERIAL();
     MANTA_SCOPE();
@@ -521,9 +529,11 @@ TEST_P(ErrorTest, CancelStorm)
         MANTA_SCOPE();
         manta_ref_t one = put1(1);
         std::vector<manta_ref_t> refs = {one};
-        for (int i = 0; i < 20; i++) refs.push_back(er_copy_remote(&ran, refs.back()));
+        for (int i = 0; i < 20; i++)
+            refs.push_back(er_copy_remote(&ran, refs.back()));
         std::thread other([&] {
-            for (size_t i = 1; i < refs.size(); i += 3) EXPECT_OK(manta_cancel(refs[i]));
+            for (size_t i = 1; i < refs.size(); i += 3)
+                EXPECT_OK(manta_cancel(refs[i]));
         });
         for (size_t i = refs.size() - 1; i > 0; i -= 2) {
             manta_status_t status = status_of(refs[i]);

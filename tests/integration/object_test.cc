@@ -16,14 +16,16 @@ MANTA_TEST_WORKERS(ObjectTest);
 MANTA_TASK(ob_sum, MANTA_IN(int, x), MANTA_OUT(int, sum, 1))
 {
     int total = 0;
-    for (int v : x) total += v;
+    for (int v : x)
+        total += v;
     sum[0] = total;
     return MANTA_OK;
 }
 
 MANTA_TASK(ob_increment, MANTA_INOUT(int, x))
 {
-    for (int &v : x) v++;
+    for (int &v : x)
+        v++;
     return MANTA_OK;
 }
 
@@ -179,7 +181,8 @@ TEST_P(ObjectTest, AbandonFailsTheRef)
     EXPECT_NE(MANTA_OK, manta_abandon(a, MANTA_OK));
     manta_ref_t sum = ob_sum_remote(b);
     EXPECT_STATUS(MANTA_ERR_USER + 9, manta_get(sum, &view, MANTA_FOREVER));
-    for (manta_ref_t ref : {a, b, sum}) EXPECT_OK(manta_release(ref));
+    for (manta_ref_t ref : {a, b, sum})
+        EXPECT_OK(manta_release(ref));
 }
 
 TEST_P(ObjectTest, ReleasingAnUnsealedObjectFreesItAndFailsItsDependents)
@@ -314,8 +317,8 @@ static void deleter_that_waits(void *, size_t, void *user)
     delete_context *context = static_cast<delete_context *>(user);
     manta_view_t view;
     context->wait_status = manta_get(context->pending, &view, MANTA_FOREVER);
-    manta_ref_t ref = put1(1);                     // may use manta
-    manta_ref_t more = ob_increment_remote(ref);   // and submit
+    manta_ref_t ref = put1(1);                   // may use manta
+    manta_ref_t more = ob_increment_remote(ref); // and submit
     (void)manta_release(more);
     context->ran.fetch_add(1);
 }
@@ -331,7 +334,8 @@ TEST_P(ObjectTest, DeletersRunOutsideTheReleaseAndMayNotWait)
         EXPECT_EQ(0, context.ran.load()) << "never inside the call";
     }
     EXPECT_OK(manta_drain(MANTA_FOREVER));
-    while (!context.ran.load() && !is_serial()) std::this_thread::yield();
+    while (!context.ran.load() && !is_serial())
+        std::this_thread::yield();
     EXPECT_OK(manta_promise_set(context.pending, nullptr, 0));
     EXPECT_OK(manta_release(context.pending));
     finish();
@@ -377,13 +381,15 @@ TEST_P(ObjectTest, SliceIsAHolderAndIsItselfCopiedOnWrite)
     other = ob_increment_remote(other);
     EXPECT_EQ(3, values_of<int>(other)[0]);
     EXPECT_EQ(2, values_of<int>(whole)[0]);
-    for (manta_ref_t ref : {whole, part, other}) EXPECT_OK(manta_release(ref));
+    for (manta_ref_t ref : {whole, part, other})
+        EXPECT_OK(manta_release(ref));
 }
 
 TEST_P(ObjectTest, SlicesOutOfRangeOrOfPendingRefsAreErrorRefs)
 {
     manta_ref_t ref = put1<long>(1);
-    for (auto range : {std::pair<size_t, size_t>{0, 9}, {8, 1}, {9, 0}, {SIZE_MAX, 2}, {1, SIZE_MAX}}) {
+    for (auto range :
+         {std::pair<size_t, size_t>{0, 9}, {8, 1}, {9, 0}, {SIZE_MAX, 2}, {1, SIZE_MAX}}) {
         manta_ref_t part = manta_slice(ref, range.first, range.second);
         EXPECT_STATUS(MANTA_ERR_OUT_OF_RANGE, manta_ref_status(part));
     }
@@ -434,8 +440,9 @@ TEST_P(ObjectTest, EveryCallSaysStaleForAReleasedRef)
     EXPECT_STATUS(MANTA_ERR_STALE_REF, manta_promise_fail(ref, MANTA_ERR_USER, "x"));
     EXPECT_STATUS(MANTA_ERR_STALE_REF, manta_promise_forward(ref, ref));
     EXPECT_STATUS(MANTA_ERR_STALE_REF, manta_cq_add(cq, ref, 0));
-    EXPECT_STATUS(MANTA_ERR_STALE_REF, manta_on_ready(ref, [](manta_ref_t, manta_status_t, void *) {},
-                                                      nullptr));
+    EXPECT_STATUS(MANTA_ERR_STALE_REF,
+                  manta_on_ready(
+                      ref, [](manta_ref_t, manta_status_t, void *) {}, nullptr));
     manta_ref_t sum = ob_sum_remote(ref);
     EXPECT_STATUS(MANTA_ERR_STALE_REF, manta_ref_status(sum));
     EXPECT_NE(nullptr, strstr(manta_error_message(), "ob_sum")) << manta_error_message();
@@ -452,7 +459,8 @@ TEST_P(ObjectTest, OverReleaseDoesNotTakeAnObjectFromUnderATask)
     manta_ref_t held = ob_hold_remote(&gate);
     manta_ref_t sum = ob_sum_remote(held);
     EXPECT_OK(manta_release(held));
-    for (int i = 0; i < 10; i++) EXPECT_STATUS(MANTA_ERR_STALE_REF, manta_release(held));
+    for (int i = 0; i < 10; i++)
+        EXPECT_STATUS(MANTA_ERR_STALE_REF, manta_release(held));
     gate.open();
     EXPECT_EQ(7, value_of<int>(sum));
     EXPECT_OK(manta_release(sum));
@@ -495,7 +503,8 @@ TEST_P(ObjectTest, MadeUpRefsNeverCrash)
     }
     for (uint64_t id : ids) {
         bool is_alive = false;
-        for (manta_ref_t ref : alive) is_alive |= ref.id == id;
+        for (manta_ref_t ref : alive)
+            is_alive |= ref.id == id;
         if (is_alive) continue;
         manta_ref_t ref = {id};
         int x;
@@ -521,7 +530,8 @@ TEST_P(ObjectTest, MadeUpRefsNeverCrash)
     }
     EXPECT_OK(manta_seal(created));
     EXPECT_EQ(1, value_of<int>(alive[3]));
-    for (manta_ref_t ref : alive) EXPECT_OK(manta_release(ref));
+    for (manta_ref_t ref : alive)
+        EXPECT_OK(manta_release(ref));
 }
 
 TEST_P(ObjectTest, TheNullRef)
@@ -550,7 +560,8 @@ TEST_P(ObjectTest, ScopeReleasesWhatWasHandedOut)
         EXPECT_EQ(4u, stats_of(runtime_).live_refs);
     }
     EXPECT_EQ(0u, stats_of(runtime_).live_refs);
-    for (manta_ref_t ref : refs) EXPECT_STATUS(MANTA_ERR_STALE_REF, manta_ref_status(ref));
+    for (manta_ref_t ref : refs)
+        EXPECT_STATUS(MANTA_ERR_STALE_REF, manta_ref_status(ref));
 }
 
 TEST_P(ObjectTest, ScopesNest)
@@ -684,7 +695,8 @@ TEST_P(ObjectTest, ManyRefsInAScope)
 {
     {
         MANTA_SCOPE();
-        for (int i = 0; i < 20000; i++) (void)put1(i);
+        for (int i = 0; i < 20000; i++)
+            (void)put1(i);
         EXPECT_EQ(20000u, stats_of(runtime_).live_refs);
     }
     EXPECT_EQ(0u, stats_of(runtime_).live_refs);
@@ -753,7 +765,8 @@ TEST_P(ObjectTest, PromiseFails)
 TEST_P(ObjectTest, PromiseForwardsNowOrLater)
 {
     manta_ref_t ready = put1(5);
-    manta_ref_t p = manta_promise_create(0), q = manta_promise_create(0), r = manta_promise_create(0);
+    manta_ref_t p = manta_promise_create(0), q = manta_promise_create(0),
+                r = manta_promise_create(0);
     EXPECT_OK(manta_promise_forward(q, p)); // p is pending
     manta_ref_t sum = ob_sum_remote(q);
     EXPECT_STATUS(MANTA_ERR_ALREADY_EXISTS, manta_promise_set(q, nullptr, 0));
@@ -768,7 +781,8 @@ TEST_P(ObjectTest, PromiseForwardsNowOrLater)
     EXPECT_OK(manta_promise_fail(failed, MANTA_ERR_USER + 1, "bad"));
     int x;
     EXPECT_STATUS(MANTA_ERR_USER + 1, manta_read(r, &x, sizeof x, MANTA_FOREVER));
-    for (manta_ref_t ref : {p, q, r, sum, failed}) EXPECT_OK(manta_release(ref));
+    for (manta_ref_t ref : {p, q, r, sum, failed})
+        EXPECT_OK(manta_release(ref));
 }
 
 TEST_P(ObjectTest, PromiseForwardedToItselfDoesNotHang)
@@ -814,7 +828,8 @@ TEST_P(ObjectTest, OnlyPromisesCanBeFinished)
     EXPECT_EQ(1, value_of<int>(sum));
     EXPECT_OK(manta_release(sum));
     EXPECT_OK(manta_release(ref));
-    EXPECT_STATUS(MANTA_ERR_INVALID_ARGUMENT, manta_promise_set(manta_promise_create(0), nullptr, 4));
+    EXPECT_STATUS(MANTA_ERR_INVALID_ARGUMENT,
+                  manta_promise_set(manta_promise_create(0), nullptr, 4));
     EXPECT_EQ(1u, stats_of(runtime_).live_refs);
     manta_runtime_print_refs(runtime_, nullptr);
     // The promise that nobody knows any more is found by nobody but the report at shutdown.
@@ -848,7 +863,8 @@ TEST_P(ObjectTest, ManyThreadsFinishAPromiseOnlyOneWins)
                 (status == MANTA_OK ? won : lost)++;
             });
         }
-        for (std::thread &thread : threads) thread.join();
+        for (std::thread &thread : threads)
+            thread.join();
         EXPECT_EQ(1, won.load());
         EXPECT_EQ(3, lost.load());
         EXPECT_NE(MANTA_NOT_READY, manta_ref_status(p));

@@ -99,8 +99,10 @@ TEST(DefaultRuntime, ManyThreadsStartItOnce)
                 ids[i] = manta_runtime_default().id;
             });
         }
-        for (std::thread &thread : threads) thread.join();
-        for (uint64_t id : ids) EXPECT_EQ(ids[0], id);
+        for (std::thread &thread : threads)
+            thread.join();
+        for (uint64_t id : ids)
+            EXPECT_EQ(ids[0], id);
         EXPECT_OK(manta_shutdown(MANTA_FOREVER));
     }
 }
@@ -111,7 +113,8 @@ TEST(DefaultRuntime, AHundredTimes)
         manta_runtime_options_t options = options_with(i % 3);
         ASSERT_OK(manta_init(&options));
         manta_ref_t sum = rt_add_remote(i, 1);
-        for (int k = 0; k < 10; k++) ASSERT_OK(manta_release(rt_copy_remote(sum)));
+        for (int k = 0; k < 10; k++)
+            ASSERT_OK(manta_release(rt_copy_remote(sum)));
         ASSERT_EQ(i + 1, value_of<int>(sum));
         ASSERT_OK(manta_shutdown(MANTA_FOREVER)); // sum is leaked
         ASSERT_STATUS(MANTA_ERR_STALE_REF, manta_release(sum));
@@ -162,7 +165,8 @@ TEST(DefaultRuntime, BadOptions)
     options = options_with(1);
     options.topology_xml = "/nowhere/at/all.xml";
     EXPECT_STATUS(MANTA_ERR_IO, manta_runtime_create(&options, &runtime));
-    EXPECT_NE(nullptr, strstr(manta_error_message(), "/nowhere/at/all.xml")) << manta_error_message();
+    EXPECT_NE(nullptr, strstr(manta_error_message(), "/nowhere/at/all.xml"))
+        << manta_error_message();
 }
 
 TEST(DefaultRuntime, AnotherMachine)
@@ -269,8 +273,8 @@ TEST(Runtimes, FromATaskOnlyClose)
         ScopedRuntime a(workers);
         std::atomic<int> counter{0};
         manta_ref_t status = rt_self_close_with(MANTA_OPTIONS(.runtime = a.get()), &counter);
-        EXPECT_EQ((std::vector<int>{MANTA_ERR_NOT_ALLOWED_HERE, MANTA_ERR_NOT_ALLOWED_HERE, MANTA_OK,
-                                    MANTA_OK, MANTA_OK}),
+        EXPECT_EQ((std::vector<int>{MANTA_ERR_NOT_ALLOWED_HERE, MANTA_ERR_NOT_ALLOWED_HERE,
+                                    MANTA_OK, MANTA_OK, MANTA_OK}),
                   values_of<int>(status));
         EXPECT_OK(manta_release(status));
         EXPECT_OK(manta_runtime_drain(a.get(), MANTA_FOREVER));
@@ -372,7 +376,8 @@ TEST(Shutdown, FromSeveralThreads)
                 ok += status == MANTA_OK;
             });
         }
-        for (std::thread &thread : threads) thread.join();
+        for (std::thread &thread : threads)
+            thread.join();
         EXPECT_GE(ok, 1);
     }
 }
@@ -393,8 +398,9 @@ TEST(Shutdown, WhileThreadsSubmitAndWait)
                     manta_ref_t y = rt_copy_with(MANTA_OPTIONS(.runtime = runtime), x);
                     int value = 0;
                     manta_status_t status = manta_read(y, &value, sizeof value, MANTA_FOREVER);
-                    EXPECT_TRUE((status == MANTA_OK && value == 3) || status == MANTA_ERR_SHUTDOWN ||
-                                status == MANTA_ERR_STALE_REF || status == MANTA_ERR_CANCELLED)
+                    EXPECT_TRUE((status == MANTA_OK && value == 3) ||
+                                status == MANTA_ERR_SHUTDOWN || status == MANTA_ERR_STALE_REF ||
+                                status == MANTA_ERR_CANCELLED)
                         << status << " " << manta_error_message();
                     (void)manta_release(x);
                     (void)manta_release(y);
@@ -402,11 +408,13 @@ TEST(Shutdown, WhileThreadsSubmitAndWait)
                 }
             });
         }
-        while (rounds < 50) std::this_thread::yield();
+        while (rounds < 50)
+            std::this_thread::yield();
         EXPECT_OK(manta_runtime_shutdown(
             runtime, round % 2 ? MANTA_SHUTDOWN_CANCEL : MANTA_SHUTDOWN_DRAIN, MANTA_FOREVER));
         stop = true;
-        for (std::thread &thread : threads) thread.join();
+        for (std::thread &thread : threads)
+            thread.join();
     }
 }
 
@@ -431,7 +439,8 @@ TEST(Shutdown, TasksBehindAnUnfinishedPromise)
         ASSERT_OK(manta_init(&options));
         manta_runtime_t runtime = manta_runtime_default();
         manta_ref_t p = manta_promise_create(MANTA_DTYPE(MANTA_I32, 4));
-        for (int i = 0; i < 10; i++) ASSERT_OK(manta_release(rt_copy_remote(p)));
+        for (int i = 0; i < 10; i++)
+            ASSERT_OK(manta_release(rt_copy_remote(p)));
         // Somebody may still set it: a drain waits, a cancel doesn't.
         EXPECT_STATUS(MANTA_ERR_TIMEOUT,
                       manta_runtime_shutdown(runtime, MANTA_SHUTDOWN_DRAIN, MANTA_MS(2)));

@@ -46,14 +46,16 @@ MANTA_TASK(tk_nothing)
 // Where the bytes are, and adds |by|.
 MANTA_TASK(tk_address, MANTA_VAL(int, by), MANTA_INOUT(int, x), MANTA_OUT(uintptr_t, address, 1))
 {
-    for (int &v : x) v += by;
+    for (int &v : x)
+        v += by;
     address[0] = reinterpret_cast<uintptr_t>(x.data);
     return MANTA_OK;
 }
 
 MANTA_TASK(tk_bump, MANTA_INOUT(int, x))
 {
-    for (int &v : x) v++;
+    for (int &v : x)
+        v++;
     return MANTA_OK;
 }
 
@@ -79,7 +81,8 @@ MANTA_TASK(tk_mix, MANTA_VAL(char, c), MANTA_OUT(double, d, 2), MANTA_IN(point_t
 {
     d[0] = p[0].x;
     d[1] = p[0].y;
-    for (size_t i = 0; i < s.count; i++) s[i] = static_cast<short>(c + text[0]);
+    for (size_t i = 0; i < s.count; i++)
+        s[i] = static_cast<short>(c + text[0]);
     n[0]++;
     return MANTA_OK;
 }
@@ -101,8 +104,7 @@ TEST_P(TaskTest, EveryKindOfParameterTogether)
     MANTA_SCOPE();
     point_t p = {1.5, 2.5};
     int numbers[] = {1, 2, 3};
-    tk_mix_out_t out =
-        tk_mix_remote('a', put1(p), manta_put(numbers, sizeof numbers), "b");
+    tk_mix_out_t out = tk_mix_remote('a', put1(p), manta_put(numbers, sizeof numbers), "b");
     EXPECT_EQ((std::vector<double>{1.5, 2.5}), values_of<double>(out.d));
     EXPECT_EQ((std::vector<int>{2, 2, 3}), values_of<int>(out.n));
     EXPECT_EQ(std::vector<short>(4, 'a' + 'b'), values_of<short>(out.s));
@@ -121,7 +123,8 @@ TEST_P(TaskTest, AnEmptyTaskGivesItsCompletion)
 TEST_P(TaskTest, GoRunsWithoutAResult)
 {
     std::atomic<int> counter{0};
-    for (int i = 0; i < 1000; i++) EXPECT_OK(tk_tick_go(&counter));
+    for (int i = 0; i < 1000; i++)
+        EXPECT_OK(tk_tick_go(&counter));
     EXPECT_OK(manta_drain(MANTA_FOREVER));
     EXPECT_EQ(1000, counter.load());
     EXPECT_EQ(0u, stats_of(runtime_).live_refs);
@@ -164,7 +167,8 @@ TEST_P(TaskTest, ASerialRuntimeRunsInSubmitOrder)
 TEST_P(TaskTest, ReleasingAPendingResultDoesNotCancel)
 {
     std::atomic<int> counter{0};
-    for (int i = 0; i < 100; i++) EXPECT_OK(manta_release(tk_tick_remote(&counter)));
+    for (int i = 0; i < 100; i++)
+        EXPECT_OK(manta_release(tk_tick_remote(&counter)));
     EXPECT_OK(manta_drain(MANTA_FOREVER));
     EXPECT_EQ(100, counter.load());
 }
@@ -175,7 +179,8 @@ TEST_P(TaskTest, ChainsAndDiamonds)
 {
     MANTA_SCOPE();
     manta_ref_t x = tk_add_remote(0, 1);
-    for (int i = 0; i < 20; i++) x = tk_plus_remote(x, x);
+    for (int i = 0; i < 20; i++)
+        x = tk_plus_remote(x, x);
     EXPECT_EQ(1 << 20, value_of<int>(x));
 }
 
@@ -226,10 +231,12 @@ TEST_P(TaskTest, ManyDependentsOfOneRef)
     MANTA_SCOPE();
     manta_ref_t gate = manta_promise_create(MANTA_DTYPE(MANTA_I32, 4));
     std::vector<manta_ref_t> refs;
-    for (int i = 0; i < 10000; i++) refs.push_back(tk_plus_remote(gate, gate));
+    for (int i = 0; i < 10000; i++)
+        refs.push_back(tk_plus_remote(gate, gate));
     int one = 1;
     EXPECT_OK(manta_promise_set(gate, &one, sizeof one));
-    for (manta_ref_t ref : refs) ASSERT_EQ(2, value_of<int>(ref));
+    for (manta_ref_t ref : refs)
+        ASSERT_EQ(2, value_of<int>(ref));
 }
 
 // ---- INOUT ------------------------------------------------------------------------------------
@@ -273,7 +280,8 @@ TEST_P(TaskTest, InoutChainsWorkInPlaceWithoutWaiting)
     }
     EXPECT_EQ(200, values_of<int>(x)[0]);
     std::set<uintptr_t> seen;
-    for (manta_ref_t ref : addresses) seen.insert(value_of<uintptr_t>(ref));
+    for (manta_ref_t ref : addresses)
+        seen.insert(value_of<uintptr_t>(ref));
     EXPECT_EQ(1u, seen.size());
 }
 
@@ -364,7 +372,8 @@ TEST_P(TaskTest, TwoInoutsOfOneRefAreRefusedOrApart)
 TEST_P(TaskTest, SmallInoutWorksToo)
 {
     manta_ref_t x = put1(0);
-    for (int i = 0; i < 1000; i++) x = tk_bump_remote(x);
+    for (int i = 0; i < 1000; i++)
+        x = tk_bump_remote(x);
     EXPECT_EQ(1000, value_of<int>(x));
     EXPECT_OK(manta_release(x));
 }
@@ -373,13 +382,15 @@ TEST_P(TaskTest, SmallInoutWorksToo)
 
 MANTA_TASK(tk_iota, MANTA_VAL(size_t, n), MANTA_OUT(int, x, n))
 {
-    for (size_t i = 0; i < x.count; i++) x[i] = static_cast<int>(i);
+    for (size_t i = 0; i < x.count; i++)
+        x[i] = static_cast<int>(i);
     return MANTA_OK;
 }
 
 MANTA_TASK(tk_double, MANTA_IN(int, x), MANTA_OUT(int, twice, 2 * x.count))
 {
-    for (size_t i = 0; i < twice.count; i++) twice[i] = x[i / 2];
+    for (size_t i = 0; i < twice.count; i++)
+        twice[i] = x[i / 2];
     return MANTA_OK;
 }
 
@@ -427,13 +438,15 @@ MANTA_TASK(tk_grow, MANTA_VAL(size_t, first), MANTA_VAL(size_t, second), MANTA_O
     if (a.count != 0) return MANTA_ERR_USER + 1;
     manta_status_t status = manta_out_resize(a, first);
     if (status != MANTA_OK) return status;
-    for (size_t i = 0; i < first; i++) a[i] = static_cast<int>(i);
+    for (size_t i = 0; i < first; i++)
+        a[i] = static_cast<int>(i);
     status = manta_out_resize(a, second);
     if (status != MANTA_OK) return status;
     for (size_t i = 0; i < first && i < second; i++) {
         if (a[i] != static_cast<int>(i)) return MANTA_ERR_USER + 2;
     }
-    for (size_t i = first; i < second; i++) a[i] = static_cast<int>(i);
+    for (size_t i = first; i < second; i++)
+        a[i] = static_cast<int>(i);
     status = manta_out_resize(b, 1);
     if (status == MANTA_OK) b[0] = 'x';
     return status;
@@ -447,7 +460,8 @@ TEST_P(TaskTest, OutResizeKeepsWhatFits)
             tk_grow_out_t out = tk_grow_remote(first, second);
             std::vector<int> a = values_of<int>(out.a);
             ASSERT_EQ(second, a.size());
-            for (size_t i = 0; i < second; i++) ASSERT_EQ(static_cast<int>(i), a[i]);
+            for (size_t i = 0; i < second; i++)
+                ASSERT_EQ(static_cast<int>(i), a[i]);
             EXPECT_EQ(std::vector<char>{'x'}, values_of<char>(out.b));
         }
     }
@@ -492,7 +506,8 @@ static manta_status_t wide_invoke(const manta_call_t *call)
 
 static manta_status_t wide_sizes(const manta_call_t *, size_t *out_size_bytes)
 {
-    for (int i = 0; i < 3000; i++) out_size_bytes[i] = 4u * static_cast<size_t>(i % 40);
+    for (int i = 0; i < 3000; i++)
+        out_size_bytes[i] = 4u * static_cast<size_t>(i % 40);
     return MANTA_OK;
 }
 
@@ -504,8 +519,8 @@ TEST_P(TaskTest, ThreeThousandResults)
         3001, {"r", "int32_t", MANTA_PARAM_OUT, MANTA_DTYPE(MANTA_I32, 4), 4, 4, 0});
     params[3000] = {"first", "int32_t", MANTA_PARAM_VAL, 0, 4, 4, 0};
     // The plan is kept in the definition, so that it is made once.
-    static manta_task_def_t def = {"tk_wide", params.data(), 3001, sizeof(wide_args),
-                                   &wide_variant, nullptr, 0, nullptr, nullptr};
+    static manta_task_def_t def = {"tk_wide",     params.data(), 3001, sizeof(wide_args),
+                                   &wide_variant, nullptr,       0};
     wide_args args = {10};
     manta_task_desc_t desc = {sizeof desc, &def, &args, sizeof args, nullptr};
     std::vector<manta_ref_t> refs(3000);
@@ -514,11 +529,13 @@ TEST_P(TaskTest, ThreeThousandResults)
     for (int i = 0; i < 3000; i++) {
         ASSERT_EQ(std::vector<int>(static_cast<size_t>(i % 40), 10 + i), values_of<int>(refs[i]));
     }
-    for (manta_ref_t ref : refs) ASSERT_OK(manta_release(ref));
+    for (manta_ref_t ref : refs)
+        ASSERT_OK(manta_release(ref));
     // Also given up at once, and partly released before it ran.
     ASSERT_OK(manta_submit(&desc, nullptr, 0));
     ASSERT_OK(manta_submit(&desc, refs.data(), refs.size()));
-    for (size_t i = 0; i < refs.size(); i += 2) ASSERT_OK(manta_release(refs[i]));
+    for (size_t i = 0; i < refs.size(); i += 2)
+        ASSERT_OK(manta_release(refs[i]));
     for (size_t i = 1; i < refs.size(); i += 2) {
         ASSERT_EQ(i % 40, values_of<int>(refs[i]).size());
         ASSERT_OK(manta_release(refs[i]));
@@ -530,7 +547,8 @@ MANTA_TASK(tk_list_sum, MANTA_IN_LIST(int, parts), MANTA_OUT(long, sum, 1))
 {
     sum[0] = 0;
     for (size_t i = 0; i < parts.count; i++) {
-        for (size_t k = 0; k < parts.items[i].count; k++) sum[0] += parts.items[i].data[k];
+        for (size_t k = 0; k < parts.items[i].count; k++)
+            sum[0] += parts.items[i].data[k];
     }
     return MANTA_OK;
 }
@@ -661,13 +679,14 @@ MANTA_TASK(tk_who, MANTA_OUT(int, worker, 1), MANTA_OUT(int, cpus), MANTA_OUT(ch
     int pus[64];
     size_t n = manta_task_cpus(task, pus, 64);
     if (manta_out_resize(cpus, n) != MANTA_OK) return MANTA_ERR_USER;
-    for (size_t i = 0; i < n; i++) cpus[i] = pus[i];
+    for (size_t i = 0; i < n; i++)
+        cpus[i] = pus[i];
     snprintf(name.data, 32, "%s", manta_task_name(task));
     if (manta_task_index(task) != 0 || manta_attempt(task) != 0 || manta_cancelled(task)) {
         return MANTA_ERR_USER + 1;
     }
     return manta_task_runtime(task).id == manta_runtime_current().id ? MANTA_OK
-                                                                      : MANTA_ERR_USER + 2;
+                                                                     : MANTA_ERR_USER + 2;
 }
 
 TEST_P(TaskTest, ABodyKnowsWhereItIs)
@@ -704,7 +723,8 @@ MANTA_TASK(tk_mask, MANTA_OUT(int, count, 1))
     int pus[64];
     size_t n = manta_task_cpus(task, pus, 64);
     count[0] = 0;
-    for (size_t i = 0; i < n; i++) count[0] += CPU_ISSET(pus[i], &set) != 0;
+    for (size_t i = 0; i < n; i++)
+        count[0] += CPU_ISSET(pus[i], &set) != 0;
     return MANTA_OK;
 }
 
@@ -789,7 +809,8 @@ TEST_P(TaskTest, LittleCpuRunsBesideTheWorkers)
     MANTA_SCOPE();
     Gate gate;
     std::vector<manta_ref_t> refs;
-    for (int i = 0; i < 10; i++) refs.push_back(tk_meet_with(MANTA_OPTIONS(.cpus = 0.1), &gate));
+    for (int i = 0; i < 10; i++)
+        refs.push_back(tk_meet_with(MANTA_OPTIONS(.cpus = 0.1), &gate));
     for (int i = 0; i < 5; i++) {
         refs.push_back(tk_meet_with(MANTA_OPTIONS(.cpus = MANTA_NONE), &gate));
     }
@@ -798,7 +819,8 @@ TEST_P(TaskTest, LittleCpuRunsBesideTheWorkers)
     manta_view_t view;
     EXPECT_OK(manta_get(sum, &view, MANTA_S(50))); // timed: this thread does not run it
     gate.open();
-    for (manta_ref_t ref : refs) EXPECT_EQ(-1, value_of<int>(ref));
+    for (manta_ref_t ref : refs)
+        EXPECT_EQ(-1, value_of<int>(ref));
 }
 
 TEST_P(TaskTest, LittleCpuWorksInASerialRuntimeToo)
@@ -858,7 +880,8 @@ TEST_P(TaskTest, BlockingBeginGivesTheCoreAway)
     Gate gate;
     Gate *at = &gate;
     manta_task_desc_t desc = {sizeof desc, &def, &at, sizeof at, nullptr};
-    for (int i = 0; i < 6; i++) ASSERT_OK(manta_submit(&desc, nullptr, 0));
+    for (int i = 0; i < 6; i++)
+        ASSERT_OK(manta_submit(&desc, nullptr, 0));
     gate.await(6); // more than there are workers
     auto sum = tk_add_remote(1, 2);
     manta_view_t view;
@@ -903,8 +926,8 @@ MANTA_TASK(tk_fib_forward)
         f[0] = n;
         return MANTA_OK;
     }
-    return manta_forward(task,
-                         tk_plus_remote(tk_fib_forward_remote(n - 1), tk_fib_forward_remote(n - 2)));
+    return manta_forward(
+        task, tk_plus_remote(tk_fib_forward_remote(n - 1), tk_fib_forward_remote(n - 2)));
 }
 
 TEST_P(TaskTest, FibWithForwards)
@@ -953,11 +976,13 @@ TEST_P(TaskTest, PromiseForwardChainsNeedNoRecursion)
     EXPECT_OK(manta_release(first));
 }
 
-MANTA_TASK(tk_forward_to, MANTA_LOCAL(manta_ref_t *, to), MANTA_VAL(int, code), MANTA_OUT(int, x, 1))
+MANTA_TASK(tk_forward_to, MANTA_LOCAL(manta_ref_t *, to), MANTA_VAL(int, code),
+           MANTA_OUT(int, x, 1))
 {
     x[0] = -1;
     manta_status_t status = MANTA_OK;
-    for (int i = 0; to[i].id; i++) status = manta_forward(task, to[i]);
+    for (int i = 0; to[i].id; i++)
+        status = manta_forward(task, to[i]);
     return code ? MANTA_ERR_USER + code : status;
 }
 
@@ -1011,7 +1036,8 @@ MANTA_TASK(tk_spawn, MANTA_LOCAL(std::atomic<int> *, counter), MANTA_VAL(int, de
 TEST_P(TaskTest, DrainWaitsForWhatTasksSubmit)
 {
     std::atomic<int> counter{0};
-    for (int i = 0; i < 100; i++) EXPECT_OK(tk_spawn_go(&counter, 1));
+    for (int i = 0; i < 100; i++)
+        EXPECT_OK(tk_spawn_go(&counter, 1));
     EXPECT_OK(manta_drain(MANTA_FOREVER));
     EXPECT_EQ(400, counter.load());
 }
@@ -1031,7 +1057,8 @@ TEST_P(TaskTest, ManyThreadsSubmit)
             EXPECT_EQ(500, value_of<int>(x));
         });
     }
-    for (std::thread &thread : threads) thread.join();
+    for (std::thread &thread : threads)
+        thread.join();
     EXPECT_OK(manta_drain(MANTA_FOREVER));
     EXPECT_EQ(2000, counter.load());
 }

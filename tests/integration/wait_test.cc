@@ -108,7 +108,8 @@ TEST_P(WaitTest, KOfNInTheOrderOfTheRefs)
 {
     MANTA_SCOPE();
     manta_ref_t refs[6];
-    for (manta_ref_t &ref : refs) ref = int_promise();
+    for (manta_ref_t &ref : refs)
+        ref = int_promise();
     size_t ready[6], count = 99;
     EXPECT_OK(manta_wait(refs, 6, 0, 0, ready, &count));
     EXPECT_EQ(0u, count);
@@ -128,17 +129,20 @@ TEST_P(WaitTest, KOfNInTheOrderOfTheRefs)
     EXPECT_EQ(1u, ready[0]);
     EXPECT_EQ(4u, ready[1]);
     EXPECT_OK(manta_wait(refs, 6, 1, MANTA_FOREVER, nullptr, nullptr));
-    for (int i : {0, 2, 3, 5}) EXPECT_OK(manta_promise_set(refs[i], &x, sizeof x));
+    for (int i : {0, 2, 3, 5})
+        EXPECT_OK(manta_promise_set(refs[i], &x, sizeof x));
     EXPECT_OK(manta_wait(refs, 6, 6, MANTA_FOREVER, ready, &count));
     EXPECT_EQ(6u, count);
-    for (size_t i = 0; i < 6; i++) EXPECT_EQ(i, ready[i]);
+    for (size_t i = 0; i < 6; i++)
+        EXPECT_EQ(i, ready[i]);
 }
 
 TEST_P(WaitTest, WaitForTasks)
 {
     MANTA_SCOPE();
     std::vector<manta_ref_t> refs;
-    for (int i = 0; i < 500; i++) refs.push_back(wt_add_remote(i, 0));
+    for (int i = 0; i < 500; i++)
+        refs.push_back(wt_add_remote(i, 0));
     std::vector<size_t> ready(refs.size());
     size_t count;
     for (size_t k : {1u, 10u, 499u, 500u}) {
@@ -200,7 +204,8 @@ static void many_threads_wait()
         }
         int five = 5;
         EXPECT_OK(manta_promise_set(p, &five, sizeof five));
-        for (std::thread &thread : threads) thread.join();
+        for (std::thread &thread : threads)
+            thread.join();
     }
 }
 
@@ -222,14 +227,17 @@ TEST_P(WaitTest, AWaiterRunsTheAwaitedTaskIfNobodyElseCan)
     MANTA_SCOPE();
     Gate gate;
     std::vector<manta_ref_t> held;
-    for (int i = 0; i < workers(); i++) held.push_back(wt_hold_remote(&gate));
+    for (int i = 0; i < workers(); i++)
+        held.push_back(wt_hold_remote(&gate));
     gate.await(workers()); // all workers are busy
     auto x = wt_add_remote(1, 2);
     manta_ref_t y = wt_copy_remote(x);
-    for (int i = 0; i < 10; i++) y = wt_copy_remote(y);
+    for (int i = 0; i < 10; i++)
+        y = wt_copy_remote(y);
     EXPECT_EQ(3, value_of<int>(y));
     gate.open();
-    for (manta_ref_t ref : held) EXPECT_EQ(7, value_of<int>(ref));
+    for (manta_ref_t ref : held)
+        EXPECT_EQ(7, value_of<int>(ref));
 }
 
 MANTA_TASK(wt_under_lock, MANTA_LOCAL(std::mutex *, lock), MANTA_IN(int, x), MANTA_OUT(int, y, 1))
@@ -248,8 +256,10 @@ TEST_P(WaitTest, AWaiterNeverRunsUnrelatedWork)
     MANTA_SCOPE();
     std::mutex lock;
     std::vector<manta_ref_t> refs;
-    for (int i = 0; i < 300; i++) refs.push_back(wt_under_lock_remote(&lock, put1(i)));
-    for (int i = 0; i < 300; i++) EXPECT_EQ(i, value_of<int>(refs[i]));
+    for (int i = 0; i < 300; i++)
+        refs.push_back(wt_under_lock_remote(&lock, put1(i)));
+    for (int i = 0; i < 300; i++)
+        EXPECT_EQ(i, value_of<int>(refs[i]));
 }
 
 // ---- told: callbacks --------------------------------------------------------------------------
@@ -322,7 +332,8 @@ TEST_P(WaitTest, OnReadyIsCalledOnceWhenReady)
     EXPECT_STATUS(MANTA_OK, later.status);
     EXPECT_STATUS(MANTA_ERR_USER + 5, failed.status);
     EXPECT_EQ(x.id, task.id);
-    for (told *t : {&ready, &later, &failed, &task}) EXPECT_FALSE(t->inside);
+    for (told *t : {&ready, &later, &failed, &task})
+        EXPECT_FALSE(t->inside);
 }
 
 TEST_P(WaitTest, CallbacksMayNotWait)
@@ -332,7 +343,8 @@ TEST_P(WaitTest, CallbacksMayNotWait)
     t.pending = int_promise();
     EXPECT_OK(tell(put1(1), &t));
     EXPECT_OK(manta_drain(MANTA_FOREVER));
-    while (!is_serial() && t.count < 1) std::this_thread::yield();
+    while (!is_serial() && t.count < 1)
+        std::this_thread::yield();
     EXPECT_EQ(1, t.count);
     EXPECT_STATUS(MANTA_ERR_NOT_ALLOWED_HERE, t.wait_status);
 }
@@ -343,12 +355,14 @@ TEST_P(WaitTest, CallbacksRunAtShutdownToo)
     manta_ref_t p = int_promise();
     EXPECT_OK(tell(p, &pending));
     manta_ref_t value = put1(1);
-    for (told &t : ready) EXPECT_OK(tell(value, &t));
+    for (told &t : ready)
+        EXPECT_OK(tell(value, &t));
     EXPECT_OK(manta_shutdown(MANTA_S(50)));
     runtime_ = {0};
     EXPECT_EQ(1, pending.count);
     EXPECT_NE(MANTA_OK, pending.status);
-    for (told &t : ready) EXPECT_EQ(1, t.count);
+    for (told &t : ready)
+        EXPECT_EQ(1, t.count);
     (void)take_log(); // the leaks
 }
 
@@ -357,13 +371,15 @@ TEST_P(WaitTest, ManyCallbacksOnOneRef)
     MANTA_SCOPE();
     std::vector<told> all(1000);
     manta_ref_t p = int_promise();
-    for (told &t : all) EXPECT_OK(tell(p, &t));
+    for (told &t : all)
+        EXPECT_OK(tell(p, &t));
     int one = 1;
     EXPECT_OK(manta_promise_set(p, &one, sizeof one));
     EXPECT_OK(manta_release(p));
     EXPECT_OK(manta_drain(MANTA_FOREVER));
     for (told &t : all) {
-        while (!is_serial() && t.count < 1) std::this_thread::yield();
+        while (!is_serial() && t.count < 1)
+            std::this_thread::yield();
         EXPECT_EQ(1, t.count);
     }
 }
@@ -395,7 +411,8 @@ TEST_P(WaitTest, QueueGivesRefsInTheOrderInWhichTheyBecameReady)
     EXPECT_EQ(0u, count);
     EXPECT_STATUS(MANTA_NOT_READY, manta_cq_next(cq, entries, 10, &count, MANTA_MS(2)));
     int x = 1;
-    for (int i : {3, 0, 4}) EXPECT_OK(manta_promise_set(refs[i], &x, sizeof x));
+    for (int i : {3, 0, 4})
+        EXPECT_OK(manta_promise_set(refs[i], &x, sizeof x));
     EXPECT_OK(manta_promise_fail(refs[1], MANTA_ERR_USER + 1, "x"));
     EXPECT_OK(manta_cq_next(cq, entries, 2, &count, MANTA_FOREVER));
     ASSERT_EQ(2u, count);
@@ -508,7 +525,8 @@ TEST_P(WaitTest, SeveralThreadsTakeFromAQueue)
                 manta_status_t status = manta_cq_next(cq, entries, 4, &count, MANTA_MS(20));
                 if (status == MANTA_NOT_READY) continue;
                 ASSERT_OK(status);
-                for (size_t k = 0; k < count; k++) times[entries[k].tag]++;
+                for (size_t k = 0; k < count; k++)
+                    times[entries[k].tag]++;
                 taken += (int)count;
             }
         });
@@ -519,8 +537,10 @@ TEST_P(WaitTest, SeveralThreadsTakeFromAQueue)
     if (is_serial()) {
         EXPECT_OK(manta_drain(MANTA_FOREVER));
     }
-    for (std::thread &thread : threads) thread.join();
-    for (auto &n : times) EXPECT_EQ(1, n);
+    for (std::thread &thread : threads)
+        thread.join();
+    for (auto &n : times)
+        EXPECT_EQ(1, n);
     EXPECT_OK(manta_cq_destroy(cq));
 }
 
@@ -729,6 +749,7 @@ TEST_P(WaitTest, WaitersGetShutdown)
     started.await(3);
     EXPECT_OK(manta_shutdown(MANTA_S(50)));
     runtime_ = {0};
-    for (std::thread &thread : threads) thread.join();
+    for (std::thread &thread : threads)
+        thread.join();
     (void)take_log();
 }

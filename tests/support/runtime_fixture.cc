@@ -79,7 +79,8 @@ std::string read_all(FILE *file)
 {
     std::string text;
     rewind(file);
-    for (int c; (c = fgetc(file)) != EOF;) text.push_back(static_cast<char>(c));
+    for (int c; (c = fgetc(file)) != EOF;)
+        text.push_back(static_cast<char>(c));
     fclose(file);
     return text;
 }
@@ -111,9 +112,9 @@ void watchdog_name_runtime(manta_runtime_t runtime)
         if (status >= MANTA_ERR_USER) text += " + " + std::to_string(status - MANTA_ERR_USER);
         return text;
     };
-    return ::testing::AssertionFailure() << call << "\n  gives " << name(got) << " (" << got
-                                         << "), not " << name(want) << "\n  message of this thread: "
-                                         << manta_error_message();
+    return ::testing::AssertionFailure()
+           << call << "\n  gives " << name(got) << " (" << got << "), not " << name(want)
+           << "\n  message of this thread: " << manta_error_message();
 }
 
 void Log::write(void *user, manta_status_t code, const char *message)
@@ -209,7 +210,8 @@ void RuntimeTest::finish()
     if (!runtime_.id) return;
     expect_empty(runtime_);
     EXPECT_OK(manta_shutdown(MANTA_S(50)));
-    for (const std::string &line : log_.take()) ADD_FAILURE() << "logged: " << line;
+    for (const std::string &line : log_.take())
+        ADD_FAILURE() << "logged: " << line;
 }
 
 void RuntimeTest::TearDown()
@@ -236,7 +238,8 @@ ScopedRuntime::~ScopedRuntime()
         expect_empty(runtime_);
         EXPECT_OK(manta_runtime_shutdown(runtime_, MANTA_SHUTDOWN_DRAIN, MANTA_S(50)));
     }
-    for (const std::string &line : log_.take()) ADD_FAILURE() << "logged: " << line;
+    for (const std::string &line : log_.take())
+        ADD_FAILURE() << "logged: " << line;
 }
 
 } // namespace manta_testing

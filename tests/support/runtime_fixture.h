@@ -54,8 +54,8 @@ class Gate
 {
   public:
     void open();
-    void pass();    // waits until it is open
-    void arrive();  // counts one more that has come
+    void pass();       // waits until it is open
+    void arrive();     // counts one more that has come
     void await(int n); // waits until n have come
     int arrived();
 
@@ -136,10 +136,9 @@ class ScopedRuntime
 };
 
 #define MANTA_TEST_WORKERS(suite)                                                                  \
-    INSTANTIATE_TEST_SUITE_P(Workers, suite, ::testing::Values(0, 1, 2),                           \
-                             [](const ::testing::TestParamInfo<int> &at) {                       \
-                                 return std::to_string(at.param);                                \
-                             })
+    INSTANTIATE_TEST_SUITE_P(                                                                      \
+        Workers, suite, ::testing::Values(0, 1, 2),                                                \
+        [](const ::testing::TestParamInfo<int> &at) { return std::to_string(at.param); })
 
 // For tests in which a body blocks until the test lets it go on.
 #define SKIP_IF_SERIAL()                                                                           \

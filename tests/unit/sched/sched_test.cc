@@ -292,6 +292,43 @@ TEST(SchedTest, StolenEntriesAreCounted)
 
 // ---- jobs --------------------------------------------------------------------------------------
 
+// Tiny entries are not worth their way over, as long as their owner gets on with them.
+TEST(SchedTest, TinyEntriesOfAnOwnerAtWorkAreLeftAlone)
+{
+    Scheduler s(1);
+    mti_sched_ctx_t *thief = &s.new_context()->sched;
+    bool left_alone = false;
+    uint64_t next = 1;
+    for (int round = 0; round < 1000 && !left_alone;
+         round++) { // it may be interrupted: then it errs
+        for (int i = 0; i < 64; i++)
+            s.push(next++);
+        do {
+            ASSERT_TRUE(mti_sched_step(thief));
+        } while (mti_deque_size(&thief->deque) != 0);
+        ASSERT_TRUE(mti_sched_step(s.user())); // the owner moves
+        left_alone = !mti_sched_step(thief);
+        while (mti_sched_step(s.user()) || mti_sched_step(thief)) {
+        }
+    }
+    EXPECT_TRUE(left_alone);
+    EXPECT_EQ(next - 1, s.ran());
+}
+
+TEST(SchedTest, TinyEntriesOfAnOwnerThatDoesSomethingElseAreStolen)
+{
+    Scheduler s(1);
+    mti_sched_ctx_t *thief = &s.new_context()->sched;
+    const uint64_t n = 5000;
+    for (uint64_t i = 1; i <= n; i++)
+        s.push(i);
+    int in_vain = 0;
+    while (s.ran() < n) {
+        in_vain = mti_sched_step(thief) ? 0 : in_vain + 1;
+        ASSERT_LT(in_vain, 2) << "the owner does nothing, and still it is left alone";
+    }
+}
+
 TEST(SchedTest, JobsRunExactlyOnce)
 {
     static std::atomic<int> runs[1000];
