@@ -1252,6 +1252,14 @@ static turn_check_t turn_check(mti_ctx_t *ctx, mti_actor_t *actor, uint32_t gen,
     }
 }
 
+static bool has_todo(mti_actor_t *actor)
+{
+    todo_enter(actor);
+    bool has = actor->todo != NULL;
+    todo_leave(actor);
+    return has;
+}
+
 static bool has_mail(const mti_actor_t *actor)
 {
     return mti_atomic_u64_load_relaxed(&actor->object.u.mail) > MTI_MAIL_IDLE;
@@ -1282,7 +1290,7 @@ static void actor_drive(mti_ctx_t *ctx, mti_actor_t *actor, uint32_t gen, const 
         if (check == CHECK_RUN && drive.held) {
             actor_fail_calls(ctx, actor, actor->more->error, false, false, 0);
         } else if (check == CHECK_RUN && enough) {
-            if (actor->todo || has_mail(actor) ||
+            if (has_todo(actor) || has_mail(actor) ||
                 (actor->more->group_count && actor_groups_have_work(actor))) {
                 // Whoever comes next goes on.
                 mti_atomic_u64_store_seq_cst(&actor->claim, turn_word(gen, MTI_TURN_SCHEDULED));
