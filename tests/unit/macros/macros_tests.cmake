@@ -10,6 +10,10 @@ manta_test(unit/macros/macros_cxx20_test LINK manta_internal SOURCES ${macros_fa
            DEFINES MANTA_NO_SYSTEM_HEADER)
 if(TARGET manta_core)
     manta_test(integration/macros_test SOURCES ${macros_sources})
+    set(actor_sources ${macros}/actors_cc.cc ${macros}/actors_c.c)
+    manta_test(integration/actor_macros_test SOURCES ${actor_sources})
+    manta_test(integration/actor_macros_cxx20_test SOURCES ${actor_sources} CXX_STD 20
+               DEFINES MANTA_NO_SYSTEM_HEADER)
 endif()
 
 find_program(MANTA_LINT_CLANG clang)
