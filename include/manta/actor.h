@@ -189,8 +189,8 @@ MANTA_API manta_actor_t manta_actor_self(const manta_task_t *task);
 // The result of this call comes later: gives a promise that becomes it, to be finished by
 // manta_promise_set() or manta_promise_fail() from any thread, and then released. The body goes on and
 // returns MANTA_OK; the actor runs the next call. Only for methods with one result that is no INOUT, or
-// with none. A call that is cancelled, or whose actor is killed, while its promise is open fails all the
-// same; what the promise gets afterwards is dropped.
+// with none. A call that is cancelled while its promise is open fails all the same; what the promise gets
+// afterwards is dropped. The actor's end doesn't touch it: the promise is not the actor's any more.
 // Error ref: NOT_ALLOWED_HERE several results · OUT_OF_MEMORY.
 MANTA_API MANTA_NODISCARD manta_ref_t manta_method_defer(manta_task_t *task);
 

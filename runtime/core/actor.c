@@ -28,7 +28,8 @@
 // in it. Only a lane's caller adds to it, so "empty" stays true until it does.
 //
 // Who frees: the slot has one internal count until the actor has ended and one per call that is not
-// complete; the last to go frees it (ref.c).
+// complete; the last to go frees it (ref.c). Who takes the turn holds a slot count besides: a wake may come
+// too late, and then its entry is all that is left of an actor.
 //
 // Stress test: tests/stress/actor_stress.cc.
 #include "core/actor.h"
@@ -587,7 +588,7 @@ void mti_actor_call_ready(mti_ctx_t *ctx, mti_record_t *t)
             lane_deliver_locked(actor, lane, &wake);
         } else {
             order_unlink_locked(actor, order);
-            if (is_create) mti_atomic_ptr_store_release(&actor->more->create_ready, t);
+            if (is_create) mti_atomic_ptr_store_seq_cst(&actor->more->create_ready, t);
             put = !is_create;
         }
     }
@@ -1154,8 +1155,8 @@ void mti_actor_run_handed_out(mti_ctx_t *ctx, mti_record_t *t, bool chain)
     if (next) mti_record_ready(ctx, (mti_ready_t){.id = next});
 }
 
-// Constructor again. False: that failed, and the actor has.
-static void restart_create(mti_ctx_t *ctx, mti_actor_t *actor, uint32_t gen)
+// Constructor again. False: the turn is given up until its arguments are ready.
+static bool restart_create(mti_ctx_t *ctx, mti_actor_t *actor, uint32_t gen)
 {
     mti_actor_more_t *more = actor->more;
     const manta_task_def_t *create = more->def->create;
@@ -1165,18 +1166,25 @@ static void restart_create(mti_ctx_t *ctx, mti_actor_t *actor, uint32_t gen)
     mti_mutex_lock(&more->lock);
     more->phase = RESTART_CREATING;
     mti_mutex_unlock(&more->lock);
-    if (!create) return;
-    // From here on the turn is nobody's until the constructor's arguments are ready: they may well be.
+    if (!create) return true;
+    // The turn stays ours meanwhile: an end would free what is submitted here.
     (void)mti_atomic_u64_fetch_add_relaxed(&actor->object.counts, MTI_COUNT_INTERNAL);
-    mti_atomic_u64_store_seq_cst(&actor->claim, turn_word(gen, MTI_TURN_NEW));
     manta_status_t status = mti_task_submit_method((manta_actor_t){mti_ref_of(&actor->object).id},
                                                    actor, more->def->create, NULL, more->kept,
                                                    create->args_bytes, NULL, 0, false);
-    if (status == MANTA_OK) return;
-    manta_error_t *cause = mti_error_create(status, MANTA_SCOPE_TASK, create->name, "", 0,
-                                            manta_error_message(), NULL);
-    actor_fail(ctx, actor, cause, false, 0, "its constructor could not be submitted again");
-    manta_error_release(cause);
+    if (status != MANTA_OK) {
+        manta_error_t *cause = mti_error_create(status, MANTA_SCOPE_TASK, create->name, "", 0,
+                                                manta_error_message(), NULL);
+        actor_fail(ctx, actor, cause, false, 0, "its constructor could not be submitted again");
+        manta_error_release(cause);
+        return true;
+    }
+    // Nobody's, until the constructor's arguments are ready: they may well be, or it has failed since.
+    // seq_cst, against call_ready and kick: one of us sees what the other did.
+    mti_atomic_u64_store_seq_cst(&actor->claim, turn_word(gen, MTI_TURN_NEW));
+    bool go_on = mti_atomic_ptr_load_seq_cst(&more->create_ready) != NULL ||
+                 mti_atomic_u32_load_seq_cst(&actor->life) == MTI_LIFE_FAILED;
+    return go_on && turn_take(ctx, actor, gen, MTI_TURN_NEW);
 }
 
 typedef enum turn_check {
@@ -1212,6 +1220,12 @@ static turn_check_t turn_check(mti_ctx_t *ctx, mti_actor_t *actor, uint32_t gen,
         uint32_t life = mti_atomic_u32_load_seq_cst(&actor->life);
         if (MTI_LIKELY(life == MTI_LIFE_ALIVE && actor->constructed)) return CHECK_RUN;
         mti_record_t *create = mti_atomic_ptr_exchange_acquire(&more->create_ready, NULL);
+        if (create && life >= MTI_LIFE_FAILED) {
+            // Killed before it was submitted, or while its arguments became ready.
+            mti_atomic_u32_store_release(&more->create_failed, 1);
+            fail_taken_out(ctx, create, mti_error_bare(MANTA_ERR_ACTOR_DIED));
+            continue;
+        }
         if (create) {
             run_one(ctx, actor, create, drive);
             if (!mti_atomic_u32_load_acquire(&more->create_failed)) actor_is_up(ctx, actor);
@@ -1234,8 +1248,7 @@ static turn_check_t turn_check(mti_ctx_t *ctx, mti_actor_t *actor, uint32_t gen,
             }
             if (phase != RESTART_DOWN) return CHECK_LEAVE;
             run_destructor(ctx, actor);
-            restart_create(ctx, actor, gen);
-            if (more->def->create) return CHECK_PASSED;
+            if (!restart_create(ctx, actor, gen)) return CHECK_PASSED;
             continue;
         }
         if (life == MTI_LIFE_STOPPING) {
@@ -1270,13 +1283,13 @@ static bool is_still_queued(const mti_record_t *t, uint32_t gen)
     return mti_atomic_u64_load_acquire(&t->claim) == mti_claim_make(gen, 0, MTI_TASK_QUEUED);
 }
 
-// Runs calls, a batch or until |until| is not queued any more, and gives the turn back.
+// Runs calls, a batch or until |until| is not queued any more, and gives the turn back. Takes a slot count,
+// which keeps the actor while that happens.
 static void actor_drive(mti_ctx_t *ctx, mti_actor_t *actor, uint32_t gen, const mti_record_t *until,
                         uint32_t until_gen)
 {
     uint32_t slot = actor->object.slot;
     drive_t drive = {0};
-    bool pinned = false;
     int budget = BATCH;
     if (mti_atomic_u32_load_acquire(&actor->life) == MTI_LIFE_DEAD) {
         // A call that came late, which has a count; that goes when it is failed.
@@ -1309,11 +1322,6 @@ static void actor_drive(mti_ctx_t *ctx, mti_actor_t *actor, uint32_t gen, const 
                 continue;
             }
         }
-        if (!drive.gone && !drive.held && !pinned) {
-            // Something has to keep the slot while the turn is given back.
-            (void)mti_atomic_u64_fetch_add_relaxed(&actor->object.counts, MTI_COUNT_SLOT);
-            pinned = true;
-        }
         mti_atomic_u64_store_seq_cst(&actor->claim, turn_word(gen, MTI_TURN_IDLE));
         uint64_t mail = MTI_MAIL_EMPTY;
         bool is_idle = mti_atomic_u64_cas_seq_cst(&actor->object.u.mail, &mail, MTI_MAIL_IDLE) ||
@@ -1324,8 +1332,8 @@ static void actor_drive(mti_ctx_t *ctx, mti_actor_t *actor, uint32_t gen, const 
         }
         if (!turn_take(ctx, actor, gen, MTI_TURN_IDLE)) break;
     }
-    if (pinned) mti_object_release(ctx, &actor->object, MTI_COUNT_SLOT);
     if (drive.gone + drive.held) mti_actor_calls_gone(ctx, actor, drive.gone + drive.held);
+    mti_object_release(ctx, &actor->object, MTI_COUNT_SLOT);
     actor_uncount(ctx, drive.counted);
     if (!drive.next) return;
     if (until) {
@@ -1338,10 +1346,14 @@ static void actor_drive(mti_ctx_t *ctx, mti_actor_t *actor, uint32_t gen, const 
 
 void mti_actor_run_entry(mti_ctx_t *ctx, uint64_t id)
 {
-    mti_actor_t *actor = mti_actor_at((uint32_t)id);
+    // An entry holds no count: the actor may be gone, whatever its turn still says.
+    mti_actor_t *actor = (mti_actor_t *)(void *)mti_ref_acquire_weak(id, MTI_COUNT_SLOT);
+    if (!actor) return;
     uint32_t gen = (uint32_t)(id >> 32);
-    if (!turn_take(ctx, actor, gen, MTI_TURN_SCHEDULED)) return;
-    actor_drive(ctx, actor, gen, NULL, 0);
+    if (turn_take(ctx, actor, gen, MTI_TURN_SCHEDULED))
+        actor_drive(ctx, actor, gen, NULL, 0);
+    else
+        mti_object_release(ctx, &actor->object, MTI_COUNT_SLOT);
 }
 
 // ---- waiters ------------------------------------------------------------------------------------
@@ -1422,7 +1434,7 @@ mti_actor_help_t mti_actor_walk(mti_ctx_t *ctx, mti_object_t *object, mti_record
             help = MTI_ACTOR_TAKEN;
         }
     }
-    if (held) mti_object_release(ctx, &actor->object, MTI_COUNT_SLOT);
+    if (held && help != MTI_ACTOR_TAKEN) mti_object_release(ctx, &actor->object, MTI_COUNT_SLOT);
     if (pin) mti_object_release(ctx, &t->result, MTI_COUNT_SLOT);
     return help;
 }

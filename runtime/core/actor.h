@@ -108,6 +108,8 @@ void mti_actor_run_entry(mti_ctx_t *ctx, uint64_t entry);
 // Looks |handle| up for a call of |def|: on OK one internal count is the caller's.
 manta_status_t mti_actor_begin_call(mti_thread_t *thread, manta_actor_t handle,
                                     const manta_task_def_t *def, mti_actor_t **out_actor);
+// Gives back the counts of |n| calls that are complete, or never were.
+void mti_actor_calls_gone(mti_ctx_t *ctx, mti_actor_t *actor, uint64_t n);
 // The same where everything is as usual; NULL: go the long way, nothing has happened.
 static inline mti_actor_t *mti_actor_begin_quick(mti_ctx_t *ctx, manta_actor_t handle,
                                                  const manta_task_def_t *def)
@@ -120,11 +122,13 @@ static inline mti_actor_t *mti_actor_begin_quick(mti_ctx_t *ctx, manta_actor_t h
                  mti_atomic_u32_load_acquire(&actor->life) == MTI_LIFE_ALIVE &&
                  !actor->max_pending && !(actor->flags & MTI_ACTOR_CONCURRENT);
     if (MTI_LIKELY(usual)) return actor;
-    mti_object_release(ctx, &actor->object, MTI_COUNT_INTERNAL);
+    if (mti_object_kind(&actor->object) == MTI_OBJECT_ACTOR) {
+        mti_actor_calls_gone(ctx, actor, 1); // it may have waited for this count to go
+    } else {
+        mti_object_release(ctx, &actor->object, MTI_COUNT_INTERNAL);
+    }
     return NULL;
 }
-// Gives back the counts of |n| calls that are complete, or never were.
-void mti_actor_calls_gone(mti_ctx_t *ctx, mti_actor_t *actor, uint64_t n);
 
 // The call |id|, which was cancelled, is out of every list.
 void mti_actor_call_over(mti_ctx_t *ctx, mti_actor_t *actor, uint32_t group, uint64_t id);
@@ -155,9 +159,9 @@ void mti_actor_order_free(mti_ctx_t *ctx, mti_order_t *order);
 // ---- for wait.c ---------------------------------------------------------------------------------
 
 typedef enum mti_actor_help {
-    MTI_ACTOR_TAKEN,   // the turn is the caller's: mti_actor_run_until
-    MTI_ACTOR_HELD,    // by the thread of |*out_ctx|
-    MTI_ACTOR_WAITS,   // |*out_next| (one slot count) must close first
+    MTI_ACTOR_TAKEN, // the turn is the caller's, with a slot count: mti_actor_run_until takes both
+    MTI_ACTOR_HELD,  // by the thread of |*out_ctx|
+    MTI_ACTOR_WAITS, // |*out_next| (one slot count) must close first
     MTI_ACTOR_NOTHING, // somebody is at it
 } mti_actor_help_t;
 // Who makes the method |t| of generation |gen|, which |object| belongs to, go on? |may_take|: the caller
