@@ -38,7 +38,10 @@
 #include <sched.h>
 #include <string.h>
 
-enum { BATCH = 64 };
+enum {
+    BATCH = 64,
+    PIN_NODE = 1 << 24, // manta_pin_node(0)
+};
 
 typedef struct group {
     const char *name;
@@ -71,11 +74,16 @@ struct mti_actor_more {
     size_t kept_bytes, groups_bytes, total_bytes;
     const char *name, *name_space;
     mti_actor_t *name_next; // guarded by names_lock
-    mti_watcher_t creator;  // holds a slot count on |creator_of|, this actor
-    mti_actor_t *creator_of;
+    mti_watcher_t creator;  // holds a slot count on |self|, this actor
+    mti_actor_t *self;
     bool has_creator; // guarded by lock
     bool has_failed;  // guarded by lock; how it ended
     manta_actor_def_t *def;
+    // Of a pinned actor: one worker (|pin_core|), or those of a node; and how it comes to them.
+    int pin_core, pin_node; // -1: not this
+    mti_atomic_u32_t pin_turn;
+    mti_atomic_u32_t job_queued; // |job| is in a worker's inbox, with a slot count
+    mti_job_t job;
 };
 
 static const char *actor_name(const mti_actor_t *actor)
@@ -103,10 +111,59 @@ static bool turn_take(mti_ctx_t *ctx, mti_actor_t *actor, uint32_t gen, mti_turn
         mti_claim_make(gen, (uint32_t)ctx->sched.index, (mti_task_state_t)MTI_TURN_HELD));
 }
 
+// Whether the worker with that seat may run a pinned actor.
+static bool seat_fits(const mti_runtime_t *rt, const mti_actor_more_t *more, int seat)
+{
+    if (seat < 0) return false;
+    if (more->pin_core >= 0) return seat == more->pin_core;
+    int core = mti_sched_seat_core(rt->sched, seat);
+    return mti_topology_core(rt->topology, core)->node == more->pin_node;
+}
+
+static void pinned_run(mti_sched_ctx_t *sched_ctx, mti_job_t *job)
+{
+    mti_ctx_t *ctx = (mti_ctx_t *)(void *)sched_ctx;
+    mti_actor_more_t *more =
+        (mti_actor_more_t *)(void *)((char *)job - offsetof(mti_actor_more_t, job));
+    mti_actor_t *actor = more->self;
+    // acq_rel: it may be queued again from here on, by whoever makes the turn SCHEDULED after this
+    (void)mti_atomic_u32_exchange_acq_rel(&more->job_queued, 0);
+    mti_actor_run_entry(ctx, mti_ref_of(&actor->object).id);
+    mti_object_release(ctx, &actor->object, MTI_COUNT_SLOT);
+}
+
+// Queues a pinned actor where it belongs. False: it is not pinned.
+static bool schedule_pinned(mti_ctx_t *ctx, uint64_t id)
+{
+    mti_actor_t *actor = (mti_actor_t *)(void *)mti_ref_acquire_weak(id, MTI_COUNT_SLOT);
+    if (!actor) return true; // gone: the wake came too late
+    if (!(actor->flags & MTI_ACTOR_PINNED)) {
+        mti_object_release(ctx, &actor->object, MTI_COUNT_SLOT);
+        return false;
+    }
+    mti_actor_more_t *more = actor->more;
+    int workers = mti_sched_worker_count(ctx->rt->sched), seat = more->pin_core;
+    if (seat < 0) { // those of the node in turns; there is one
+        seat = (int)(mti_atomic_u32_fetch_add_relaxed(&more->pin_turn, 1) % (uint32_t)workers);
+        while (!seat_fits(ctx->rt, more, seat))
+            seat = (seat + 1) % workers;
+    }
+    if (mti_atomic_u32_exchange_acq_rel(&more->job_queued, 1)) {
+        mti_object_release(ctx, &actor->object, MTI_COUNT_SLOT); // there already
+    } else {
+        mti_sched_push_job_at(ctx->rt->sched, seat, &more->job); // with the count
+    }
+    return true;
+}
+
 // The turn is SCHEDULED: queues an entry for it. The actor may be gone when this returns.
 static void actor_schedule(mti_ctx_t *ctx, uint32_t slot, uint32_t gen)
 {
     uint64_t id = mti_ref_make(slot, gen).id;
+    if (MTI_UNLIKELY(mti_atomic_u32_load_relaxed(&ctx->rt->has_pinned)) &&
+        schedule_pinned(ctx, id)) {
+        return;
+    }
     // Without memory to queue it, it runs here and now: nothing is lost.
     if (MTI_UNLIKELY(!mti_sched_push(&ctx->sched, id | MTI_ACTOR_ENTRY))) {
         mti_actor_run_entry(ctx, id);
@@ -1390,6 +1447,12 @@ static mti_object_t *undelivered_before(mti_actor_t *actor, const mti_record_t *
     return id ? mti_ref_acquire_weak(id, MTI_COUNT_SLOT) : NULL;
 }
 
+static bool may_run_here(const mti_ctx_t *ctx, const mti_actor_t *actor)
+{
+    return !(actor->flags & MTI_ACTOR_PINNED) ||
+           seat_fits(ctx->rt, actor->more, mti_atomic_i32_load_relaxed(&ctx->sched.seat));
+}
+
 mti_actor_help_t mti_actor_walk(mti_ctx_t *ctx, mti_object_t *object, mti_record_t *t, uint32_t gen,
                                 bool may_take, mti_actor_t **out_actor, uint32_t *out_ctx,
                                 mti_object_t **out_next)
@@ -1427,7 +1490,8 @@ mti_actor_help_t mti_actor_walk(mti_ctx_t *ctx, mti_object_t *object, mti_record
             help = MTI_ACTOR_HELD;
         } else if (actor->more->group_count && group_runner(ctx, actor, t, out_ctx)) {
             help = MTI_ACTOR_HELD;
-        } else if (may_take && (turn == MTI_TURN_SCHEDULED || turn == MTI_TURN_IDLE) &&
+        } else if (may_take && may_run_here(ctx, actor) &&
+                   (turn == MTI_TURN_SCHEDULED || turn == MTI_TURN_IDLE) &&
                    mti_atomic_u32_load_relaxed(&t->deps) == 1 &&
                    turn_take(ctx, actor, actor_gen, turn)) {
             *out_actor = actor;
@@ -1507,16 +1571,31 @@ static manta_status_t check_def(const manta_actor_def_t *def, const manta_actor_
 static manta_status_t check_place(mti_ctx_t *ctx, const manta_actor_def_t *def,
                                   const manta_actor_options_t *o)
 {
-    (void)ctx;
+    const mti_runtime_t *rt = ctx->rt;
     if (o->device) {
         return mti_fail(MANTA_ERR_INFEASIBLE,
                         "actor %s asks for a device (%d); this machine offers 0", def->name,
                         (int)o->device);
     }
-    if (o->pin) {
-        return mti_fail(MANTA_ERR_NOT_SUPPORTED, "actor %s: pinning is not there yet", def->name);
+    if (!o->pin || rt->is_serial) return MANTA_OK;
+    if (o->max_concurrency > 1 || o->group_count) {
+        return mti_fail(MANTA_ERR_NOT_SUPPORTED, "actor %s: pinned, and several methods at a time",
+                        def->name);
     }
-    return MANTA_OK;
+    int workers = mti_sched_worker_count(rt->sched);
+    mti_actor_more_t place = {.pin_core = -1, .pin_node = -1};
+    if (o->pin > 0 && o->pin < PIN_NODE) {
+        if (o->pin <= workers) return MANTA_OK;
+        return mti_fail(MANTA_ERR_INFEASIBLE, "actor %s asks for worker %d; runtime '%s' has %d",
+                        def->name, (int)o->pin - 1, rt->name, workers);
+    }
+    place.pin_node = (int)o->pin - PIN_NODE;
+    for (int seat = 0; seat < workers; seat++) {
+        if (seat_fits(rt, &place, seat)) return MANTA_OK;
+    }
+    return mti_fail(MANTA_ERR_INFEASIBLE,
+                    "actor %s asks for NUMA node %d; runtime '%s' has no worker there", def->name,
+                    place.pin_node, rt->name);
 }
 
 static size_t string_bytes(const char *text)
@@ -1574,6 +1653,9 @@ static mti_actor_more_t *make_more(mti_ctx_t *ctx, manta_actor_def_t *def,
     more->total_bytes = total;
     more->def = def;
     more->restarts_left = o->max_restarts;
+    more->pin_core = o->pin > 0 && o->pin < PIN_NODE ? (int)o->pin - 1 : -1;
+    more->pin_node = o->pin >= PIN_NODE ? (int)o->pin - PIN_NODE : -1;
+    more->job.fn = pinned_run;
     char *text = (char *)(more + 1);
     more->name = copy_string(&text, o->name);
     more->name_space = o->name ? copy_string(&text, o->name_space) : NULL;
@@ -1620,13 +1702,16 @@ static mti_actor_t *make_actor(mti_ctx_t *ctx, manta_actor_def_t *def,
     mti_atomic_u32_store_relaxed(&object->scope_hint, 0);
     mti_atomic_u64_store_relaxed(&object->u.mail, def->create ? MTI_MAIL_EMPTY : MTI_MAIL_IDLE);
     actor->more = more;
+    more->self = actor;
     actor->def = def;
     actor->state = state;
     mti_atomic_u32_store_relaxed(&actor->life, MTI_LIFE_ALIVE);
     actor->max_pending = o->max_pending;
     actor->flags = (more->group_count ? MTI_ACTOR_CONCURRENT : 0) |
                    (o->out_of_order ? MTI_ACTOR_OUT_OF_ORDER : 0) |
-                   (o->life != MANTA_LIFE_HANDLES ? MTI_ACTOR_KEEPS_COUNT : 0);
+                   (o->life != MANTA_LIFE_HANDLES ? MTI_ACTOR_KEEPS_COUNT : 0) |
+                   (o->pin && !ctx->rt->is_serial ? MTI_ACTOR_PINNED : 0);
+    if (actor->flags & MTI_ACTOR_PINNED) mti_atomic_u32_store_relaxed(&ctx->rt->has_pinned, 1);
     actor->task_retries = o->max_task_retries;
     actor->todo = actor->todo_last = NULL;
     mti_atomic_u64_store_relaxed(&actor->current, 0);
@@ -1729,7 +1814,7 @@ static void creator_fire(mti_ctx_t *ctx, mti_watcher_t *watcher, uint64_t head)
     (void)head;
     mti_actor_more_t *more =
         (mti_actor_more_t *)(void *)((char *)watcher - offsetof(mti_actor_more_t, creator));
-    mti_actor_t *actor = more->creator_of;
+    mti_actor_t *actor = more->self;
     actor_stop(ctx, actor);
     mti_object_release(ctx, &actor->object, MTI_COUNT_SLOT);
 }
@@ -1741,7 +1826,6 @@ static void tie_to_creator(mti_thread_t *thread, mti_ctx_t *ctx, mti_actor_t *ac
     manta_task_t *task = thread->task;
     mti_object_t *creator = task->actor ? &task->actor->object : &task->record->result;
     more->creator = (mti_watcher_t){.fire = creator_fire};
-    more->creator_of = actor;
     more->has_creator = true;
     (void)mti_atomic_u64_fetch_add_relaxed(&actor->object.counts, MTI_COUNT_SLOT);
     if (!mti_watch_add(&more->creator, creator)) creator_fire(ctx, &more->creator, 0);

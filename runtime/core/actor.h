@@ -30,6 +30,7 @@ enum { // mti_actor_t.flags, constant
     MTI_ACTOR_CONCURRENT = 1 << 0,
     MTI_ACTOR_OUT_OF_ORDER = 1 << 1,
     MTI_ACTOR_KEEPS_COUNT = 1 << 2, // DETACHED or CREATOR: a user count is not a handle's
+    MTI_ACTOR_PINNED = 1 << 3,      // only some workers run it
 };
 
 // One slot of the table. User counts are handles; internal ones: one until it has ended, and one per call

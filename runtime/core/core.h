@@ -313,6 +313,7 @@ struct mti_runtime {
     mti_mutex_t names_lock;
     mti_actor_t **names; // guarded by names_lock; table of actors by name, |name_buckets| lists
     size_t name_buckets, name_count;
+    mti_atomic_u32_t has_pinned; // an actor that only some workers may run was made
     // Work that is open but has no task: promises, created objects. Drain does not wait for it.
     _Alignas(MTI_LINE_BYTES) mti_atomic_u32_t drainers; // threads in a drain
     mti_atomic_u32_t drain_word; // they sleep on it; bumped when all is complete

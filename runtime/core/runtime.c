@@ -462,6 +462,7 @@ static void runtime_setup(mti_runtime_t *rt, const manta_runtime_options_t *opti
     mti_atomic_ptr_store_relaxed(&rt->kept, NULL);
     mti_atomic_u32_store_relaxed(&rt->sweep_wanted, 0);
     mti_atomic_u32_store_relaxed(&rt->drainers, 0);
+    mti_atomic_u32_store_relaxed(&rt->has_pinned, 0);
 }
 
 static void runtime_free_ctxs(mti_runtime_t *rt)

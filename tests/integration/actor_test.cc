@@ -863,6 +863,50 @@ TEST_P(ActorTest, IdleActorsAreSmall)
     EXPECT_EQ(1, x);
 }
 
+struct where_state {
+    int unused;
+};
+MANTA_ACTOR(where, where_state)
+{
+    return self->unused ? MANTA_ERR_USER : MANTA_OK;
+}
+MANTA_METHOD(where, am_i, MANTA_OUT(int, worker, 1))
+{
+    (void)self;
+    worker[0] = manta_task_worker(task);
+    return MANTA_OK;
+}
+
+TEST_P(ActorTest, PinnedActorsRunOnTheirWorker)
+{
+    MANTA_SCOPE();
+    if (is_serial()) {
+        int worker = 7;
+        where_t w = where_create(MANTA_ACTOR_OPTIONS(.pin = manta_pin_core(3)));
+        EXPECT_OK(where_am_i_result(where_am_i(w), &worker)); // there is but one thread
+        return;
+    }
+    for (int core = 0; core < workers(); core++) {
+        where_t w = where_create(MANTA_ACTOR_OPTIONS(.pin = manta_pin_core(core)));
+        for (int i = 0; i < 100; i++) {
+            int worker = -1;
+            EXPECT_OK(where_am_i_result(where_am_i(w), &worker));
+            EXPECT_EQ(core, worker);
+        }
+    }
+    where_t on_node = where_create(MANTA_ACTOR_OPTIONS(.pin = manta_pin_node(0)));
+    for (int i = 0; i < 100; i++) {
+        int worker = -1;
+        EXPECT_OK(where_am_i_result(where_am_i(on_node), &worker));
+        EXPECT_LE(0, worker);
+    }
+    where_t none = where_create(MANTA_ACTOR_OPTIONS(.pin = manta_pin_core(workers())));
+    EXPECT_STATUS(MANTA_ERR_INFEASIBLE, manta_actor_status(none.actor));
+    EXPECT_NE(nullptr, strstr(manta_error_message(), "actor where asks for worker"));
+    none = where_create(MANTA_ACTOR_OPTIONS(.pin = manta_pin_node(77)));
+    EXPECT_STATUS(MANTA_ERR_INFEASIBLE, manta_actor_status(none.actor));
+}
+
 TEST_P(ActorTest, DevicesAreRefusedWhileThereAreNone)
 {
     MANTA_SCOPE();
