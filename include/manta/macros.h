@@ -26,6 +26,9 @@
 //     // saxpy.c
 //     #include "saxpy.h"
 //     MANTA_TASK(saxpy) { ... }
+//     // saxpy.cu, or any C or C++ file: the same on a CUDA device, see kernel.h
+//     #include "saxpy.h"
+//     MANTA_CUDA(saxpy) { ... }
 //
 // Parameters, at most 16. T is any type that can be copied by its bytes; a struct is fine, a pointer
 // or an array isn't, and a type with a comma in it needs a typedef.
@@ -89,6 +92,7 @@
 
 #include <manta/detail/pp.h>
 #include <manta/detail/types.h>
+#include <manta/kernel.h>
 #include <manta/object.h>
 #include <manta/runtime.h>
 #include <manta/status.h>
@@ -119,6 +123,13 @@
 // (x, parameters...) declares and defines; (x) defines what MANTA_TASK_DECLARE(x) declared, or, if
 // there is no x_PARAMS, declares and defines a task without parameters. The body follows.
 #define MANTA_TASK(...) MTI_TASK_A(MTI_MANY(__VA_ARGS__), __VA_ARGS__)
+
+// (x) or (x, parameters...): a body of task |x| for CUDA devices; it follows. The task is declared
+// before, by MANTA_TASK_DECLARE(x) or by MANTA_TASK(x, ...) in the same file; its parameters are in
+// sight as x_PARAMS, or said again: a macro cannot remember them. A task may have a CPU body, a CUDA body,
+// or both, in one file or in several; two of one kind don't link. What such a body may do, and how it
+// launches kernels, stands in kernel.h.
+#define MANTA_CUDA(...) MTI_CUDA_A(MTI_MANY(__VA_ARGS__), __VA_ARGS__)
 
 // In a body: changes the number of elements of OUT parameter |n|; keeps what fits, and n.data may
 // move. Gives a manta_status_t: OUT_OF_RANGE · OUT_OF_MEMORY.
@@ -182,6 +193,20 @@ manta_put(const T *ptr, size_t size_bytes)
 #define MTI_TASK_L0(x, token) MTI_WITH_LIST(MTI_TASK_BOTH, x, MANTA_NOTHING)
 #define MTI_TASK_L1(x, ...)   MTI_WITH_LIST(MTI_TASK_BODY, x, __VA_ARGS__)
 
+#define MTI_CUDA_A(many, ...) MTI_CUDA_B(many, __VA_ARGS__)
+#define MTI_CUDA_B(many, ...) MTI_CUDA_##many(__VA_ARGS__)
+#define MTI_CUDA_1(x, ...)    MTI_WITH_LIST(MTI_CUDA_BODY, x, __VA_ARGS__)
+#define MTI_CUDA_0(x)         MTI_CUDA_C(x, x##_PARAMS)
+#define MTI_CUDA_C(x, ...)    MTI_CUDA_D(MTI_IS_LIST(__VA_ARGS__), x, __VA_ARGS__)
+#define MTI_CUDA_D(list, ...) MTI_CUDA_E(list, __VA_ARGS__)
+#define MTI_CUDA_E(list, ...) MTI_CUDA_L##list(__VA_ARGS__)
+#define MTI_CUDA_L0(x, token)                                                                      \
+    MTI_ASSERT_NEVER("manta: MANTA_CUDA(" #x ") sees no parameters: before it write #define " #x   \
+                     "_PARAMS MANTA_VAL(...), MANTA_IN(...), ... (or MANTA_NOTHING), or repeat "    \
+                     "them: MANTA_CUDA(" #x ", ...)");                                             \
+    MANTA_UNUSED static manta_status_t mti_##x##_cuda_orphan(MANTA_UNUSED manta_task_t *task)
+#define MTI_CUDA_L1(x, ...)   MTI_WITH_LIST(MTI_CUDA_BODY, x, __VA_ARGS__)
+
 #define MTI_DECLARE_A(x, ...)    MTI_DECLARE_B(MTI_IS_LIST(__VA_ARGS__), x, __VA_ARGS__)
 #define MTI_DECLARE_B(list, ...) MTI_DECLARE_C(list, __VA_ARGS__)
 #define MTI_DECLARE_C(list, ...) MTI_DECLARE_L##list(__VA_ARGS__)
@@ -194,6 +219,7 @@ manta_put(const T *ptr, size_t size_bytes)
 
 #define MTI_TASK_BOTH(x, E, ...) MTI_DECLARE(x, E, __VA_ARGS__) MTI_BODY(x, cpu, E, __VA_ARGS__)
 #define MTI_TASK_BODY(x, E, ...) MTI_BODY(x, cpu, E, __VA_ARGS__)
+#define MTI_CUDA_BODY(x, E, ...) MTI_BODY(x, cuda, E, __VA_ARGS__)
 
 #ifdef __cplusplus
 #define MTI_C_BEGIN              extern "C" {
@@ -565,9 +591,10 @@ manta_put(const T *ptr, size_t size_bytes)
 #define MTI_ROW_mti_BAD(c, text)
 #define MTI_ROW_mti_MANY(c, none)
 
-// -- a body of kind |v| (cpu, later cuda). x_task is weak, so that every body may bring it; the variant
-// is strong, so that two bodies of a kind clash. The constructor is early: other constructors may
-// submit.
+// -- a body of kind |v|: cpu, cuda. Every body brings x_task, also when there are two in a file or in
+// different languages: as a weak definition without a value in C, which may be repeated, and as a
+// common symbol in C++, where such a thing can only be said to the assembler. The constructor fills it
+// in, early: other constructors may submit. The variant is strong, so that two bodies of a kind clash.
 #define MTI_BODY(x, v, E, ...)                                                                     \
     MTI_BODY_A(x, v, (MANTA_UNUSED manta_task_t * task E(MTI_BODYP_, x, __VA_ARGS__)),             \
                MTI_MANY(~E(MTI_SIZED_, x, __VA_ARGS__)), (E(MTI_SEE_, x, __VA_ARGS__)),            \
@@ -591,23 +618,28 @@ manta_put(const T *ptr, size_t size_bytes)
     MTI_C_BEGIN                                                                                    \
     extern const manta_variant_t x##_##v##_variant;                                                \
     const manta_variant_t x##_##v##_variant = {x##_##v##_invoke, MTI_SIZES_##sized(x, v)};         \
-    __attribute__((weak)) manta_task_def_t x##_task = {                                            \
-        #x,                                                                                        \
-        mti_##x##_##v##_params,                                                                    \
-        (uint32_t)(sizeof mti_##x##_##v##_params / sizeof *mti_##x##_##v##_params - 1),            \
-        mti_##x##_args_bytes,                                                                         \
-        NULL,                                                                                      \
-        NULL,                                                                                      \
-        0,                                                                                         \
-        NULL,                                                                                      \
-        NULL};                                                                                        \
     MTI_C_END                                                                                      \
+    MTI_TASK_DEF(x)                                                                                \
     __attribute__((constructor(101))) static void mti_##x##_##v##_register(void)                   \
     {                                                                                              \
+        mti_task_join(&x##_task, #x, mti_##x##_##v##_params,                                       \
+                      sizeof mti_##x##_##v##_params / sizeof *mti_##x##_##v##_params - 1,          \
+                      mti_##x##_args_bytes);                                                       \
         x##_task.v = &x##_##v##_variant;                                                           \
         MTI_STRIP reg                                                                              \
     }                                                                                              \
     static manta_status_t x##_##v##_body params
+
+// (The device's side of a .cu file has no common symbols, nor needs any.)
+#if !defined(__cplusplus)
+#define MTI_TASK_DEF(x) __attribute__((weak)) manta_task_def_t x##_task;
+#elif defined(__CUDA_ARCH__)
+#define MTI_TASK_DEF(x)
+#else
+#define MTI_TASK_DEF(x)                                                                            \
+    static_assert(sizeof(manta_task_def_t) == MTI_TASK_DEF_BYTES, "manta: x_task has this size");  \
+    __asm__(".comm " #x "_task, " MTI_TASK_DEF_TEXT ", 8");
+#endif
 
 #define MTI_UNPACK(x)                                                                              \
     MANTA_UNUSED const x##_args_t *mti_args = (const x##_args_t *)mti_call->args;                  \

@@ -4,6 +4,8 @@
 
 #include <manta/actor.h>
 #include <manta/detail/actor.h>
+#include <manta/device.h>
+#include <manta/kernel.h>
 #include <manta/macros.h>
 #include <manta/object.h>
 #include <manta/runtime.h>

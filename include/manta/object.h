@@ -80,7 +80,7 @@ MANTA_API MANTA_NODISCARD manta_ref_t manta_wrap(void *data, size_t size_bytes, 
                                                  manta_deleter_fn_t deleter, void *user);
 
 // A part of a sealed object, [offset_bytes, offset_bytes + size_bytes); shares its memory and keeps
-// it alive. |ref| stays the caller's. Error refs: OUT_OF_RANGE · NOT_READY |ref| is pending · STALE_REF.
+// it alive. Waits for its bytes if they are on a device only. |ref| stays the caller's. Error refs: OUT_OF_RANGE · NOT_READY |ref| is pending · STALE_REF.
 MANTA_API MANTA_NODISCARD manta_ref_t manta_slice(manta_ref_t ref, size_t offset_bytes,
                                                   size_t size_bytes);
 

@@ -34,6 +34,19 @@ typedef struct manta_runtime {
 // must not call manta. |message| lives for the call.
 typedef void (*manta_log_fn_t)(void *user, manta_status_t code, const char *message);
 
+// An amount of something that tasks share: an entry of manta_runtime_options_t.resources says how much
+// there is, one of manta_task_options_t.resources how much a task needs while it runs. Counted in
+// thousandths.
+typedef struct manta_resource_amount {
+    const char *name; // at most 31 characters
+    double amount;
+} manta_resource_t;
+static inline MANTA_UNUSED manta_resource_t manta_resource(const char *name, double amount)
+{
+    manta_resource_t resource = {name, amount};
+    return resource;
+}
+
 // How to make a runtime. Always set up with manta_runtime_options_init().
 typedef struct manta_runtime_options {
     size_t struct_size;
@@ -58,6 +71,26 @@ typedef struct manta_runtime_options {
     manta_allocator_t allocator; // zero: the C library's
     manta_log_fn_t log;          // NULL: stderr, or nothing if MANTA_LOG=off is in the environment
     void *log_user;
+    // What tasks can ask for besides CPUs; at most 31, copied.
+    const manta_resource_t *resources;
+    size_t resource_count;
+    // Bytes that tasks with |host_bytes| may use together; 0: as many as they like.
+    uint64_t host_bytes;
+    // Bound on tasks that are submitted and not complete; 0: none. At the bound a submit from outside of
+    // tasks and callbacks waits until one completes (in a serial runtime it runs some), or gives
+    // MANTA_WOULD_BLOCK if its options say |no_wait|. Inside tasks and callbacks it counts, and never waits.
+    // Tasks in flight that wait for what the submitting thread does next never complete.
+    uint64_t max_in_flight;
+    // Virtual GPUs. 0: as MANTA_SIM_GPUS=n or MANTA_SIM_MACHINE=FILE in the environment say, else none;
+    // n: so many; -1: none.
+    int sim_gpus;
+    const char
+        *sim_machine; // a file that describes them (devices/sim/README.md), instead of |sim_gpus|
+    // They live on a virtual clock, which one thread at a time steps, always in the same order for the
+    // same |sim_seed|.
+    bool sim_virtual_clock;
+    uint64_t sim_seed;
+    bool no_cuda; // leave real GPUs alone
 } manta_runtime_options_t;
 
 // Fills in the defaults. Threads: any.

@@ -88,6 +88,26 @@ static inline MANTA_UNUSED manta_where_t manta_gpu(int index)
 // Resource amounts: 0 is the default of the field, MANTA_NONE really none.
 #define MANTA_NONE (-1.0)
 
+// Four bands. Of what is ready, urgent and high go before normal, low comes when nothing else is there. Every
+// 64th pick takes from a lower band, so nothing starves.
+typedef enum manta_priority {
+    MANTA_PRIORITY_LOW = -1,
+    MANTA_PRIORITY_NORMAL = 0,
+    MANTA_PRIORITY_HIGH = 1,
+    MANTA_PRIORITY_URGENT = 2
+} manta_priority_t;
+
+// Which failures of a body are worth another attempt; flags. What never is: that it was cancelled, its
+// deadline, a shutdown, a deadlock, and calls that were wrong (codes below MANTA_ERR_OUT_OF_MEMORY).
+typedef enum manta_retry {
+    MANTA_RETRY_ANY = 0,             // all of the below
+    MANTA_RETRY_USER = 1u << 0,      // MANTA_ERR_USER + n
+    MANTA_RETRY_EXCEPTION = 1u << 1, // a C++ exception
+    MANTA_RETRY_TIMEOUT = 1u << 2,   // run_timeout_ns
+    MANTA_RETRY_MEMORY = 1u << 3,    // OUT_OF_MEMORY, RESOURCE_EXHAUSTED
+    MANTA_RETRY_SYSTEM = 1u << 4     // IO, SYSTEM, a lost device, and the rest
+} manta_retry_t;
+
 // How to run one call. Zero is the default everywhere; MANTA_OPTIONS(.cpus = 2) makes one.
 typedef struct manta_task_options {
     size_t struct_size;
@@ -98,7 +118,45 @@ typedef struct manta_task_options {
     // and 1, or MANTA_NONE: a thread outside the workers, for work that mostly waits.
     double cpus;
     double gpus; // a share of a GPU held over the run
+    manta_priority_t
+        priority; // not for tasks with more or less than one CPU: those queue up by age
+    // From submit until the result is there, over queue and all attempts. When it passes the refs fail at
+    // once with MANTA_ERR_DEADLINE, the body and what it has submitted are told as by manta_cancel().
+    // 0 or MANTA_FOREVER: none.
+    int64_t deadline_ns;
+    // For each run of the body, from its start. When it passes the body is told (manta_cancelled()) and its
+    // result will be dropped; buffers and CPU stay with it until it returns. Then the next attempt starts, if
+    // one is left; else the refs have failed at once with MANTA_ERR_TIMEOUT. 0 or MANTA_FOREVER: none.
+    int64_t run_timeout_ns;
+    // How often the body is run again after it failed. Until the last attempt it works on copies of INOUT
+    // arguments. What a failed attempt has submitted goes on. A body that has forwarded its result has
+    // succeeded.
+    int32_t max_retries;
+    uint32_t retry_on; // manta_retry_t flags
+    // Codes to retry on besides; without flags only these. At most 8, copied.
+    const manta_status_t *retry_codes;
+    size_t retry_code_count;
+    // The pause before the second attempt; each further one is |backoff_factor| (0: 2) times as long, at
+    // most |backoff_max_ns| (0: no bound). 0: none.
+    int64_t backoff_ns;
+    double backoff_factor;
+    int64_t backoff_max_ns;
+    // What it holds while its body runs: named resources that the runtime has (.resources[0] =
+    // manta_resource("license", 1)) and bytes of its |host_bytes|. It starts when all of it is free, first
+    // come first served. More than there is at all is refused with INFEASIBLE. While the body waits for
+    // ever in manta_get() or manta_wait(), what it holds is lent to the tasks that it waits for. If tasks
+    // hold what the others need and none can go on, the youngest that waits to be admitted fails with
+    // OUT_OF_MEMORY.
+    manta_resource_t resources[4];
+    uint64_t host_bytes;
+    // Parameters whose failed arguments do not fail the task, for clean-up and aggregation: a bit for each of
+    // the first 64, MANTA_ACCEPT_ALL for all. Of IN and IN_LIST parameters only. The body sees an empty
+    // buffer and may ask manta_arg_status().
+    uint64_t accept_failed;
+    bool no_wait; // WOULD_BLOCK instead of a wait at the runtime's max_in_flight
 } manta_task_options_t;
+#define MANTA_ACCEPT_ALL    UINT64_MAX
+#define MANTA_ACCEPT(index) ((uint64_t)1 << (index))
 
 typedef struct manta_task_desc {
     size_t struct_size;
@@ -113,9 +171,10 @@ typedef struct manta_task_desc {
 // there; 0 gives the results up at once (fire and forget).
 //
 // Owns:    INOUT refs are taken, only if the call returns OK. Other refs stay the caller's.
-// Threads: any.  Blocks: never.  Calls user code: no.
+// Threads: any.  Blocks: never, but at a runtime's max_in_flight.  Calls user code: no (there, in a
+//          serial runtime: bodies).
 // Errors:  STALE_REF, TYPE_MISMATCH (names task and argument) · INFEASIBLE · INVALID_ARGUMENT ·
-//          OUT_OF_MEMORY · SHUTDOWN.
+//          OUT_OF_MEMORY · SHUTDOWN · WOULD_BLOCK · SYSTEM no thread for deadlines.
 MANTA_API MANTA_NODISCARD manta_status_t manta_submit(const manta_task_desc_t *desc,
                                                       manta_ref_t *out_results,
                                                       size_t result_count);
@@ -175,9 +234,18 @@ MANTA_API MANTA_NODISCARD manta_status_t manta_out_resize_bytes(manta_task_t *ta
                                                                 manta_buffer_t *out_buffer);
 MANTA_API bool manta_cancelled(const manta_task_t *task);
 MANTA_API size_t manta_task_index(const manta_task_t *task); // in a range or array; else 0
-MANTA_API int manta_attempt(const manta_task_t *task);       // 0 is the first
+MANTA_API int manta_attempt(const manta_task_t *task);       // 0 is the first; see max_retries
 MANTA_API const char *manta_task_name(const manta_task_t *task);
 MANTA_API manta_runtime_t manta_task_runtime(const manta_task_t *task);
+// How the argument of parameter |index| is, with the option accept_failed: MANTA_OK or what it failed with;
+// of an IN_LIST the first that has failed. OUT_OF_RANGE: there is no such parameter.
+MANTA_API manta_status_t manta_arg_status(const manta_task_t *task, uint32_t index);
+// The same for one ref of an IN_LIST; |item| 0 for an IN.
+MANTA_API manta_status_t manta_arg_item_status(const manta_task_t *task, uint32_t index,
+                                               size_t item);
+// Its error, retained for the caller; NULL if it has not failed.
+MANTA_API const manta_error_t *manta_arg_error(const manta_task_t *task, uint32_t index,
+                                               size_t item);
 // The worker that runs the body, from 0; -1 on a thread that is not a worker.
 MANTA_API int manta_task_worker(const manta_task_t *task);
 // OS numbers of the processors that are the body's; returns how many, writes up to |n|.

@@ -66,45 +66,13 @@ manta_status_t manta_ref_size(manta_ref_t ref, size_t *out_size_bytes)
     if (!object) return status;
     uint64_t head;
     bool known =
-        mti_object_is_closed(object, &head) || mti_object_kind(object) == MTI_OBJECT_CREATED;
+        mti_object_is_closed(object, &head) || mti_object_kind(object) == MTI_OBJECT_CREATED ||
+        head & MTI_HEAD_ASSIGNED; // it is on its way on a device
     status = known ? mti_object_status(object, head) : MANTA_NOT_READY;
     if (status == MANTA_NOT_READY && known) status = MANTA_OK; // created, not sealed
     if (status == MANTA_OK) *out_size_bytes = mti_object_size(object);
     unlook(thread, ctx, object);
     return status;
-}
-
-enum { CHAIN_MAX = 64 };
-
-// An error for each link of the chain: this object, the argument it failed through, and so on.
-static manta_error_t *chain_error(mti_object_t *object, uint64_t head)
-{
-    mti_object_t *links[CHAIN_MAX];
-    size_t n = 0;
-    for (mti_object_t *at = object; at && n < CHAIN_MAX;) {
-        uint64_t at_head;
-        (void)mti_object_is_closed(at, &at_head);
-        if (!(at_head & MTI_HEAD_FAILED) || at_head & MTI_HEAD_BARE) break;
-        links[n++] = at;
-        at = at->u.fail.cause;
-    }
-    const manta_error_t *root = mti_object_error(object, head);
-    const manta_error_t *cause = manta_error_retain(root);
-    // The last link is where the root error was made; those before failed through an argument.
-    for (size_t i = n; i-- > 0;) {
-        mti_object_t *at = links[i];
-        if (!at->u.fail.cause) continue;
-        char text[128];
-        snprintf(text, sizeof text, "argument %llu failed",
-                 (unsigned long long)mti_object_size(at));
-        bool is_task = at->producer && mti_record_at(at->producer)->def;
-        manta_error_t *error = mti_error_create(
-            manta_error_code(root), MANTA_SCOPE_TASK,
-            is_task ? mti_record_at(at->producer)->def->name : "promise", "", 0, text, cause);
-        manta_error_release(cause);
-        cause = error;
-    }
-    return (manta_error_t *)cause;
 }
 
 const manta_error_t *manta_ref_error(manta_ref_t ref)
@@ -117,9 +85,46 @@ const manta_error_t *manta_ref_error(manta_ref_t ref)
     if (!object) return NULL;
     uint64_t head;
     bool failed = mti_object_is_closed(object, &head) && head & MTI_HEAD_FAILED;
-    const manta_error_t *error = failed ? chain_error(object, head) : NULL;
+    const manta_error_t *error = failed ? mti_error_chain(object, head) : NULL;
     unlook(thread, ctx, object);
     return error;
+}
+
+enum { PRINT_MAX = 64 };
+
+static void print_code(FILE *file, manta_status_t code)
+{
+    fprintf(file, "%s", manta_status_name(code));
+    if (code >= MANTA_ERR_USER) fprintf(file, " + %d", code - MANTA_ERR_USER);
+}
+
+// One line: what happened, or, after |cause|, through whom it went on.
+static void print_link(FILE *file, const manta_error_t *error, const manta_error_t *cause)
+{
+    const char *task = manta_error_task(error), *place = manta_error_place(error),
+               *text = manta_error_text(error);
+    int attempt = manta_error_attempt(error);
+    manta_status_t code = manta_error_code(error);
+    if (!cause) {
+        print_code(file, code);
+        if (*task) fprintf(file, " in task %s", task);
+    } else if (!*task) {
+        fprintf(file, "  ");
+    } else {
+        fprintf(file, "  then task %s", task);
+    }
+    if (*place || attempt) {
+        fprintf(file, " (%s%s", place, *place && attempt ? ", " : "");
+        if (attempt) fprintf(file, "attempt %d", attempt + 1);
+        fprintf(file, ")");
+    }
+    fprintf(file, "%s", *task || !cause ? ": " : "");
+    if (cause && code != manta_error_code(cause)) {
+        print_code(file, code);
+        if (*text) fprintf(file, ", ");
+    }
+    if (!*text && (!cause || code != manta_error_code(cause))) text = mti_status_text(code);
+    fprintf(file, "%s\n", *text ? text : "failed without a message");
 }
 
 void manta_ref_print_error(manta_ref_t ref, FILE *file)
@@ -130,24 +135,12 @@ void manta_ref_print_error(manta_ref_t ref, FILE *file)
         fprintf(file, "no error: %s\n", manta_status_name(manta_ref_status(ref)));
         return;
     }
-    const manta_error_t *root = error;
-    while (manta_error_cause(root))
-        root = manta_error_cause(root);
-    manta_status_t code = manta_error_code(root);
-    fprintf(file, "%s", manta_status_name(code));
-    if (code >= MANTA_ERR_USER) fprintf(file, " + %d", code - MANTA_ERR_USER);
-    if (*manta_error_task(root)) fprintf(file, " in task %s", manta_error_task(root));
-    if (*manta_error_place(root)) fprintf(file, " (%s)", manta_error_place(root));
-    if (*manta_error_text(root)) fprintf(file, ": %s", manta_error_text(root));
-    fprintf(file, "\n");
-    const manta_error_t *links[CHAIN_MAX + 1];
+    // What happened first is at the end of the chain, and chains are short (mti_error_chain).
+    const manta_error_t *links[PRINT_MAX];
     size_t n = 0;
-    for (const manta_error_t *at = error; at != root && n < CHAIN_MAX; at = manta_error_cause(at)) {
+    for (const manta_error_t *at = error; at && n < PRINT_MAX; at = manta_error_cause(at))
         links[n++] = at;
-    }
-    for (size_t i = n; i-- > 0;) {
-        fprintf(file, "  then task %s: %s\n", manta_error_task(links[i]),
-                manta_error_text(links[i]));
-    }
+    for (size_t i = n; i-- > 0;)
+        print_link(file, links[i], i == n - 1 ? NULL : links[i + 1]);
     manta_error_release(error);
 }

@@ -23,9 +23,9 @@
 // neither the mailbox nor the lists here ever point to a slot that was freed. Delivered records have
 // deps 1, and nobody but who takes them out changes that.
 //
-// Order. Calls that can't be delivered at once stand in the *lane* of their caller to this actor; a call
-// goes straight to the mailbox when its arguments are ready and its caller has no such lane with anything
-// in it. Only a lane's caller adds to it, so "empty" stays true until it does.
+// Order. Calls that can't be delivered at once stand in the *row* of their caller to this actor; a call
+// goes straight to the mailbox when its arguments are ready and its caller has no such row with anything
+// in it. Only a row's caller adds to it, so "empty" stays true until it does.
 //
 // Who frees: the slot has one internal count until the actor has ended and one per call that is not
 // complete; the last to go frees it (ref.c). Who takes the turn holds a slot count besides: a wake may come
@@ -69,8 +69,8 @@ struct mti_actor_more {
     mti_atomic_u32_t create_failed;
     uint32_t group_count; // with the nameless one; 0: not concurrent
     group_t *groups;
-    mti_lanes_t lanes; // of its methods as callers; guarded by the turn
-    void *kept;        // the constructor's arguments, for restarts
+    mti_rows_t rows; // of its methods as callers; guarded by the turn
+    void *kept;      // the constructor's arguments, for restarts
     size_t kept_bytes, groups_bytes, total_bytes;
     const char *name, *name_space;
     mti_actor_t *name_next; // guarded by names_lock
@@ -379,141 +379,141 @@ static void fail_taken_out(mti_ctx_t *ctx, mti_record_t *t, const manta_error_t 
 
 // ---- order --------------------------------------------------------------------------------------
 
-struct mti_lane {
+struct mti_row {
     mti_atomic_u32_t refs;     // the table, and each order
     mti_atomic_u32_t open;     // orders in it; changes under the actor's lock, its caller reads it
     mti_order_t *first, *last; // guarded by the actor's lock
 };
 
-typedef struct mti_lanes_entry {
+typedef struct mti_rows_entry {
     uint64_t caller; // id of the task, 0: the thread or actor itself
     uint64_t actor;  // id of the one that is called, 0: free
-    mti_lane_t *lane;
-} mti_lanes_entry_t;
+    mti_row_t *row;
+} mti_rows_entry_t;
 
-static void lane_release(mti_lane_t *lane)
+static void row_release(mti_row_t *row)
 {
-    if (mti_atomic_u32_fetch_sub_acq_rel(&lane->refs, 1) == 1) mti_free(NULL, lane, sizeof *lane);
+    if (mti_atomic_u32_fetch_sub_acq_rel(&row->refs, 1) == 1) mti_free(NULL, row, sizeof *row);
 }
 
-void mti_lanes_deinit(mti_lanes_t *lanes)
+void mti_rows_deinit(mti_rows_t *rows)
 {
-    for (uint32_t i = 0; i < lanes->capacity; i++) {
-        if (lanes->entries[i].actor) lane_release(lanes->entries[i].lane);
+    for (uint32_t i = 0; i < rows->capacity; i++) {
+        if (rows->entries[i].actor) row_release(rows->entries[i].row);
     }
-    mti_free(NULL, lanes->entries, lanes->capacity * sizeof *lanes->entries);
-    *lanes = (mti_lanes_t){0};
+    mti_free(NULL, rows->entries, rows->capacity * sizeof *rows->entries);
+    *rows = (mti_rows_t){0};
 }
 
-static uint32_t lanes_hash(uint64_t caller, uint64_t actor)
+static uint32_t rows_hash(uint64_t caller, uint64_t actor)
 {
     uint64_t x = (caller ^ actor * 0x9e3779b97f4a7c15u) * 0xd6e8feb86659fd93u;
     return (uint32_t)(x >> 32);
 }
 
-static mti_lanes_entry_t *lanes_find(const mti_lanes_t *lanes, uint64_t caller, uint64_t actor)
+static mti_rows_entry_t *rows_find(const mti_rows_t *rows, uint64_t caller, uint64_t actor)
 {
-    if (!lanes->capacity) return NULL;
-    for (uint32_t i = lanes_hash(caller, actor);; i++) {
-        mti_lanes_entry_t *entry = &lanes->entries[i & (lanes->capacity - 1)];
+    if (!rows->capacity) return NULL;
+    for (uint32_t i = rows_hash(caller, actor);; i++) {
+        mti_rows_entry_t *entry = &rows->entries[i & (rows->capacity - 1)];
         if (!entry->actor || (entry->caller == caller && entry->actor == actor)) return entry;
     }
 }
 
 // Room for one more; entries with nothing in them go.
-static bool lanes_reserve(mti_lanes_t *lanes)
+static bool rows_reserve(mti_rows_t *rows)
 {
-    if (lanes->capacity && lanes->count < lanes->capacity / 2) return true;
-    mti_lanes_t bigger = {.capacity = 8};
+    if (rows->capacity && rows->count < rows->capacity / 2) return true;
+    mti_rows_t bigger = {.capacity = 8};
     uint32_t live = 0;
-    for (uint32_t i = 0; i < lanes->capacity; i++) {
-        const mti_lanes_entry_t *entry = &lanes->entries[i];
-        live += entry->actor && mti_atomic_u32_load_acquire(&entry->lane->open);
+    for (uint32_t i = 0; i < rows->capacity; i++) {
+        const mti_rows_entry_t *entry = &rows->entries[i];
+        live += entry->actor && mti_atomic_u32_load_acquire(&entry->row->open);
     }
     while (bigger.capacity / 4 < live + 1)
         bigger.capacity *= 2;
     bigger.entries = mti_alloc_zeroed(NULL, bigger.capacity * sizeof *bigger.entries, 16);
     if (!bigger.entries) return false;
-    for (uint32_t i = 0; i < lanes->capacity; i++) {
-        mti_lanes_entry_t *entry = &lanes->entries[i];
+    for (uint32_t i = 0; i < rows->capacity; i++) {
+        mti_rows_entry_t *entry = &rows->entries[i];
         if (!entry->actor) continue;
-        if (mti_atomic_u32_load_acquire(&entry->lane->open)) {
-            *lanes_find(&bigger, entry->caller, entry->actor) = *entry;
+        if (mti_atomic_u32_load_acquire(&entry->row->open)) {
+            *rows_find(&bigger, entry->caller, entry->actor) = *entry;
             bigger.count++;
         } else {
-            lane_release(entry->lane);
+            row_release(entry->row);
         }
     }
-    mti_free(NULL, lanes->entries, lanes->capacity * sizeof *lanes->entries);
-    *lanes = bigger;
+    mti_free(NULL, rows->entries, rows->capacity * sizeof *rows->entries);
+    *rows = bigger;
     return true;
 }
 
-// Where the current caller's lanes are, and who it is there. NULL: there are none yet.
-static mti_lanes_t *caller_lanes(const mti_thread_t *thread, uint64_t *out_caller)
+// Where the current caller's rows are, and who it is there. NULL: there are none yet.
+static mti_rows_t *caller_rows(const mti_thread_t *thread, uint64_t *out_caller)
 {
     const manta_task_t *task = thread->task;
     *out_caller = 0;
     if (task && task->actor && !(task->actor->flags & MTI_ACTOR_CONCURRENT)) {
-        return &task->actor->more->lanes;
+        return &task->actor->more->rows;
     }
     if (task) *out_caller = mti_ref_of(&task->record->result).id;
-    return thread->lanes;
+    return thread->rows;
 }
 
 bool mti_actor_caller_is_held_up(const mti_thread_t *thread)
 {
     uint64_t caller;
-    const mti_lanes_t *lanes = caller_lanes(thread, &caller);
-    return lanes && lanes->count != 0;
+    const mti_rows_t *rows = caller_rows(thread, &caller);
+    return rows && rows->count != 0;
 }
 
 void mti_actor_order_free(mti_ctx_t *ctx, mti_order_t *order)
 {
-    if (order->lane) lane_release(order->lane);
+    if (order->row) row_release(order->row);
     mti_heap_free(&ctx->heap, order, sizeof *order);
 }
 
-// The lane of this thread's caller to |actor| with one count; NULL: no memory.
-static mti_lane_t *lane_get(mti_thread_t *thread, uint64_t actor)
+// The row of this thread's caller to |actor| with one count; NULL: no memory.
+static mti_row_t *row_get(mti_thread_t *thread, uint64_t actor)
 {
     uint64_t caller;
-    mti_lanes_t *lanes = caller_lanes(thread, &caller);
-    if (!lanes) lanes = thread->lanes = mti_alloc_zeroed(NULL, sizeof *lanes, 16);
-    if (!lanes || !lanes_reserve(lanes)) return NULL;
-    mti_lanes_entry_t *entry = lanes_find(lanes, caller, actor);
+    mti_rows_t *rows = caller_rows(thread, &caller);
+    if (!rows) rows = thread->rows = mti_alloc_zeroed(NULL, sizeof *rows, 16);
+    if (!rows || !rows_reserve(rows)) return NULL;
+    mti_rows_entry_t *entry = rows_find(rows, caller, actor);
     if (!entry->actor) {
-        mti_lane_t *lane = mti_alloc_zeroed(NULL, sizeof *lane, 16);
-        if (!lane) return NULL;
-        mti_atomic_u32_store_relaxed(&lane->refs, 1);
-        *entry = (mti_lanes_entry_t){caller, actor, lane};
-        lanes->count++;
+        mti_row_t *row = mti_alloc_zeroed(NULL, sizeof *row, 16);
+        if (!row) return NULL;
+        mti_atomic_u32_store_relaxed(&row->refs, 1);
+        *entry = (mti_rows_entry_t){caller, actor, row};
+        rows->count++;
     }
-    (void)mti_atomic_u32_fetch_add_relaxed(&entry->lane->refs, 1);
-    return entry->lane;
+    (void)mti_atomic_u32_fetch_add_relaxed(&entry->row->refs, 1);
+    return entry->row;
 }
 
 // Whether earlier calls of this thread's caller to |actor| are not delivered. Forgets them if they are.
-static bool lane_is_open(const mti_thread_t *thread, uint64_t actor)
+static bool row_is_open(const mti_thread_t *thread, uint64_t actor)
 {
     uint64_t caller;
-    mti_lanes_t *lanes = caller_lanes(thread, &caller);
-    if (!lanes || !lanes->count) return false;
-    mti_lanes_entry_t *entry = lanes_find(lanes, caller, actor);
+    mti_rows_t *rows = caller_rows(thread, &caller);
+    if (!rows || !rows->count) return false;
+    mti_rows_entry_t *entry = rows_find(rows, caller, actor);
     if (!entry->actor) return false;
     // acquire: those that were delivered are in the mailbox
-    if (mti_atomic_u32_load_acquire(&entry->lane->open)) return true;
+    if (mti_atomic_u32_load_acquire(&entry->row->open)) return true;
     // When all of them are, back to the short way.
-    for (uint32_t i = 0; i < lanes->capacity; i++) {
-        mti_lane_t *lane = lanes->entries[i].actor ? lanes->entries[i].lane : NULL;
-        if (i == 64 || (lane && mti_atomic_u32_load_acquire(&lane->open))) return false;
+    for (uint32_t i = 0; i < rows->capacity; i++) {
+        mti_row_t *row = rows->entries[i].actor ? rows->entries[i].row : NULL;
+        if (i == 64 || (row && mti_atomic_u32_load_acquire(&row->open))) return false;
     }
-    for (uint32_t i = 0; i < lanes->capacity; i++) {
-        if (!lanes->entries[i].actor) continue;
-        lane_release(lanes->entries[i].lane);
-        lanes->entries[i].actor = 0;
+    for (uint32_t i = 0; i < rows->capacity; i++) {
+        if (!rows->entries[i].actor) continue;
+        row_release(rows->entries[i].row);
+        rows->entries[i].actor = 0;
     }
-    lanes->count = 0;
+    rows->count = 0;
     return false;
 }
 
@@ -536,7 +536,7 @@ manta_status_t mti_actor_order(mti_thread_t *thread, mti_ctx_t *ctx, mti_record_
                         t->def->name, actor_name(actor), t->def->group);
     }
     bool in_order = !(t->flags & MTI_RECORD_CREATE) && !(actor->flags & MTI_ACTOR_OUT_OF_ORDER);
-    if (!open && !(in_order && lane_is_open(thread, id))) return MANTA_OK;
+    if (!open && !(in_order && row_is_open(thread, id))) return MANTA_OK;
     if (!t->cold) {
         t->cold = mti_heap_alloc(&ctx->heap, sizeof *t->cold);
         if (t->cold) *t->cold = (mti_cold_t){0};
@@ -545,7 +545,7 @@ manta_status_t mti_actor_order(mti_thread_t *thread, mti_ctx_t *ctx, mti_record_
     if (order) {
         *order = (mti_order_t){.record = t};
         t->cold->order = order;
-        if (!in_order || (order->lane = lane_get(thread, id))) return MANTA_OK;
+        if (!in_order || (order->row = row_get(thread, id))) return MANTA_OK;
     }
     return mti_fail(MANTA_ERR_OUT_OF_MEMORY, "%s: no memory to keep calls in order", t->def->name);
 }
@@ -553,45 +553,45 @@ manta_status_t mti_actor_order(mti_thread_t *thread, mti_ctx_t *ctx, mti_record_
 static void order_link_locked(mti_actor_t *actor, mti_order_t *order)
 {
     mti_actor_more_t *more = actor->more;
-    mti_lane_t *lane = order->lane;
+    mti_row_t *row = order->row;
     order->is_linked = true;
     order->next_all = more->undelivered;
     if (order->next_all) order->next_all->prev_all = order;
     more->undelivered = order;
-    if (!lane) return;
-    order->prev = lane->last;
-    if (lane->last) {
-        lane->last->next = order;
+    if (!row) return;
+    order->prev = row->last;
+    if (row->last) {
+        row->last->next = order;
     } else {
-        lane->first = order;
+        row->first = order;
     }
-    lane->last = order;
-    (void)mti_atomic_u32_fetch_add_relaxed(&lane->open, 1);
+    row->last = order;
+    (void)mti_atomic_u32_fetch_add_relaxed(&row->open, 1);
 }
 
 static void order_unlink_locked(mti_actor_t *actor, mti_order_t *order)
 {
-    mti_lane_t *lane = order->lane;
+    mti_row_t *row = order->row;
     order->is_linked = false;
     *(order->prev_all ? &order->prev_all->next_all : &actor->more->undelivered) = order->next_all;
     if (order->next_all) order->next_all->prev_all = order->prev_all;
-    if (!lane) return;
-    *(order->prev ? &order->prev->next : &lane->first) = order->next;
-    *(order->next ? &order->next->prev : &lane->last) = order->prev;
+    if (!row) return;
+    *(order->prev ? &order->prev->next : &row->first) = order->next;
+    *(order->next ? &order->next->prev : &row->last) = order->prev;
 }
 
-// One less in |lane|. Comes after it was put into the mailbox: the caller may go there directly now.
-static void lane_count_off(mti_lane_t *lane)
+// One less in |row|. Comes after it was put into the mailbox: the caller may go there directly now.
+static void row_count_off(mti_row_t *row)
 {
-    if (lane) (void)mti_atomic_u32_fetch_sub_acq_rel(&lane->open, 1);
+    if (row) (void)mti_atomic_u32_fetch_sub_acq_rel(&row->open, 1);
 }
 
-// Puts whatever stands first in |lane| and is ready into the mailbox. The order that the caller came
+// Puts whatever stands first in |row| and is ready into the mailbox. The order that the caller came
 // with may be gone afterwards. |*out_wake| if somebody has to be woken: not under the lock.
-static void lane_deliver_locked(mti_actor_t *actor, mti_lane_t *lane, bool *out_wake)
+static void row_deliver_locked(mti_actor_t *actor, mti_row_t *row, bool *out_wake)
 {
-    while (lane->first && lane->first->is_ready) {
-        mti_order_t *order = lane->first;
+    while (row->first && row->first->is_ready) {
+        mti_order_t *order = row->first;
         mti_record_t *t = order->record;
         order_unlink_locked(actor, order);
         mti_method_t *method = mti_method_of(t);
@@ -600,7 +600,7 @@ static void lane_deliver_locked(mti_actor_t *actor, mti_lane_t *lane, bool *out_
             method->mail_next = mail == MTI_MAIL_IDLE ? NULL : (mti_record_t *)(uintptr_t)mail;
         } while (!mti_atomic_u64_cas_seq_cst(&actor->object.u.mail, &mail, (uint64_t)(uintptr_t)t));
         *out_wake |= mail == MTI_MAIL_IDLE;
-        lane_count_off(lane);
+        row_count_off(row);
     }
 }
 
@@ -627,22 +627,22 @@ void mti_actor_call_ready(mti_ctx_t *ctx, mti_record_t *t)
     (void)mti_atomic_u64_fetch_add_relaxed(&actor->object.counts, MTI_COUNT_SLOT);
     mti_mutex_lock(&actor->more->lock);
     mti_order_t *order = t->cold->order;
-    mti_lane_t *lane = order->lane;
-    if (lane) (void)mti_atomic_u32_fetch_add_relaxed(&lane->refs, 1);
+    mti_row_t *row = order->row;
+    if (row) (void)mti_atomic_u32_fetch_add_relaxed(&row->refs, 1);
     bool is_queued = mti_claim_state(mti_atomic_u64_load_acquire(&t->claim)) == MTI_TASK_QUEUED;
     if (!order->is_linked) {
         dropped = true; // failed meanwhile
     } else if (!is_queued) {
         order_unlink_locked(actor, order);
-        lane_count_off(lane);
+        row_count_off(row);
         dropped = true;
-        if (lane) lane_deliver_locked(actor, lane, &wake);
+        if (row) row_deliver_locked(actor, row, &wake);
     } else {
         // From here on it is cancelled by whoever holds it in a list, not by us. seq_cst as in taken_out.
         mti_atomic_u32_store_seq_cst(&t->deps, 1);
-        if (lane) {
+        if (row) {
             order->is_ready = true;
-            lane_deliver_locked(actor, lane, &wake);
+            row_deliver_locked(actor, row, &wake);
         } else {
             order_unlink_locked(actor, order);
             if (is_create) mti_atomic_ptr_store_seq_cst(&actor->more->create_ready, t);
@@ -650,7 +650,7 @@ void mti_actor_call_ready(mti_ctx_t *ctx, mti_record_t *t)
         }
     }
     mti_mutex_unlock(&actor->more->lock);
-    if (lane) lane_release(lane);
+    if (row) row_release(row);
     if (dropped) taken_out(ctx, t, gen);
     if (put) mti_actor_put(ctx, actor, t);
     if (wake) actor_wake(ctx, actor, slot, actor_gen);
@@ -677,11 +677,11 @@ void mti_actor_call_failed(mti_ctx_t *ctx, mti_record_t *t)
     if (order) {
         mti_mutex_lock(&actor->more->lock);
         if (order->is_linked) {
-            mti_lane_t *lane = order->lane;
+            mti_row_t *row = order->row;
             order_unlink_locked(actor, order);
-            lane_count_off(lane);
+            row_count_off(row);
             if (order->is_ready) mti_atomic_u32_store_seq_cst(&t->deps, 0);
-            if (lane) lane_deliver_locked(actor, lane, &wake);
+            if (row) row_deliver_locked(actor, row, &wake);
         }
         mti_mutex_unlock(&actor->more->lock);
     }
@@ -1081,7 +1081,7 @@ static void actor_end(mti_ctx_t *ctx, mti_actor_t *actor, drive_t *drive)
     mti_mutex_unlock(&more->lock);
     actor_fail_calls(ctx, actor, error, false, false, 0);
     kept_release(ctx, actor);
-    mti_lanes_deinit(&more->lanes);
+    mti_rows_deinit(&more->rows);
     if (has_creator && mti_watch_remove(&more->creator)) {
         mti_object_release(ctx, &actor->object, MTI_COUNT_SLOT);
     }
@@ -1430,7 +1430,7 @@ static bool group_runner(mti_ctx_t *ctx, const mti_actor_t *actor, const mti_rec
            mti_claim_state(claim) == MTI_TASK_RUNNING;
 }
 
-// What stands before |t| in its lane, or its constructor, with a slot count; NULL: neither.
+// What stands before |t| in its row, or its constructor, with a slot count; NULL: neither.
 static mti_object_t *undelivered_before(mti_actor_t *actor, const mti_record_t *t)
 {
     mti_actor_more_t *more = actor->more;
@@ -1438,8 +1438,8 @@ static mti_object_t *undelivered_before(mti_actor_t *actor, const mti_record_t *
     mti_mutex_lock(&more->lock);
     for (mti_order_t *order = more->undelivered; order; order = order->next_all) {
         if (order->record != t) continue;
-        if (order->lane && order->lane->first != order) {
-            id = mti_ref_of(&order->lane->first->record->result).id;
+        if (order->row && order->row->first != order) {
+            id = mti_ref_of(&order->row->first->record->result).id;
         }
         break;
     }
@@ -1671,7 +1671,7 @@ static mti_actor_more_t *make_more(mti_ctx_t *ctx, manta_actor_def_t *def,
 
 static void free_more(mti_ctx_t *ctx, mti_actor_more_t *more)
 {
-    mti_lanes_deinit(&more->lanes);
+    mti_rows_deinit(&more->rows);
     manta_error_release((manta_error_t *)more->error);
     if (more->groups) mti_heap_free(&ctx->heap, more->groups, more->groups_bytes);
     mti_mutex_deinit(&more->lock);

@@ -7,7 +7,7 @@
 #include <manta/actor.h>
 
 typedef struct mti_actor_more mti_actor_more_t;
-typedef struct mti_lane mti_lane_t;
+typedef struct mti_row mti_row_t;
 
 // State of an actor's turn, in the low byte of |claim|, which is otherwise as a record's.
 typedef enum mti_turn {
@@ -94,8 +94,8 @@ static inline uint32_t mti_actor_gen(const mti_actor_t *actor)
 // delivered. All fields guarded by the actor's lock.
 struct mti_order {
     mti_record_t *record;
-    mti_lane_t *lane;                 // NULL: out of order
-    mti_order_t *prev, *next;         // of the lane
+    mti_row_t *row;                   // NULL: out of order
+    mti_order_t *prev, *next;         // of the row
     mti_order_t *prev_all, *next_all; // of the actor
     bool is_linked, is_ready;
 };
@@ -175,11 +175,11 @@ void mti_actor_run_until(mti_ctx_t *ctx, mti_actor_t *actor, const mti_record_t 
 
 // ---- for the others -----------------------------------------------------------------------------
 
-struct mti_lanes { // undelivered calls of one caller, or of the callers of one thread
-    struct mti_lanes_entry *entries;
+struct mti_rows { // undelivered calls of one caller, or of the callers of one thread
+    struct mti_rows_entry *entries;
     uint32_t count, capacity;
 };
-void mti_lanes_deinit(mti_lanes_t *lanes);
+void mti_rows_deinit(mti_rows_t *rows);
 
 // Gives one count of a handle back; the last one ends the actor.
 void mti_actor_handle_drop(mti_ctx_t *ctx, mti_actor_t *actor);

@@ -1,4 +1,5 @@
 // What a body can ask of its task.
+#include "core/actor.h"
 #include "core/core.h"
 
 #include <string.h>
@@ -16,8 +17,10 @@ manta_status_t manta_fail(manta_task_t *task, manta_status_t code, const char *f
     char place[32];
     int seat = mti_atomic_i32_load_relaxed(&task->ctx->sched.seat);
     snprintf(place, sizeof place, seat >= 0 ? "worker %d" : "thread outside the workers", seat);
+    const mti_cold_t *cold = task->record->cold;
+    const manta_error_t *first = cold ? cold->first_error : NULL;
     manta_error_t *error = mti_error_create(code, MANTA_SCOPE_TASK, mti_record_name(task->record),
-                                            place, 0, text, NULL);
+                                            place, mti_record_attempt(task->record), text, first);
     if (task->error) manta_error_release(task->error);
     task->error = error;
     return code;
@@ -27,6 +30,10 @@ manta_status_t manta_forward(manta_task_t *task, manta_ref_t ref)
 {
     if (!task) return mti_fail(MANTA_ERR_INVALID_ARGUMENT, "forward: no task");
     const manta_task_def_t *def = task->record->def;
+    if (task->lane) {
+        return manta_fail(task, MANTA_ERR_NOT_ALLOWED_HERE,
+                          "forward: not from a body that runs on a device");
+    }
     for (uint32_t i = 0; i < def->param_count; i++) {
         if (def->params[i].kind == MANTA_PARAM_INOUT) {
             return manta_fail(task, MANTA_ERR_INVALID_ARGUMENT,
@@ -91,6 +98,13 @@ manta_status_t manta_out_resize_bytes(manta_task_t *task, uint32_t out_index, si
                           out_index);
     }
     mti_object_t *object = task->results[results];
+    if (MTI_UNLIKELY(task->lane != NULL)) {
+        manta_status_t status = mti_lane_out_resize(task, object, size_bytes, out_buffer);
+        if (status == MANTA_OK) task->buffers[buffers] = *out_buffer;
+        return status == MANTA_OK
+                   ? MANTA_OK
+                   : manta_fail(task, status, "result %s: %s", param->name, manta_error_message());
+    }
     // The value only: counts and head of the line are others' to write.
     size_t old_size = mti_object_size(object);
     unsigned char old_bytes[MTI_INLINE_BYTES];
@@ -126,6 +140,57 @@ bool manta_cancelled(const manta_task_t *task)
     return task && mti_task_must_stop(task->ctx, task->record);
 }
 
+// The object of one ref among the arguments, NULL if there is none.
+static mti_object_t *arg_object(const manta_task_t *task, uint32_t index, size_t item)
+{
+    const mti_record_t *t = task ? task->record : NULL;
+    if (!t || index >= t->def->param_count) return NULL;
+    const manta_param_t *param = &t->def->params[index];
+    const void *at = t->args + param->offset;
+    bool is_one = param->kind == MANTA_PARAM_IN || param->kind == MANTA_PARAM_INOUT;
+    if (is_one) return item == 0 ? mti_object_held(*(const manta_ref_t *)at) : NULL;
+    if (param->kind != MANTA_PARAM_IN_LIST) return NULL;
+    const manta_ref_list_t *list = at;
+    return item < list->count ? mti_object_held(list->refs[item]) : NULL;
+}
+
+manta_status_t manta_arg_item_status(const manta_task_t *task, uint32_t index, size_t item)
+{
+    uint64_t head;
+    mti_object_t *object = arg_object(task, index, item);
+    if (!object) {
+        return mti_fail(MANTA_ERR_OUT_OF_RANGE, "task %s has no ref %zu in parameter %u",
+                        manta_task_name(task), item, index);
+    }
+    (void)mti_object_is_closed(object, &head);
+    return mti_object_status(object, head);
+}
+
+manta_status_t manta_arg_status(const manta_task_t *task, uint32_t index)
+{
+    const mti_record_t *t = task ? task->record : NULL;
+    if (!t || index >= t->def->param_count) return manta_arg_item_status(task, index, 0);
+    const manta_param_t *param = &t->def->params[index];
+    size_t n = 1;
+    if (param->kind == MANTA_PARAM_IN_LIST) {
+        n = ((const manta_ref_list_t *)(const void *)(t->args + param->offset))->count;
+    } else if (param->kind != MANTA_PARAM_IN && param->kind != MANTA_PARAM_INOUT) {
+        return MANTA_OK; // a value can't fail
+    }
+    manta_status_t status = MANTA_OK;
+    for (size_t i = 0; i < n && status == MANTA_OK; i++)
+        status = manta_arg_item_status(task, index, i);
+    return status;
+}
+
+const manta_error_t *manta_arg_error(const manta_task_t *task, uint32_t index, size_t item)
+{
+    uint64_t head;
+    mti_object_t *object = arg_object(task, index, item);
+    bool failed = object && mti_object_is_closed(object, &head) && head & MTI_HEAD_FAILED;
+    return failed ? mti_error_chain(object, head) : NULL;
+}
+
 size_t manta_task_index(const manta_task_t *task)
 {
     return task ? task->index : 0;
@@ -133,8 +198,8 @@ size_t manta_task_index(const manta_task_t *task)
 
 int manta_attempt(const manta_task_t *task)
 {
-    (void)task;
-    return 0;
+    if (task && task->actor) return mti_method_of(task->record)->attempt;
+    return task ? mti_record_attempt(task->record) : 0;
 }
 
 const char *manta_task_name(const manta_task_t *task)

@@ -12,6 +12,8 @@
 #include "sched/sched.h"
 #include "store/store.h"
 
+#include "devices/registry.h"
+
 #include <manta/actor.h>
 #include <manta/task.h>
 
@@ -21,7 +23,10 @@ typedef struct mti_thread mti_thread_t;
 typedef struct mti_record mti_record_t;
 typedef struct mti_actor mti_actor_t;
 typedef struct mti_order mti_order_t;
+typedef struct mti_rows mti_rows_t;
 typedef struct mti_lanes mti_lanes_t;
+typedef struct mti_timer mti_timer_t;
+typedef struct mti_todo mti_todo_t;
 
 // ---- the task record ------------------------------------------------------------------------
 
@@ -65,19 +70,25 @@ static inline uint32_t mti_claim_gen(uint64_t claim)
 enum {
     MTI_RECORD_INLINE = 64, // bytes for the argument image and the links
     MTI_METHOD_INLINE = 48, // the same for a method, which has mti_method_t (actor.h) behind them
+    MTI_CLAIM_NO_CTX = 0xffff, // in the place of a context: no thread stands behind what runs
     MTI_MAX_REFS = 10000,
     MTI_MAX_RESULTS = 3000,
     MTI_MAX_PARAMS = 16000,
 };
 
-enum {                            // mti_record_t.flags
-    MTI_RECORD_OVERFLOW = 1 << 0, // |args| is a block of its own
-    MTI_RECORD_WIDE = 1 << 1,     // more than one CPU
-    MTI_RECORD_ELASTIC = 1 << 2,  // less than one CPU
-    MTI_RECORD_RANGE = 1 << 3,    // a range or array, see bulk.c
-    MTI_RECORD_PARENT = 1 << 4,   // its body has submitted tasks
-    MTI_RECORD_METHOD = 1 << 5,   // runs on an actor's state, see actor.c
-    MTI_RECORD_CREATE = 1 << 6,   // with METHOD: it is the constructor
+enum {                                                      // mti_record_t.flags
+    MTI_RECORD_OVERFLOW = 1 << 0,                           // |args| is a block of its own
+    MTI_RECORD_WIDE = 1 << 1,                               // more than one CPU
+    MTI_RECORD_ELASTIC = 1 << 2,                            // less than one CPU
+    MTI_RECORD_LANE = MTI_RECORD_WIDE | MTI_RECORD_ELASTIC, // on a device
+    MTI_RECORD_RANGE = 1 << 3,                              // a range or array, see bulk.c
+    MTI_RECORD_PARENT = 1 << 4,                             // its body has submitted tasks
+    MTI_RECORD_GATED = 1 << 5,   // one dependency more: that it is admitted, see admit.c
+    MTI_RECORD_BAND = 1 << 6,    // of another priority than normal
+    MTI_RECORD_ACCEPTS = 1 << 7, // runs with failed arguments
+    MTI_RECORD_METHOD = 1 << 8,  // runs on an actor's state, see actor.c
+    MTI_RECORD_CREATE = 1 << 9,  // with METHOD: it is the constructor
+    MTI_RECORD_BAND_SHIFT = 10,  // two bits: an mti_band_t, with BAND
 };
 
 // Of a range or array; for an array the images follow.
@@ -92,14 +103,132 @@ typedef struct mti_bulk_request {
     size_t count, grain;
 } mti_bulk_request_t;
 
-// What only tasks with options need.
-typedef struct mti_cold {
+// ---- timers (timer.c) ---------------------------------------------------------------------------
+
+// Something for later, in its owner's memory. Everything is guarded by the rules lock.
+struct mti_timer {
+    int64_t when;
+    bool armed;
+    mti_timer_t *child, *next, *prev;
+    // It is due, and disarmed. Called with the lock: writes what is to be done without it to |out_todo|,
+    // and may arm again.
+    void (*due)(mti_ctx_t *ctx, mti_timer_t *timer, int64_t now_ns, mti_todo_t *out_todo);
+};
+
+struct mti_todo {
+    void (*run)(mti_ctx_t *ctx, const mti_todo_t *todo); // NULL: nothing
+    mti_record_t *t;                                     // with |gen|: by its claim only
+    uint32_t gen;
+    uint32_t ctx_index;
+    manta_status_t code;
+    const char *why;
+};
+
+enum { MTI_RESOURCES = 32, MTI_RESOURCE_HOST_BYTES = 0, MTI_ADMIT_LISTS = 33 };
+
+typedef struct mti_cold mti_cold_t;
+typedef struct mti_resource {
+    char name[32];
+    int64_t total; // milli-units, or bytes
+    int64_t free;  // guarded by the rules lock; negative while a borrower outlives its lender
+} mti_resource_t;
+
+// What a runtime has for tasks with rules.
+typedef struct mti_rules {
+    uint32_t resource_count;
+    mti_resource_t resources[MTI_RESOURCES];
+    // Who waits to be admitted, oldest first: a list for each set of resources; the last one is for those
+    // that found no list. Guarded by lock.
+    struct {
+        uint32_t mask;
+        mti_cold_t *first, *last;
+    } lists[MTI_ADMIT_LISTS];
+    uint32_t list_count;      // guarded by lock; without the last one
+    mti_cold_t *holders;      // guarded by lock; those that were admitted
+    uint64_t next_age;        // guarded by lock
+    mti_atomic_u32_t waiting; // changes under lock; how many wait
+    mti_mutex_t lock, start_lock;
+    mti_timer_t *root;      // guarded by lock
+    mti_atomic_u32_t users; // changes under lock; who may arm a timer: the thread stays
+    bool is_running;        // guarded by lock; the thread looks at the heap
+    bool lingered;          // guarded by lock; it has waited for users for a while
+    bool stopping;          // guarded by lock
+    int64_t sleeps_until;   // guarded by lock
+    bool must_join;         // guarded by start_lock
+    pthread_t thread;       // guarded by start_lock
+    mti_atomic_u32_t word;  // bumped when there is an earlier one; the thread sleeps on it
+} mti_rules_t;
+
+// Announces that somebody may arm timers from now on, so that there is a thread. Errors: OUT_OF_MEMORY ·
+// SYSTEM no thread. Not under locks. |unuse| takes it back.
+manta_status_t mti_timer_use(mti_runtime_t *rt);
+void mti_timer_unuse_locked(mti_runtime_t *rt);
+// Arms, anew if it is; INT64_MAX: disarms. True: call mti_timer_wake() after the lock.
+bool mti_timer_arm_locked(mti_runtime_t *rt, mti_timer_t *timer, int64_t when);
+void mti_timer_disarm_locked(mti_runtime_t *rt, mti_timer_t *timer);
+void mti_timer_wake(mti_runtime_t *rt);
+// Does what is due; whether anything was. The clock is the caller's.
+bool mti_timer_step(mti_ctx_t *ctx, int64_t now_ns);
+int64_t mti_timer_next(mti_runtime_t *rt); // INT64_MAX: none
+void mti_timer_stop(mti_runtime_t *rt);
+
+// ---- what only tasks with options need ------------------------------------------------------------
+
+enum { MTI_RETRY_CODES = 8, MTI_TASK_RESOURCES = 4, MTI_WANTS = MTI_TASK_RESOURCES + 1 };
+
+// What a task asks of one resource, and has while it runs. Guarded by the rules lock.
+typedef struct mti_want mti_want_t;
+struct mti_want {
+    uint32_t resource; // index in the runtime's
+    int64_t amount;    // milli-units, or bytes
+    int64_t borrowed;  // of that, from |lender|
+    int64_t lent;      // of that, to |borrowers|
+    mti_want_t *lender, *borrowers;
+    mti_want_t *next, *prev; // in the lender's list
+};
+
+typedef enum mti_admission {
+    MTI_ADMISSION_NONE = 0, // not asked for yet
+    MTI_ADMISSION_WAITING,  // in a list; that is what |deps| counts
+    MTI_ADMISSION_GRANTED,
+    MTI_ADMISSION_DROPPED, // cancelled before it was asked for
+} mti_admission_t;
+
+struct mti_cold {
     const char *name;
     int cores;
     uint32_t milli;
     mti_bulk_info_t *bulk;
     mti_order_t *order; // of a method that is not delivered
-} mti_cold_t;
+    // Time and attempts, recover.c. |has_time|: it is a user of the timers.
+    bool has_time;
+    bool parked;          // guarded by the rules lock; in back-off: that is what |deps| counts
+    mti_record_t *record; // itself
+    mti_timer_t timer;
+    int64_t deadline;    // guarded by the rules lock; INT64_MAX: none, or it has passed
+    int64_t run_until;   // guarded by the rules lock; INT64_MAX: does not run, or has no timeout
+    int64_t not_before;  // guarded by the rules lock; INT64_MAX: not in back-off
+    int64_t run_timeout; // 0: none
+    int64_t backoff, backoff_max;
+    double backoff_factor;
+    int32_t attempt; // changes between attempts only
+    int32_t max_retries;
+    uint32_t retry_on;
+    uint32_t retry_code_count;
+    manta_status_t retry_codes[MTI_RETRY_CODES];
+    manta_error_t *first_error; // of the first attempt that failed, NULL: none
+    uint64_t accept_failed;     // a bit per parameter
+    manta_where_t where;        // of a task on a device: MANTA_GPU or manta_gpu(i)
+    // Resources, admit.c; all but |want_count| guarded by the rules lock.
+    uint32_t want_count;
+    mti_admission_t admission;
+    bool is_stuck;             // scratch of the search for deadlocks
+    uint32_t list;             // while it waits: in which list
+    uint64_t age;              // the older the smaller
+    mti_cold_t *next, *prev;   // in the list it waits in, or among the holders
+    mti_cold_t *next_admitted; // of who lets it go
+    mti_want_t wants[MTI_WANTS];
+};
 
 // Three cache lines. The first belongs to the first result; it may outlive the task.
 struct mti_record {
@@ -115,8 +244,7 @@ struct mti_record {
     mti_cold_t *cold;
     unsigned char *args; // the argument image: |inline_args|, or an overflow block's
     uint16_t args_bytes;
-    uint8_t priority; // room for the bands
-    uint8_t flags;
+    uint16_t flags;
     mti_atomic_u32_t cancel_epoch; // the runtime's when its ancestors were last known to go on
 
     unsigned char inline_args[MTI_RECORD_INLINE];
@@ -193,6 +321,8 @@ struct mti_ctx {
     // Id of the object that this thread sleeps for without a timeout, 0: none. Read by who looks for
     // deadlocks.
     mti_atomic_u64_t waiting_on;
+    // Id of a task that this needs, and that waits to be admitted; 0: none.
+    mti_atomic_u64_t gate_wait;
     mti_atomic_u32_t waiting; // waits and drains that this thread is inside of; it alone writes it
     mti_atomic_u32_t
         wait_word;       // this thread sleeps on it in a wait; set to 1 to make it look again
@@ -217,10 +347,10 @@ struct mti_thread {
     // The scope stack. |scope_base|: bottom of the innermost body's part.
     mti_scope_entry_t *scopes;
     size_t scope_count, scope_capacity, scope_base;
-    size_t scope_mark;  // 1 + bottom of the innermost scope; 0: no scope, refs are the user's alone
-    mti_lanes_t *lanes; // calls to actors that are not delivered yet; NULL: there never were any
-    bool call_kept;     // the method that just returned will be tried again
-    struct {            // contexts of this thread, by runtime
+    size_t scope_mark; // 1 + bottom of the innermost scope; 0: no scope, refs are the user's alone
+    mti_rows_t *rows;  // calls to actors that are not delivered yet; NULL: there never were any
+    bool call_kept;    // the method that just returned will be tried again
+    struct {           // contexts of this thread, by runtime
         mti_ctx_t *ctx;
         uint64_t runtime_id;
     } ctxs[8];
@@ -235,11 +365,13 @@ struct manta_task {
     mti_actor_t *actor; // of a method or constructor, else NULL
     manta_buffer_t *buffers;
     mti_object_t **results;
+    void *lane;           // its operation on a device, lane.c; NULL on a CPU
     manta_error_t *error; // from manta_fail
-    manta_ref_t forward;  // from manta_forward, held internally
+    mti_object_t *cause;  // the argument through which it failed, if it did so after its start
+    uint32_t cause_argument;
+    manta_ref_t forward; // from manta_forward, held internally
     size_t index;
     size_t outer_scope_base, outer_scope_mark;
-    mti_ctx_t *outer_ctx;
     bool blocking;
     bool in_body; // the body was entered: a failure is its own
 };
@@ -297,7 +429,9 @@ struct mti_runtime {
     uint16_t index;
     uint32_t gen;
     bool is_serial;
-    bool bind; // workers are bound for real
+    bool submits_long; // plain submits take the long way: serial, or bounded
+    bool runs_long;    // so do plain runs: timed, or bounded
+    bool bind;         // workers are bound for real
     bool measure_busy;
     bool report_leaks;
     char name[32];
@@ -314,6 +448,14 @@ struct mti_runtime {
     mti_actor_t **names; // guarded by names_lock; table of actors by name, |name_buckets| lists
     size_t name_buckets, name_count;
     mti_atomic_u32_t has_pinned; // an actor that only some workers may run was made
+    mti_rules_t rules;
+    mti_devices_options_t device_options; // as given at create
+    mti_mutex_t lanes_lock;               // start of |lanes|
+    mti_atomic_ptr_t lanes;               // mti_lanes_t *, NULL until devices are first asked for
+    uint64_t max_in_flight;               // 0: no bound, and |in_flight| is not kept
+    _Alignas(MTI_LINE_BYTES) mti_atomic_u64_t in_flight;
+    mti_atomic_u32_t flight_waiters; // threads that wait for room
+    mti_atomic_u32_t flight_word;    // they sleep on it
     // Work that is open but has no task: promises, created objects. Drain does not wait for it.
     _Alignas(MTI_LINE_BYTES) mti_atomic_u32_t drainers; // threads in a drain
     mti_atomic_u32_t drain_word; // they sleep on it; bumped when all is complete
@@ -325,6 +467,20 @@ mti_runtime_t *mti_runtime_at(uint32_t index);
 static inline manta_runtime_t mti_runtime_handle(const mti_runtime_t *rt)
 {
     return (manta_runtime_t){(uint64_t)rt->gen << 32 | rt->index};
+}
+// A serial runtime has no thread for timers: its waits and drains do what is due, and sleep no longer than
+// till the next one.
+static inline void mti_timer_poll(mti_ctx_t *ctx)
+{
+    if (ctx->rt->is_serial && mti_atomic_u32_load_relaxed(&ctx->rt->rules.users)) {
+        (void)mti_timer_step(ctx, mti_clock_ns());
+    }
+}
+static inline int64_t mti_timer_bound(mti_ctx_t *ctx, int64_t deadline_ns)
+{
+    if (!ctx->rt->is_serial) return deadline_ns;
+    int64_t next = mti_timer_next(ctx->rt);
+    return next < deadline_ns ? next : deadline_ns;
 }
 // The live runtime of |handle|, NULL (with a message) if there is none.
 mti_runtime_t *mti_runtime_find(manta_runtime_t handle);
@@ -378,6 +534,13 @@ static inline mti_ctx_t *mti_ctx_for(mti_thread_t *thread, const mti_object_t *o
     return mti_ctx_slow(thread, mti_runtime_handle(mti_runtime_at(mti_object_runtime(object))));
 }
 mti_ctx_t *mti_ctx_create(mti_runtime_t *rt);
+// For a thread of the runtime's that is about to start; NULL: no memory. The thread itself enters it
+// first and leaves it last.
+mti_ctx_t *mti_ctx_prepare(mti_runtime_t *rt);
+void mti_ctx_enter(mti_ctx_t *ctx);
+void mti_ctx_leave(mti_ctx_t *ctx);
+// Makes everybody who sleeps in a serial runtime look again.
+void mti_runtime_nudge(mti_runtime_t *rt);
 void mti_ctx_retire(mti_ctx_t *ctx);
 void mti_ctx_bind_thread(mti_ctx_t *ctx); // makes |ctx| the calling thread's own
 void mti_thread_end(void);                // the calling thread is about to end
@@ -465,16 +628,28 @@ static inline manta_status_t mti_object_status(const mti_object_t *object, uint6
 }
 // Puts |cell| into the list of |object|. False: it is closed, nothing was put.
 bool mti_object_link(mti_object_t *object, uint64_t *cell, mti_link_kind_t kind);
+// The same for something that needs the bytes at the host: also kept, until they are there, if the object is
+// closed and they are on a device only.
+bool mti_object_await(mti_ctx_t *ctx, mti_object_t *object, uint64_t *cell, mti_link_kind_t kind);
+// Links |t| to its argument |object|. False: nothing to wait for; |*out_head| tells a failure.
+bool mti_record_link(mti_ctx_t *ctx, mti_record_t *t, mti_object_t *object, uint64_t *cell,
+                     mti_link_kind_t kind, uint64_t *out_head);
+// The task that makes |object| has been submitted to a device: those that follow it there may be placed.
+void mti_object_assign(mti_ctx_t *ctx, mti_object_t *object);
+// Fires |links|, newest first, of |object|, which closed with |bits|.
+void mti_links_fire(mti_ctx_t *ctx, mti_object_t *object, uint64_t bits, uint64_t links);
+// The argument through which the failed |object| failed, NULL if it is where it happened.
+mti_object_t *mti_object_cause(const mti_object_t *object);
 // Takes an internal count of an open object that is the caller's to close, so that it lasts beyond that.
 void mti_object_pin_open(mti_object_t *object);
 // A dependency of |t| is gone.
 void mti_record_dep_done(mti_ctx_t *ctx, mti_record_t *t, uint64_t *out_next);
 // Whoever walks to a record looks at its flags while it may complete. Relaxed: the claim decides.
-static inline uint8_t mti_record_flags(const mti_record_t *t)
+static inline uint16_t mti_record_flags(const mti_record_t *t)
 {
     return __atomic_load_n(&t->flags, __ATOMIC_RELAXED);
 }
-static inline void mti_record_set_flags(mti_record_t *t, uint8_t flags)
+static inline void mti_record_set_flags(mti_record_t *t, uint16_t flags)
 {
     __atomic_store_n(&t->flags, flags, __ATOMIC_RELAXED);
 }
@@ -482,9 +657,11 @@ static inline void mti_record_set_flags(mti_record_t *t, uint8_t flags)
 // What it takes to queue a record.
 typedef struct mti_ready {
     uint64_t id;
-    uint32_t amount; // cores or milli-CPUs, if the flags say so
-    uint8_t flags;
+    uint32_t amount; // cores, milli-CPUs or the band, if the flags say so
+    uint16_t flags;
 } mti_ready_t;
+// These don't go through a deque.
+#define MTI_RECORD_ASIDE (MTI_RECORD_WIDE | MTI_RECORD_ELASTIC | MTI_RECORD_BAND)
 // To be read while the caller keeps |t| from being ready: from then on a waiter may run it, or somebody
 // cancel it, and the slot may be another task's.
 static inline mti_ready_t mti_ready_of(const mti_record_t *t)
@@ -492,6 +669,8 @@ static inline mti_ready_t mti_ready_of(const mti_record_t *t)
     mti_ready_t ready = {mti_ref_of(&t->result).id, 0, t->flags};
     if (MTI_UNLIKELY(t->flags & MTI_RECORD_WIDE)) ready.amount = (uint32_t)t->cold->cores;
     if (MTI_UNLIKELY(t->flags & MTI_RECORD_ELASTIC)) ready.amount = t->cold->milli;
+    if (MTI_UNLIKELY(t->flags & MTI_RECORD_BAND))
+        ready.amount = t->flags >> MTI_RECORD_BAND_SHIFT & 3;
     return ready;
 }
 // Queues what |ready| says where its request says.
@@ -545,6 +724,56 @@ void mti_task_fail(mti_ctx_t *ctx, mti_record_t *t, uint32_t gen, manta_status_t
                    const char *why, bool children);
 manta_status_t mti_task_cancel(mti_ctx_t *ctx, mti_object_t *object, bool children);
 
+// ---- time and attempts (recover.c) -------------------------------------------------------------
+
+// Takes them over from |options|, which were checked, into |t->cold|. Errors: as mti_timer_use.
+manta_status_t mti_recover_setup(mti_ctx_t *ctx, mti_record_t *t,
+                                 const manta_task_options_t *options);
+bool mti_recover_wanted(const manta_task_options_t *options);
+// The record is queued, but can't run yet: from here on its deadline counts.
+void mti_recover_arm(mti_ctx_t *ctx, mti_record_t *t);
+// A body is about to run; it has returned. |end| gives the status that the attempt has then.
+void mti_recover_begin(mti_ctx_t *ctx, mti_record_t *t);
+manta_status_t mti_recover_end(mti_ctx_t *ctx, mti_record_t *t, manta_status_t status);
+// Whether the attempt that has ended with |status| is followed by another, which then belongs to others.
+bool mti_recover_retry(manta_task_t *run, manta_status_t status);
+// |t| is being cancelled: it gets no further attempt. Whether one of |deps| is the caller's to give back.
+bool mti_recover_drop(mti_ctx_t *ctx, mti_cold_t *cold);
+// |cold| is about to be freed.
+void mti_recover_forget(mti_ctx_t *ctx, mti_cold_t *cold);
+static inline int mti_record_attempt(const mti_record_t *t)
+{
+    return t->cold ? t->cold->attempt : 0;
+}
+// Whether the attempt that runs, or is about to, is the last one.
+static inline bool mti_record_is_last_attempt(const mti_record_t *t)
+{
+    return !t->cold || t->cold->attempt >= t->cold->max_retries;
+}
+// The class of a failure, one of manta_retry_t; 0: never tried again.
+uint32_t mti_retry_class(manta_status_t code);
+
+// ---- resources (admit.c) ------------------------------------------------------------------------
+
+// Declares the runtime's resources.
+manta_status_t mti_admit_init(mti_runtime_t *rt, const manta_runtime_options_t *options);
+// Takes over into |cold| what the task asks for. Errors: INFEASIBLE · INVALID_ARGUMENT.
+manta_status_t mti_admit_setup(mti_runtime_t *rt, mti_cold_t *cold, const char *name,
+                               const manta_task_options_t *options);
+// All else that |t| waits for is there; the caller has the dependency that stands for its admission.
+void mti_admit_reached(mti_ctx_t *ctx, mti_record_t *t);
+// The body has returned: gives everything back.
+void mti_admit_end(mti_ctx_t *ctx, mti_cold_t *cold);
+bool mti_admit_drop_locked(mti_ctx_t *ctx, mti_cold_t *cold); // as mti_recover_drop
+// |t| waits to be admitted and this thread, which is about to sleep, for |t|: lends it what the tasks on this
+// stack hold. True: it is admitted.
+bool mti_admit_lend(mti_ctx_t *ctx, mti_record_t *t, uint32_t gen);
+// Before this thread sleeps on something that needs the task |id|, which waits to be admitted. If that
+// can never be, the youngest such task fails.
+void mti_admit_sleep(mti_ctx_t *ctx, uint64_t id);
+// Whether tasks on this stack hold something that could be lent.
+bool mti_admit_holds(const mti_ctx_t *ctx);
+
 // ---- cancel (cancel.c) ------------------------------------------------------------------------
 
 // Whether |t|, which runs or is about to, has to stop because of an ancestor or a shutdown. Only worth a
@@ -587,6 +816,32 @@ typedef struct mti_arg_iter {
 } mti_arg_iter_t;
 bool mti_arg_next(mti_arg_iter_t *iter, manta_ref_t *out_ref);
 
+// Of the pieces of ranges: parts of another task, so never cancelled on their own.
+extern manta_task_def_t mti_piece_def;
+// There may be room for one more task, or a reason to give up: who waits for room looks again.
+void mti_flight_wake(mti_runtime_t *rt);
+void mti_flight_release(mti_runtime_t *rt);
+// Counts a task as complete; pieces of ranges are none.
+static inline void mti_task_count_completed(mti_ctx_t *ctx, const manta_task_def_t *def)
+{
+    if (MTI_UNLIKELY(ctx->rt->max_in_flight != 0) && def != &mti_piece_def) {
+        mti_flight_release(ctx->rt);
+    }
+    mti_atomic_u64_owner_add(&ctx->completed, 1);
+}
+// Whether the failure of the |k|th ref among the arguments does not fail |t|.
+bool mti_record_accepts(const mti_record_t *t, uint32_t k);
+
+// Instead of an argument's number: the failure came through a forward.
+#define MTI_FORWARD_ARGUMENT 0xffffffffu
+
+// ---- errors (error.c) ---------------------------------------------------------------------------
+
+// The error of a failed object, with a link for each argument through which it came; one count.
+const manta_error_t *mti_error_chain(mti_object_t *object, uint64_t head);
+
+// The error of |run|, whose body has returned |status|: what manta_fail() made, or one that says where.
+manta_error_t *mti_task_error(manta_task_t *run, manta_status_t status);
 // Completes the task of |run| (its body has returned |status|), on whatever thread this is.
 void mti_task_complete(manta_task_t *run, manta_status_t status);
 manta_status_t mti_task_submit_bulk(manta_task_def_t *def, const manta_task_options_t *options,
@@ -594,9 +849,6 @@ manta_status_t mti_task_submit_bulk(manta_task_def_t *def, const manta_task_opti
                                     const mti_bulk_request_t *request, manta_ref_t *out_ref);
 
 // ---- ranges (bulk.c) ------------------------------------------------------------------------------
-
-// Of the pieces of ranges: parts of another task, so never cancelled on their own.
-extern manta_task_def_t mti_piece_def;
 
 // Starts the range of |run|, which completes by itself. False: no memory (with a message).
 bool mti_bulk_run(manta_task_t *run, size_t buffer_count);
@@ -658,5 +910,68 @@ void mti_wait_interrupt(mti_runtime_t *rt);
 void mti_wait_wake(mti_runtime_t *rt, uint32_t ctx_index);
 // Completion queues of |rt| are woken, too.
 void mti_cq_interrupt(mti_runtime_t *rt);
+
+// ---- devices (lane.c, tier.c) ---------------------------------------------------------------------
+
+static inline bool mti_flags_are_lane(uint32_t flags)
+{
+    return (flags & MTI_RECORD_LANE) == MTI_RECORD_LANE;
+}
+// The lanes of |rt|, NULL if no device was asked for yet. |start| looks for devices if need be; none is fine.
+mti_lanes_t *mti_lanes_peek(const mti_runtime_t *rt);
+manta_status_t mti_lanes_start(mti_runtime_t *rt, mti_lanes_t **out_lanes);
+mti_device_t *mti_lanes_device(const mti_lanes_t *lanes, uint32_t index);
+uint32_t mti_lanes_count(const mti_lanes_t *lanes);
+// Ends the lanes' thread; frees everything. No task is left, and for the latter no object either.
+void mti_lanes_stop(mti_runtime_t *rt);
+void mti_lanes_destroy(mti_ctx_t *ctx);
+// Room for one push. False: no memory.
+bool mti_lanes_reserve(mti_lanes_t *lanes);
+void mti_lanes_unreserve(mti_lanes_t *lanes);
+// The task |id|, whose arguments are assigned, may be placed.
+void mti_lanes_push(mti_lanes_t *lanes, uint64_t id);
+// Does what there is to do on all devices. True: something moved. |hurry|: somebody waits for the end of what
+// is under way. May run CUDA bodies; not under locks, not inside mti_thread_enter.
+bool mti_lanes_help(mti_ctx_t *ctx, bool hurry);
+bool mti_lanes_are_busy(const mti_lanes_t *lanes);
+// Whether work is under way on devices, and only those who wait step it: there is no thread for that.
+bool mti_lanes_need_steps(const mti_runtime_t *rt);
+enum { LANE_NAP_NS = 20000 }; // of such a one between two looks
+static inline bool mti_lanes_help_if_any(mti_ctx_t *ctx, bool hurry)
+{
+    return MTI_UNLIKELY(mti_atomic_ptr_load_relaxed(&ctx->rt->lanes) != NULL) &&
+           mti_lanes_help(ctx, hurry);
+}
+// Something arrived at the host.
+void mti_lanes_tell(mti_runtime_t *rt);
+// Whether the bytes of the closed, TIERED |object| are at the host, or never will be; asks for them if not.
+bool mti_tier_ask(mti_ctx_t *ctx, mti_object_t *object);
+// The same; false: |word|, a link, fires once they are there.
+bool mti_tier_park(mti_ctx_t *ctx, mti_object_t *object, uint64_t word);
+// Waits until they are.
+manta_status_t mti_lanes_wait_host(mti_thread_t *thread, mti_ctx_t *ctx, mti_object_t *object,
+                                   int64_t timeout_ns);
+// Frees the bytes of a TIERED object; gives back the parent of a slice, whose count is the caller's now.
+mti_object_t *mti_tier_destroy(mti_ctx_t *ctx, mti_object_t *object);
+// A result that has failed after it was assigned keeps its tier until it goes: the error stands there.
+bool mti_tier_fail(mti_object_t *object, manta_error_t *error, mti_object_t *cause);
+const manta_error_t *mti_tier_error(const mti_object_t *object);
+mti_object_t *mti_tier_cause(const mti_object_t *object);
+manta_status_t mti_lane_out_resize(manta_task_t *task, mti_object_t *object, size_t size_bytes,
+                                   manta_buffer_t *out_buffer);
+
+// What a body's thread was doing before.
+typedef struct mti_body {
+    mti_ctx_t *ctx;
+    uint32_t epoch;
+    bool in_callback;
+} mti_body_t;
+void mti_body_enter(mti_body_t *body, mti_thread_t *thread, manta_task_t *run);
+void mti_body_leave(mti_body_t *body, mti_thread_t *thread, manta_task_t *run);
+manta_status_t mti_arg_check_bytes(const char *task, const manta_param_t *param, const void *data,
+                                   uint64_t size);
+uint32_t mti_task_buffer_count(const manta_task_def_t *def); // of a definition that was submitted
+bool mti_task_has_results(const manta_task_def_t *def);
+bool mti_task_has_outs(const manta_task_def_t *def);
 
 #endif

@@ -61,26 +61,71 @@ bool mti_object_link(mti_object_t *object, uint64_t *cell, mti_link_kind_t kind)
     uint64_t word = (uint64_t)(uintptr_t)cell | (uint64_t)kind << MTI_LINK_SHIFT;
     do {
         if (head & MTI_HEAD_CLOSED) return false;
-        *cell = head & ~(MTI_HEAD_WATCHED | MTI_HEAD_ORPHAN);
+        *cell = head & ~MTI_HEAD_BITS;
         // release: publishes the cell and the record; pairs with the acquire in close_one
-    } while (!mti_atomic_u64_cas_acq_rel(&object->head, &head,
-                                         word | (head & (MTI_HEAD_WATCHED | MTI_HEAD_ORPHAN))));
+    } while (!mti_atomic_u64_cas_acq_rel(&object->head, &head, word | (head & MTI_HEAD_BITS)));
     return true;
+}
+
+bool mti_object_await(mti_ctx_t *ctx, mti_object_t *object, uint64_t *cell, mti_link_kind_t kind)
+{
+    if (mti_object_link(object, cell, kind)) return true;
+    uint64_t head;
+    (void)mti_object_is_closed(object, &head);
+    if (MTI_LIKELY(mti_object_storage(object) != MTI_STORAGE_TIERED) || head & MTI_HEAD_FAILED) {
+        return false;
+    }
+    return mti_tier_park(ctx, object, (uint64_t)(uintptr_t)cell | (uint64_t)kind << MTI_LINK_SHIFT);
+}
+
+bool mti_record_link(mti_ctx_t *ctx, mti_record_t *t, mti_object_t *object, uint64_t *cell,
+                     mti_link_kind_t kind, uint64_t *out_head)
+{
+    if (MTI_UNLIKELY(mti_flags_are_lane(t->flags))) {
+        // In order behind its producer on the device; the bytes may be anywhere.
+        uint64_t word = (uint64_t)(uintptr_t)cell | (uint64_t)kind << MTI_LINK_SHIFT;
+        uint64_t head = mti_atomic_u64_load_acquire(&object->head);
+        do {
+            if (head & (MTI_HEAD_CLOSED | MTI_HEAD_ASSIGNED)) {
+                *out_head = head & MTI_HEAD_CLOSED ? head : MTI_HEAD_CLOSED;
+                return false;
+            }
+            *cell = head & ~MTI_HEAD_BITS;
+            // release: publishes the cell and the record; pairs with the acquire in close_one
+        } while (!mti_atomic_u64_cas_acq_rel(&object->head, &head, word | (head & MTI_HEAD_BITS)));
+        return true;
+    }
+    if (mti_object_await(ctx, object, cell, kind)) return true;
+    (void)mti_object_is_closed(object, out_head);
+    return false;
+}
+
+mti_object_t *mti_object_cause(const mti_object_t *object)
+{
+    if (mti_object_storage(object) == MTI_STORAGE_TIERED) return mti_tier_cause(object);
+    return object->u.fail.cause;
 }
 
 const manta_error_t *mti_object_error(const mti_object_t *object, uint64_t head)
 {
     if (head & MTI_HEAD_BARE) return mti_error_bare((manta_status_t)(uint32_t)(head >> 32));
+    if (mti_object_storage(object) == MTI_STORAGE_TIERED) return mti_tier_error(object);
     return object->u.fail.error;
 }
 
 void mti_record_ready(mti_ctx_t *ctx, mti_ready_t ready)
 {
     bool ok;
-    if (MTI_LIKELY(!(ready.flags & (MTI_RECORD_WIDE | MTI_RECORD_ELASTIC)))) {
+    if (MTI_UNLIKELY(mti_flags_are_lane(ready.flags))) {
+        mti_lanes_push(mti_lanes_peek(ctx->rt), ready.id);
+        return;
+    }
+    if (MTI_LIKELY(!(ready.flags & MTI_RECORD_ASIDE))) {
         ok = mti_sched_push(&ctx->sched, ready.id);
     } else if (ready.flags & MTI_RECORD_WIDE) {
         ok = mti_sched_push_wide(ctx->rt->sched, ready.id, (int)ready.amount);
+    } else if (ready.flags & MTI_RECORD_BAND) {
+        ok = mti_sched_push_band(&ctx->sched, ready.id, (mti_band_t)ready.amount);
     } else {
         ok = mti_sched_push_elastic(&ctx->sched, ready.id, ready.amount);
     }
@@ -99,7 +144,7 @@ static void record_deps_gone(mti_ctx_t *ctx, mti_record_t *t, mti_ready_t ready,
     uint64_t claim = mti_atomic_u64_load_acquire(&t->claim);
     if (mti_claim_gen(claim) != gen) return;
     if (MTI_LIKELY(mti_claim_state(claim) == MTI_TASK_QUEUED)) {
-        if (out_next && *out_next == 0 && !(ready.flags & (MTI_RECORD_WIDE | MTI_RECORD_ELASTIC))) {
+        if (out_next && *out_next == 0 && !(ready.flags & MTI_RECORD_ASIDE)) {
             *out_next = ready.id;
         } else {
             mti_record_ready(ctx, ready);
@@ -113,11 +158,13 @@ void mti_record_dep_done(mti_ctx_t *ctx, mti_record_t *t, uint64_t *out_next)
 {
     mti_ready_t ready = mti_ready_of(t);
     // release: what made this argument ready; acquire: the last one sees what made the others ready
-    uint32_t deps = mti_atomic_u32_fetch_sub_acq_rel(&t->deps, 1);
+    uint32_t before = mti_atomic_u32_fetch_sub_acq_rel(&t->deps, 1);
     if (MTI_UNLIKELY(ready.flags & MTI_RECORD_METHOD)) {
-        if (deps == 3) mti_actor_call_ready(ctx, t);
-    } else if (deps == 1) {
+        if (before == 3) mti_actor_call_ready(ctx, t);
+    } else if (before == 1) {
         record_deps_gone(ctx, t, ready, out_next);
+    } else if (MTI_UNLIKELY(before == 2 && ready.flags & MTI_RECORD_GATED)) {
+        mti_admit_reached(ctx, t); // happens once: nobody adds to a 1 (walk_arguments)
     }
 }
 
@@ -134,12 +181,22 @@ static void link_fire(mti_ctx_t *ctx, mti_object_t *object, uint64_t bits, uint6
                       work_t *work, uint64_t *out_next)
 {
     mti_record_t *t = link_record(word);
+    if (MTI_UNLIKELY(mti_object_storage(object) == MTI_STORAGE_TIERED) &&
+        !(bits & MTI_HEAD_FAILED) &&
+        !(link_kind(word) != MTI_LINK_FORWARD && mti_flags_are_lane(mti_record_flags(t))) &&
+        mti_tier_park(ctx, object, word)) {
+        return; // fires again when the bytes are at the host
+    }
     if (link_kind(word) == MTI_LINK_FORWARD) {
         work_add(work,
                  t); // |u.mem.parent| is |object|; the count that the forward holds goes along
         return;
     }
-    if (MTI_LIKELY(!(bits & MTI_HEAD_FAILED))) {
+    bool failed = bits & MTI_HEAD_FAILED;
+    if (MTI_UNLIKELY(failed) && t->flags & MTI_RECORD_ACCEPTS) {
+        failed = !mti_record_accepts(t, link_argument(t, word));
+    }
+    if (MTI_LIKELY(!failed)) {
         mti_record_dep_done(ctx, t, out_next);
         return;
     }
@@ -150,13 +207,29 @@ static void link_fire(mti_ctx_t *ctx, mti_object_t *object, uint64_t bits, uint6
             (manta_error_t *)manta_error_retain(mti_object_error(object, bits));
         t->result.u.fail.cause = object;
         mti_object_set(&t->result, MTI_OBJECT_TASK, MTI_STORAGE_NONE, link_argument(t, word));
-        bool is_method = (mti_record_flags(t) & MTI_RECORD_METHOD) != 0;
-        bool was_last = mti_atomic_u32_fetch_sub_acq_rel(&t->deps, 1) == 3;
-        if (is_method && was_last) mti_actor_call_ready(ctx, t);
+        uint32_t before = mti_atomic_u32_fetch_sub_acq_rel(&t->deps, 1);
+        if (before == 2 && mti_record_flags(t) & MTI_RECORD_GATED) {
+            (void)mti_atomic_u32_fetch_sub_acq_rel(&t->deps, 1); // it won't ask to be admitted
+        } else if (before == 3 && mti_record_flags(t) & MTI_RECORD_METHOD) {
+            mti_actor_call_ready(ctx, t);
+        }
         work_add(work, t);
         return;
     }
     mti_record_dep_done(ctx, t, NULL);
+}
+
+// The list is newest first; those who came first go first.
+static uint64_t links_reverse(uint64_t word)
+{
+    uint64_t reversed = 0;
+    while (word) {
+        uint64_t next = *link_cell(word);
+        *link_cell(word) = reversed;
+        reversed = word;
+        word = next;
+    }
+    return reversed;
 }
 
 // The closing CAS and everyone in the list. New work goes to |work|.
@@ -178,18 +251,11 @@ static bool close_one(mti_ctx_t *ctx, mti_object_t *object, uint64_t bits, work_
         if (mti_atomic_u64_load_acquire(&object->counts) == 0) mti_object_free(ctx, object);
         return true;
     }
-    // The list is newest first; those who came first go first.
-    uint64_t word = head & ~(MTI_HEAD_WATCHED | MTI_HEAD_ORPHAN), reversed = 0;
+    uint64_t word = links_reverse(head & ~MTI_HEAD_BITS);
     while (word) {
-        uint64_t next = *link_cell(word);
-        *link_cell(word) = reversed;
-        reversed = word;
+        uint64_t next = *link_cell(word); // the record may be gone afterwards
+        link_fire(ctx, object, bits, word, work, out_next);
         word = next;
-    }
-    while (reversed) {
-        uint64_t next = *link_cell(reversed); // the record may be gone afterwards
-        link_fire(ctx, object, bits, reversed, work, out_next);
-        reversed = next;
     }
     if (head & MTI_HEAD_WATCHED) mti_watch_fire(ctx, object, object_gen, bits);
     return true;
@@ -225,6 +291,7 @@ static void fail_results(mti_ctx_t *ctx, mti_record_t *t, work_t *work)
     if (MTI_UNLIKELY(t->flags & MTI_RECORD_METHOD)) mti_actor_call_failed(ctx, t);
     // Keeps the slot while links into other objects may be left. With several results it has that count.
     uint32_t gen = mti_atomic_u32_load_relaxed(&t->result.gen);
+    const manta_task_def_t *def = t->def;
     if (t->result_count == 1) mti_object_pin_open(&t->result);
     for (uint32_t i = 1; i < t->result_count; i++) {
         mti_object_t *object = mti_record_result(t, i);
@@ -237,6 +304,9 @@ static void fail_results(mti_ctx_t *ctx, mti_record_t *t, work_t *work)
         mti_object_set(object, MTI_OBJECT_RESULT, MTI_STORAGE_NONE, mti_object_size(&t->result));
         (void)close_one(ctx, object, bits, work, NULL);
     }
+    if (MTI_UNLIKELY(t->cold != NULL) && mti_recover_drop(ctx, t->cold)) {
+        (void)mti_atomic_u32_fetch_sub_acq_rel(&t->deps, 1); // nobody looks at it while CANCELLING
+    }
     (void)close_one(ctx, &t->result, bits, work, NULL);
     // release: the results are closed; pairs with the acquire of who finishes
     mti_atomic_u64_store_seq_cst(&t->claim, mti_claim_make(gen, 0, MTI_TASK_CANCELLED));
@@ -244,7 +314,7 @@ static void fail_results(mti_ctx_t *ctx, mti_record_t *t, work_t *work)
     // Complete even if links into open objects are left: those may stay open for ever, and a drain is
     // not to wait for them.
     mti_atomic_u64_owner_add(&ctx->failed, 1);
-    mti_atomic_u64_owner_add(&ctx->completed, 1);
+    mti_task_count_completed(ctx, def);
     // A thread of the user's (in cancel, promise_fail, submit) does not come to its idle check.
     if (!ctx->sched.thread) mti_drain_check(ctx);
 }
@@ -260,7 +330,7 @@ static bool become(mti_ctx_t *ctx, mti_object_t *object, mti_object_t *target, w
         bits |= MTI_HEAD_FAILED;
         object->u.fail.error = (manta_error_t *)manta_error_retain(mti_object_error(target, head));
         __atomic_store_n(&object->u.fail.cause, target, __ATOMIC_RELAXED);
-        mti_object_set(object, mti_object_kind(object), MTI_STORAGE_NONE, 0);
+        mti_object_set(object, mti_object_kind(object), MTI_STORAGE_NONE, MTI_FORWARD_ARGUMENT);
     } else {
         object->u.mem.data = mti_object_data(target);
         // The same as before; atomic for those who walk over the forward.
@@ -287,8 +357,10 @@ static void finish_forward(mti_ctx_t *ctx, mti_record_t *t, work_t *work)
     uint64_t holds = MTI_COUNT_INTERNAL;
     if (!become(ctx, object, object->u.mem.parent, work) && is_task) holds += MTI_COUNT_INTERNAL;
     if (is_task) {
+        if (MTI_UNLIKELY(t->cold != NULL)) mti_record_free_room(ctx, t); // its deadline
+        t->cold = NULL;
         mti_task_settle(ctx, t, mti_atomic_u32_load_relaxed(&object->gen));
-        mti_atomic_u64_owner_add(&ctx->completed, 1);
+        mti_task_count_completed(ctx, t->def);
     }
     mti_object_release(ctx, object, holds);
     // A thread of the user's (in promise_set, say) does not come to its idle check.
@@ -307,6 +379,43 @@ static void work_drain(mti_ctx_t *ctx, work_t *work)
         } else {
             finish_forward(ctx, t, work);
         }
+    }
+}
+
+void mti_links_fire(mti_ctx_t *ctx, mti_object_t *object, uint64_t bits, uint64_t links)
+{
+    work_t work = {NULL, NULL};
+    for (uint64_t word = links_reverse(links); word;) {
+        uint64_t next = *link_cell(word);
+        link_fire(ctx, object, bits, word, &work, NULL);
+        word = next;
+    }
+    work_drain(ctx, &work);
+}
+
+void mti_object_assign(mti_ctx_t *ctx, mti_object_t *object)
+{
+    uint64_t head = mti_atomic_u64_load_acquire(&object->head);
+    do {
+        if (head & MTI_HEAD_CLOSED) return; // cancelled
+        // release: publishes where the bytes will be; acquire: the links
+    } while (!mti_atomic_u64_cas_acq_rel(
+        &object->head, &head, (head & (MTI_HEAD_WATCHED | MTI_HEAD_ORPHAN)) | MTI_HEAD_ASSIGNED));
+    // Those that go to a device are free to be placed; the others wait on for the end.
+    for (uint64_t word = links_reverse(head & ~MTI_HEAD_BITS); word;) {
+        uint64_t next = *link_cell(word);
+        mti_record_t *t = link_record(word);
+        mti_link_kind_t kind = link_kind(word);
+        if (kind != MTI_LINK_FORWARD && mti_flags_are_lane(mti_record_flags(t))) {
+            mti_record_dep_done(ctx, t, NULL);
+        } else if (!mti_object_await(ctx, object, link_cell(word), kind)) {
+            // Closed meanwhile: as if it had fired.
+            uint64_t closed;
+            (void)mti_object_is_closed(object, &closed);
+            *link_cell(word) = 0;
+            mti_links_fire(ctx, object, closed, word);
+        }
+        word = next;
     }
 }
 

@@ -69,6 +69,8 @@ void mti_object_free(mti_ctx_t *ctx, mti_object_t *object)
         uint64_t head = mti_atomic_u64_load_relaxed(&object->head);
         if (MTI_UNLIKELY(mti_object_kind(object) == MTI_OBJECT_ACTOR)) {
             mti_actor_free(ctx, (mti_actor_t *)(void *)object);
+        } else if (MTI_UNLIKELY(mti_object_storage(object) == MTI_STORAGE_TIERED)) {
+            next = mti_tier_destroy(ctx, object);
         } else if ((head & (MTI_HEAD_FAILED | MTI_HEAD_BARE)) == MTI_HEAD_FAILED) {
             manta_error_release(object->u.fail.error);
             next = object->u.fail.cause;

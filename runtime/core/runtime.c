@@ -109,9 +109,9 @@ void mti_thread_end(void)
     if (!thread) return;
     thread->scope_base = 0;
     mti_scope_unwind(thread, 0);
-    if (thread->lanes) {
-        mti_lanes_deinit(thread->lanes);
-        mti_free(NULL, thread->lanes, sizeof *thread->lanes);
+    if (thread->rows) {
+        mti_rows_deinit(thread->rows);
+        mti_free(NULL, thread->rows, sizeof *thread->rows);
     }
     mti_thread_enter(thread);
     for (size_t i = 0; i < sizeof thread->ctxs / sizeof thread->ctxs[0]; i++) {
@@ -255,14 +255,20 @@ mti_ctx_t *mti_ctx_slow(mti_thread_t *thread, manta_runtime_t handle)
 
 // ---- the scheduler's callbacks --------------------------------------------------------------------
 
-static mti_sched_ctx_t *on_ctx_create(void *user)
+mti_ctx_t *mti_ctx_prepare(mti_runtime_t *rt)
 {
-    mti_ctx_t *ctx = mti_ctx_create(user);
+    mti_ctx_t *ctx = mti_ctx_create(rt);
     if (!ctx) return NULL;
     if (!ctx->record) ctx->record = thread_record_alloc();
-    if (ctx->record) return &ctx->sched;
+    if (ctx->record) return ctx;
     mti_ctx_retire(ctx);
     return NULL;
+}
+
+static mti_sched_ctx_t *on_ctx_create(void *user)
+{
+    mti_ctx_t *ctx = mti_ctx_prepare(user);
+    return ctx ? &ctx->sched : NULL;
 }
 
 static void on_ctx_retire(mti_sched_ctx_t *ctx)
@@ -270,17 +276,21 @@ static void on_ctx_retire(mti_sched_ctx_t *ctx)
     mti_ctx_retire((mti_ctx_t *)(void *)ctx);
 }
 
-static void on_thread_enter(mti_sched_ctx_t *sched_ctx)
+void mti_ctx_enter(mti_ctx_t *ctx)
 {
-    mti_ctx_t *ctx = (mti_ctx_t *)(void *)sched_ctx;
     mti_thread_t *thread = ctx->record;
     ctx->record = NULL;
-    thread_register(thread); // on_thread_exit ends it, no key needed
+    thread_register(thread); // mti_ctx_leave ends it, no key needed
     thread->ctx = ctx;
     thread->epoch = 0;
     thread->ctxs[0].ctx = ctx;
     thread->ctxs[0].runtime_id = mti_runtime_handle(ctx->rt).id;
     ctx->thread = thread;
+}
+
+static void on_thread_enter(mti_sched_ctx_t *sched_ctx)
+{
+    mti_ctx_enter((mti_ctx_t *)(void *)sched_ctx);
 }
 
 static void on_thread_exit(mti_sched_ctx_t *sched_ctx)
@@ -291,9 +301,17 @@ static void on_thread_exit(mti_sched_ctx_t *sched_ctx)
     mti_thread_end();
 }
 
+void mti_ctx_leave(mti_ctx_t *ctx)
+{
+    mti_table_flush(&ctx->table);
+    on_thread_exit(&ctx->sched);
+    mti_ctx_retire(ctx);
+}
+
 static void on_idle(mti_sched_ctx_t *sched_ctx)
 {
     mti_ctx_t *ctx = (mti_ctx_t *)(void *)sched_ctx;
+    (void)mti_lanes_help_if_any(ctx, false);
     mti_table_flush(&ctx->table);
     mti_drain_check(ctx);
 }
@@ -307,12 +325,17 @@ static void on_nudge(mti_sched_ctx_t *sched_ctx)
 
 static void drain_wake(mti_runtime_t *rt);
 
-static void on_nudge_all(void *user)
+void mti_runtime_nudge(mti_runtime_t *rt)
 {
-    mti_runtime_t *rt = user;
     mti_wait_interrupt(rt);
     mti_cq_interrupt(rt);
     drain_wake(rt);
+    mti_flight_wake(rt);
+}
+
+static void on_nudge_all(void *user)
+{
+    mti_runtime_nudge(user);
 }
 
 static const mti_sched_ops_t sched_ops = {
@@ -404,6 +427,9 @@ static manta_status_t runtime_claim_slot(mti_runtime_t **out_rt)
             mti_mutex_init(&rt->shutdown_lock, MTI_RANK_SHUTDOWN);
             mti_mutex_init(&rt->lock, MTI_RANK_RUNTIME);
             mti_mutex_init(&rt->names_lock, MTI_RANK_NAMES);
+            mti_mutex_init(&rt->lanes_lock, MTI_RANK_LANES_START);
+            mti_mutex_init(&rt->rules.lock, MTI_RANK_RULES);
+            mti_mutex_init(&rt->rules.start_lock, MTI_RANK_TIMER);
             mti_atomic_ptr_store_release(&process.runtimes[i], rt);
         } else if (mti_atomic_u32_load_acquire(&rt->state) != MTI_RUNTIME_FREE) {
             rt = NULL;
@@ -455,12 +481,21 @@ static void runtime_setup(mti_runtime_t *rt, const manta_runtime_options_t *opti
               : log_off && strcmp(log_off, "off") == 0 ? log_nowhere
                                                        : log_to_stderr;
     rt->log_user = options->log_user;
+    rt->device_options = (mti_devices_options_t){.sim_gpus = options->sim_gpus,
+                                                 .sim_virtual_clock = options->sim_virtual_clock,
+                                                 .sim_seed = options->sim_seed,
+                                                 .no_cuda = options->no_cuda};
+    mti_atomic_ptr_store_relaxed(&rt->lanes, NULL);
     rt->ctxs = NULL;
     mti_atomic_u32_store_relaxed(&rt->cancelling, 0);
     mti_atomic_u32_store_relaxed(&rt->cancel_epoch, 0);
     mti_atomic_u32_store_relaxed(&rt->clean_epoch, 0);
     mti_atomic_ptr_store_relaxed(&rt->kept, NULL);
     mti_atomic_u32_store_relaxed(&rt->sweep_wanted, 0);
+    rt->rules.root = NULL;
+    mti_atomic_u32_store_relaxed(&rt->rules.users, 0);
+    rt->rules.stopping = false;
+    rt->rules.sleeps_until = INT64_MIN;
     mti_atomic_u32_store_relaxed(&rt->drainers, 0);
     mti_atomic_u32_store_relaxed(&rt->has_pinned, 0);
 }
@@ -503,11 +538,18 @@ manta_status_t mti_runtime_create(const manta_runtime_options_t *options, mti_ru
                                       .cpuset = full.cpuset,
                                       .allocator = full.allocator};
     int workers = 0;
+    status = mti_admit_init(rt, &full);
+    if (status != MANTA_OK) goto no_topology;
     status = mti_topology_create(&machine, &rt->topology);
     if (status != MANTA_OK) goto no_topology;
     status = runtime_workers(&full, rt->topology, &workers);
     if (status != MANTA_OK) goto no_heap;
     rt->is_serial = workers == 0;
+    rt->max_in_flight = full.max_in_flight;
+    rt->submits_long = rt->is_serial || rt->max_in_flight;
+    rt->runs_long = rt->measure_busy || rt->max_in_flight;
+    mti_atomic_u64_store_relaxed(&rt->in_flight, 0);
+    mti_atomic_u32_store_relaxed(&rt->flight_waiters, 0);
     rt->heap = mti_heap_create(&rt->allocator, RETAIN_BYTES);
     if (!rt->heap) {
         status = mti_fail(MANTA_ERR_OUT_OF_MEMORY, "no memory for a heap");
@@ -604,10 +646,10 @@ static bool drain_sleep(mti_ctx_t *ctx, uint32_t word, int64_t deadline_ns)
     if (!rt->is_serial) return mti_notify_wait(&rt->drain_word, word, deadline_ns);
     (void)mti_sched_block_begin(&ctx->sched);
     mti_fence_heavy(); // pushes tell us from here on; what came before is seen now
-    bool woken =
-        mti_sched_has_work(rt->sched) || mti_notify_wait(&rt->drain_word, word, deadline_ns);
+    int64_t until = mti_timer_bound(ctx, deadline_ns);
+    bool woken = mti_sched_has_work(rt->sched) || mti_notify_wait(&rt->drain_word, word, until);
     mti_sched_block_end(&ctx->sched);
-    return woken;
+    return woken || until < deadline_ns;
 }
 
 static manta_status_t drain(mti_ctx_t *ctx, int64_t deadline_ns)
@@ -616,16 +658,24 @@ static manta_status_t drain(mti_ctx_t *ctx, int64_t deadline_ns)
     bool helps = deadline_ns == INT64_MAX || rt->is_serial;
     uint64_t sum, quiet_sum = UINT64_MAX;
     for (;;) {
-        while (helps && mti_sched_step(&ctx->sched)) {
+        mti_timer_poll(ctx);
+        while (helps && (mti_sched_step(&ctx->sched) || mti_lanes_help_if_any(ctx, true))) {
             if (deadline_ns != INT64_MAX && mti_clock_ns() >= deadline_ns) break;
         }
         mti_table_flush(&ctx->table);
         uint32_t word = mti_atomic_u32_load_acquire(&rt->drain_word);
         mti_fence_heavy();
-        bool alone = rt->is_serial && mti_runtime_waiting(rt) == 1;
+        bool alone =
+            rt->is_serial && mti_runtime_waiting(rt) == 1 && mti_timer_next(rt) == INT64_MAX;
+        // Devices that no thread steps but those that wait.
+        bool steps = mti_lanes_need_steps(rt);
         if (all_complete(rt, &sum)) return MANTA_OK;
         if (mti_atomic_u32_load_acquire(&rt->state) >= MTI_RUNTIME_STOPPING) {
             return mti_fail(MANTA_ERR_SHUTDOWN, "runtime '%s' is shutting down", rt->name);
+        }
+        if (steps && (deadline_ns == INT64_MAX || mti_clock_ns() < deadline_ns)) {
+            (void)mti_notify_wait(&rt->drain_word, word, mti_clock_ns() + LANE_NAP_NS);
+            continue;
         }
         if (alone && deadline_ns == INT64_MAX) {
             // Another thread may have submitted or run something since our step: looks again.
@@ -641,7 +691,8 @@ static manta_status_t drain(mti_ctx_t *ctx, int64_t deadline_ns)
         for (int i = 0; i < 2000 && !found; i++) {
             mti_cpu_pause();
             found = mti_atomic_u32_load_relaxed(&rt->drain_word) != word ||
-                    (i % 64 == 0 && helps && mti_sched_step(&ctx->sched));
+                    (i % 64 == 0 && helps &&
+                     (mti_sched_step(&ctx->sched) || mti_lanes_help_if_any(ctx, true)));
         }
         if (found) continue;
         if (!drain_sleep(ctx, word, deadline_ns)) {
@@ -820,6 +871,8 @@ static void free_leftover(mti_slot_t *slot, void *user)
     uint64_t head = mti_atomic_u64_load_relaxed(&object->head);
     if (mti_object_kind(object) == MTI_OBJECT_ACTOR) {
         mti_actor_free(ctx, (mti_actor_t *)(void *)object);
+    } else if (mti_object_storage(object) == MTI_STORAGE_TIERED) {
+        (void)mti_tier_destroy(ctx, object);
     } else if ((head & (MTI_HEAD_FAILED | MTI_HEAD_BARE)) == MTI_HEAD_FAILED) {
         manta_error_release(object->u.fail.error);
     } else if (mti_object_storage(object) == MTI_STORAGE_HEAP ||
@@ -845,6 +898,7 @@ static void runtime_free(mti_runtime_t *rt, mti_ctx_t *mine)
     mti_free(&rt->allocator, rt->names, rt->name_buckets * sizeof *rt->names);
     rt->names = NULL;
     rt->name_buckets = rt->name_count = 0;
+    mti_lanes_destroy(mine);
     for (mti_ctx_t *ctx = rt->ctxs; ctx; ctx = ctx->next_all)
         mti_table_flush(&ctx->table);
     runtime_free_ctxs(rt);
@@ -891,8 +945,11 @@ static manta_status_t shutdown_locked(mti_thread_t *thread, mti_runtime_t *rt,
     while (mti_runtime_waiting(rt)) { // each is on its way out
         mti_wait_interrupt(rt);
         drain_wake(rt);
+        mti_flight_wake(rt);
         sched_yield();
     }
+    mti_timer_stop(rt);
+    mti_lanes_stop(rt);
     mti_sched_stop(rt->sched);
     // The last callbacks run here, while the runtime still takes part in everything.
     while (mti_sched_step(&mine->sched)) {
@@ -912,6 +969,7 @@ bool mti_runtime_close(mti_runtime_t *rt, manta_runtime_t handle)
     uint32_t running = MTI_RUNTIME_RUNNING;
     if (same) (void)mti_atomic_u32_cas_acq_rel(&rt->state, &running, MTI_RUNTIME_CLOSED);
     mti_mutex_unlock(&process.lock);
+    if (same) mti_flight_wake(rt);
     return same;
 }
 

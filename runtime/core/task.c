@@ -2,6 +2,8 @@
 #include "core/actor.h"
 #include "core/core.h"
 
+#include <manta/detail/types.h>
+
 #include <errno.h>
 #include <string.h>
 
@@ -60,6 +62,12 @@ static manta_status_t plan_make(manta_task_def_t *def, uint64_t *out_plan)
 {
     uint64_t plan = PLAN_VALID;
     if (!def->name) return mti_fail(MANTA_ERR_INVALID_ARGUMENT, "task definition without a name");
+    if (def->param_count == MTI_PARAMS_DIFFER) {
+        return mti_fail(MANTA_ERR_TYPE_MISMATCH,
+                        "task %s: its bodies were compiled with different parameter lists; they "
+                        "differ from parameter %u on",
+                        def->name, def->args_bytes + 1);
+    }
     if (def->args_bytes > UINT16_MAX || def->param_count > MTI_MAX_PARAMS ||
         (def->param_count && !def->params)) {
         return mti_fail(MANTA_ERR_INVALID_ARGUMENT,
@@ -98,8 +106,9 @@ static manta_status_t plan_make(manta_task_def_t *def, uint64_t *out_plan)
     bool has_first = plan_results(plan) == 0 || plan >> PLAN_FIRST_SHIFT != 0;
     size_t room = mti_size_align(def->args_bytes, 8) + 8 * (size_t)plan_refs(plan);
     size_t inline_bytes = def->owner ? MTI_METHOD_INLINE : MTI_RECORD_INLINE;
-    if (def->cpu && plan_refs(plan) <= PLAIN_REFS && !(plan & (PLAN_LISTS | PLAN_INOUTS)) &&
-        plan_results(plan) <= 1 && has_first && room <= inline_bytes) {
+    if (def->cpu && !def->cuda && plan_refs(plan) <= PLAIN_REFS &&
+        !(plan & (PLAN_LISTS | PLAN_INOUTS)) && plan_results(plan) <= 1 && has_first &&
+        room <= inline_bytes) {
         plan |= PLAN_PLAIN;
     }
     if (plan_results(plan) > MTI_MAX_RESULTS) {
@@ -157,8 +166,8 @@ static manta_status_t fail_type(const char *task, const manta_param_t *param,
 }
 
 // Size and alignment of a closed object's bytes against what the parameter wants.
-static manta_status_t check_bytes(const char *task, const manta_param_t *param, const void *data,
-                                  uint64_t size)
+manta_status_t mti_arg_check_bytes(const char *task, const manta_param_t *param, const void *data,
+                                   uint64_t size)
 {
     uint32_t each = param->size_bytes;
     bool power_of_two = (each & (each - 1)) == 0; // spares the division
@@ -177,6 +186,23 @@ static manta_status_t check_bytes(const char *task, const manta_param_t *param, 
     return MANTA_OK;
 }
 
+uint32_t mti_task_buffer_count(const manta_task_def_t *def)
+{
+    return plan_buffers(def->plan);
+}
+
+bool mti_task_has_results(const manta_task_def_t *def)
+{
+    return plan_results(def->plan) != 0;
+}
+
+bool mti_task_has_outs(const manta_task_def_t *def)
+{
+    for (uint32_t i = 0; i < def->param_count; i++)
+        if (def->params[i].kind == MANTA_PARAM_OUT) return true;
+    return false;
+}
+
 // ---- submit ----------------------------------------------------------------------------------------
 
 typedef struct submit {
@@ -189,8 +215,9 @@ typedef struct submit {
     uint32_t acquired;              // arguments that were acquired so far
     manta_status_t error_arg;       // code of an error ref among the arguments
     const mti_bulk_request_t *bulk; // NULL: one call
-    manta_actor_t handle;           // of a method
-    mti_actor_t *actor;             // of a method, with a count; of a constructor
+    manta_where_t where;
+    manta_actor_t handle; // of a method
+    mti_actor_t *actor;   // of a method, with a count; of a constructor
     bool is_create;
     bool has_open; // an argument was not ready, or had failed
 } submit_t;
@@ -244,6 +271,16 @@ static manta_status_t submit_make_room(submit_t *s, const void *args, size_t arg
     return MANTA_OK;
 }
 
+// The cold block, zeroed, for what the options ask for.
+static mti_cold_t *submit_cold(submit_t *s)
+{
+    mti_record_t *t = s->t;
+    if (t->cold) return t->cold;
+    t->cold = mti_heap_alloc(&s->ctx->heap, sizeof *t->cold);
+    if (t->cold) *t->cold = (mti_cold_t){0};
+    return t->cold;
+}
+
 // What a range or array carries along.
 static manta_status_t submit_bulk(submit_t *s, size_t args_bytes)
 {
@@ -255,11 +292,7 @@ static manta_status_t submit_bulk(submit_t *s, size_t args_bytes)
         return mti_fail(MANTA_ERR_INVALID_ARGUMENT, "task %s: an array of %zu calls", s->def->name,
                         s->bulk->count);
     }
-    if (!t->cold) {
-        t->cold = mti_heap_alloc(heap, sizeof *t->cold);
-        if (t->cold) *t->cold = (mti_cold_t){0};
-    }
-    mti_bulk_info_t *info = t->cold ? mti_heap_alloc(heap, total) : NULL;
+    mti_bulk_info_t *info = submit_cold(s) ? mti_heap_alloc(heap, total) : NULL;
     if (!info) {
         return mti_fail(MANTA_ERR_OUT_OF_MEMORY, "task %s: no memory for %zu calls", s->def->name,
                         s->bulk->count);
@@ -283,6 +316,8 @@ void mti_record_free_room(mti_ctx_t *ctx, mti_record_t *t)
     }
     if (!t->cold) return;
     if (t->cold->order) mti_actor_order_free(ctx, t->cold->order);
+    if (MTI_UNLIKELY(mti_flags_are_lane(t->flags))) mti_lanes_unreserve(mti_lanes_peek(ctx->rt));
+    mti_recover_forget(ctx, t->cold);
     if (t->cold->bulk) mti_heap_free(&ctx->heap, t->cold->bulk, t->cold->bulk->total_bytes);
     mti_heap_free(&ctx->heap, t->cold, sizeof *t->cold);
 }
@@ -329,9 +364,51 @@ static void submit_release_args(submit_t *s, uint32_t count)
     }
 }
 
-static manta_status_t submit_acquire_one(submit_t *s, const manta_param_t *param, manta_ref_t ref)
+// Whether failed arguments of parameter |index| don't fail |t|.
+static bool accepts_param(const mti_record_t *t, uint32_t index)
 {
+    return t->flags & MTI_RECORD_ACCEPTS && index < 64 && t->cold->accept_failed >> index & 1 &&
+           t->def->params[index].kind != MANTA_PARAM_INOUT;
+}
+
+bool mti_record_accepts(const mti_record_t *t, uint32_t k)
+{
+    const manta_task_def_t *def = t->def;
+    for (uint32_t i = 0; i < def->param_count; i++) {
+        manta_param_kind_t kind = def->params[i].kind;
+        size_t n = kind == MANTA_PARAM_IN || kind == MANTA_PARAM_INOUT;
+        if (kind == MANTA_PARAM_IN_LIST) {
+            n = ((const manta_ref_list_t *)(const void *)(t->args + def->params[i].offset))->count;
+        }
+        if (k < n) return accepts_param(t, i);
+        k -= (uint32_t)n;
+    }
+    return false;
+}
+
+// An error ref whose parameter accepts it: stands in the image as an object that has failed.
+static manta_status_t submit_accept_error(submit_t *s, const manta_param_t *param, manta_ref_t *ref)
+{
+    mti_object_t *object = mti_object_alloc(s->ctx, MTI_OBJECT_PUT, MANTA_UNTYPED);
+    if (!object) {
+        return mti_fail(MANTA_ERR_OUT_OF_MEMORY, "task %s, argument %s: no memory", s->def->name,
+                        param->name);
+    }
+    mti_atomic_u64_store_relaxed(&object->head, mti_head_bare(mti_ref_error_code(*ref)));
+    mti_atomic_u64_store_release(&object->counts, MTI_COUNT_INTERNAL);
+    *ref = mti_ref_of(object);
+    s->acquired++;
+    return MANTA_OK;
+}
+
+static manta_status_t submit_acquire_one(submit_t *s, const manta_param_t *param,
+                                         manta_ref_t *in_ref)
+{
+    manta_ref_t ref = *in_ref;
     if (MTI_UNLIKELY(mti_ref_is_error(ref))) {
+        if (accepts_param(s->t, (uint32_t)(param - s->def->params))) {
+            return submit_accept_error(s, param, in_ref);
+        }
         if (s->error_arg == MANTA_OK) s->error_arg = mti_ref_error_code(ref);
         s->acquired++;
         return MANTA_OK;
@@ -361,7 +438,8 @@ static manta_status_t submit_acquire_one(submit_t *s, const manta_param_t *param
     }
     uint64_t head;
     if (mti_object_is_closed(object, &head) && !(head & MTI_HEAD_FAILED)) {
-        return check_bytes(s->def->name, param, mti_object_data(object), mti_object_size(object));
+        return mti_arg_check_bytes(s->def->name, param, mti_object_data(object),
+                                   mti_object_size(object));
     }
     s->has_open = true;
     return MANTA_OK;
@@ -371,16 +449,14 @@ static manta_status_t submit_acquire_args(submit_t *s)
 {
     for (uint32_t i = 0; i < s->def->param_count; i++) {
         const manta_param_t *param = &s->def->params[i];
-        const unsigned char *at = s->t->args + param->offset;
+        unsigned char *at = s->t->args + param->offset;
         manta_status_t status = MANTA_OK;
         if (param->kind == MANTA_PARAM_IN || param->kind == MANTA_PARAM_INOUT) {
-            manta_ref_t ref;
-            memcpy(&ref, at, sizeof ref);
-            status = submit_acquire_one(s, param, ref);
+            status = submit_acquire_one(s, param, (manta_ref_t *)(void *)at);
         } else if (param->kind == MANTA_PARAM_IN_LIST) {
             const manta_ref_list_t *list = (const manta_ref_list_t *)(const void *)at;
             for (size_t k = 0; k < list->count && status == MANTA_OK; k++) {
-                status = submit_acquire_one(s, param, list->refs[k]);
+                status = submit_acquire_one(s, param, (manta_ref_t *)&list->refs[k]); // our copy
             }
         }
         if (MTI_UNLIKELY(status != MANTA_OK)) return status;
@@ -396,10 +472,39 @@ static uint32_t round_up(double x)
 }
 
 // What the options ask for, checked against what there is.
+static manta_status_t check_time(const manta_task_options_t *o, const char *name)
+{
+    if (o->deadline_ns < 0 || o->run_timeout_ns < 0 || o->backoff_ns < 0 || o->backoff_max_ns < 0) {
+        return mti_fail(MANTA_ERR_INVALID_ARGUMENT,
+                        "task %s: a time is negative (deadline_ns %lld, run_timeout_ns %lld, "
+                        "backoff_ns %lld, backoff_max_ns %lld)",
+                        name, (long long)o->deadline_ns, (long long)o->run_timeout_ns,
+                        (long long)o->backoff_ns, (long long)o->backoff_max_ns);
+    }
+    // Written so that not-a-number fails, too.
+    if (o->max_retries < 0 || !(o->backoff_factor >= 0.0) ||
+        o->retry_code_count > MTI_RETRY_CODES || (o->retry_code_count && !o->retry_codes)) {
+        return mti_fail(
+            MANTA_ERR_INVALID_ARGUMENT,
+            "task %s: max_retries %d, backoff_factor %g, %zu retry_codes (at most %d)%s", name,
+            (int)o->max_retries, o->backoff_factor, o->retry_code_count, MTI_RETRY_CODES,
+            o->retry_codes ? "" : " at NULL");
+    }
+    return MANTA_OK;
+}
+
 static manta_status_t submit_options(submit_t *s)
 {
-    const manta_task_options_t *o = s->options;
+    manta_task_options_t full = {0};
+    const manta_task_options_t *o = &full;
     mti_record_t *t = s->t;
+    if (s->options->struct_size < sizeof(size_t)) {
+        return mti_fail(MANTA_ERR_INVALID_ARGUMENT,
+                        "task %s: options with struct_size %zu: use MANTA_OPTIONS()", s->def->name,
+                        s->options->struct_size);
+    }
+    size_t known = s->options->struct_size < sizeof full ? s->options->struct_size : sizeof full;
+    memcpy(&full, s->options, known);
     const char *name = o->name ? o->name : s->def->name;
     int workers = mti_sched_worker_count(s->ctx->rt->sched);
     if (workers == 0) workers = 1;
@@ -411,22 +516,50 @@ static manta_status_t submit_options(submit_t *s)
         return mti_fail(MANTA_ERR_INVALID_ARGUMENT, "task %s: where %d, cpus %g, gpus %g", name,
                         (int)o->where, o->cpus, o->gpus);
     }
-    if (o->where >= MANTA_GPU || o->gpus > 0.0) {
-        return mti_fail(MANTA_ERR_INFEASIBLE, "task %s asks for a GPU; this machine offers 0",
-                        name);
+    if (o->gpus > 0.0) {
+        mti_lanes_t *lanes = NULL;
+        if (mti_lanes_start(s->ctx->rt, &lanes) != MANTA_OK || mti_lanes_count(lanes) == 0) {
+            return mti_fail(MANTA_ERR_INFEASIBLE, "task %s asks for a GPU; this machine offers 0",
+                            name);
+        }
+        return mti_fail(MANTA_ERR_NOT_SUPPORTED,
+                        "task %s asks for %g of a GPU: shares are not implemented yet", name,
+                        o->gpus);
     }
-    if (!s->def->cpu) {
-        return mti_fail(MANTA_ERR_INFEASIBLE, "task %s has no CPU body, and there is no GPU", name);
-    }
+    s->where = o->where;
     if (o->cpus > workers) {
         return mti_fail(MANTA_ERR_INFEASIBLE, "task %s asks for %g CPUs; runtime '%s' has %d", name,
                         o->cpus, s->ctx->rt->name, workers);
     }
     bool wide = o->cpus > 1.0, elastic = o->cpus == MANTA_NONE || (o->cpus > 0.0 && o->cpus < 1.0);
-    if (!wide && !elastic && !o->name) return MANTA_OK;
-    t->cold = mti_heap_alloc(&s->ctx->heap, sizeof *t->cold);
-    if (!t->cold) return mti_fail(MANTA_ERR_OUT_OF_MEMORY, "task %s: no memory for options", name);
-    *t->cold = (mti_cold_t){.name = o->name};
+    bool timed = mti_recover_wanted(o);
+    if (o->priority < MANTA_PRIORITY_LOW || o->priority > MANTA_PRIORITY_URGENT) {
+        return mti_fail(MANTA_ERR_INVALID_ARGUMENT, "task %s: priority %d", name, (int)o->priority);
+    }
+    if (o->priority != MANTA_PRIORITY_NORMAL && !wide && !elastic) {
+        static const uint8_t bands[] = {MTI_BAND_LOW, 0, MTI_BAND_HIGH, MTI_BAND_URGENT};
+        uint32_t band = bands[o->priority - MANTA_PRIORITY_LOW];
+        mti_record_set_flags(
+            t, (uint16_t)(t->flags | MTI_RECORD_BAND | band << MTI_RECORD_BAND_SHIFT));
+    }
+    bool wants = o->host_bytes != 0;
+    for (uint32_t i = 0; i < MTI_TASK_RESOURCES; i++)
+        wants |= o->resources[i].name != NULL;
+    if (!wide && !elastic && !o->name && !timed && !wants && !o->accept_failed) return MANTA_OK;
+    manta_status_t status = check_time(o, name);
+    if (status != MANTA_OK) return status;
+    if (!submit_cold(s))
+        return mti_fail(MANTA_ERR_OUT_OF_MEMORY, "task %s: no memory for options", name);
+    t->cold->name = o->name;
+    if (timed || wants) t->cold->record = t;
+    t->cold->accept_failed = o->accept_failed;
+    if (o->accept_failed) mti_record_set_flags(t, t->flags | MTI_RECORD_ACCEPTS);
+    if (wants) {
+        status = mti_admit_setup(s->ctx->rt, t->cold, name, o);
+        if (status != MANTA_OK) return status;
+        if (t->cold->want_count) mti_record_set_flags(t, t->flags | MTI_RECORD_GATED);
+    }
+    if (timed && (status = mti_recover_setup(s->ctx, t, o)) != MANTA_OK) return status;
     if (wide && !s->ctx->rt->is_serial) {
         mti_record_set_flags(t, t->flags | MTI_RECORD_WIDE);
         t->cold->cores = (int)round_up(o->cpus);
@@ -480,7 +613,6 @@ static void record_init(mti_ctx_t *ctx, mti_record_t *t, manta_task_def_t *def, 
     __atomic_store_n(&t->def, def, __ATOMIC_RELAXED);
     __atomic_store_n(&t->result_count, (uint16_t)objects, __ATOMIC_RELAXED);
     t->cold = NULL;
-    t->priority = 0;
     mti_record_set_flags(t, 0);
     mti_atomic_u64_store_relaxed(&t->claim, mti_claim_make(gen, 0, MTI_TASK_NONE));
     // release: a stale lookup that gets a count from here sees a whole object
@@ -612,19 +744,14 @@ static uint32_t submit_link(submit_t *s, mti_object_t **out_failed, uint32_t *ou
     for (manta_ref_t ref; mti_arg_next(&iter, &ref); k++) {
         mti_object_t *object = mti_object_held(ref);
         uint64_t head;
-        if (!mti_object_is_closed(object, &head)) {
-            bool linked;
-            if (far) {
-                far[k].record = t;
-                linked = mti_object_link(object, &far[k].next, MTI_LINK_FAR);
-            } else {
-                linked = mti_object_link(object, near - k, MTI_LINK_INLINE);
-            }
-            if (linked) continue;
-            (void)mti_object_is_closed(object, &head);
-        }
+        if (far) far[k].record = t;
+        uint64_t *cell = far ? &far[k].next : near - k;
+        mti_link_kind_t kind = far ? MTI_LINK_FAR : MTI_LINK_INLINE;
+        if (mti_record_link(s->ctx, t, object, cell, kind, &head)) continue;
         closed++;
-        if (MTI_UNLIKELY(head & MTI_HEAD_FAILED) && !*out_failed) {
+        if (MTI_UNLIKELY(head & MTI_HEAD_FAILED) && !*out_failed &&
+            !(t->flags & MTI_RECORD_ACCEPTS &&
+              accepts_param(t, iter.item ? iter.param : iter.param - 1))) {
             *out_failed = object;
             *out_argument = k;
         }
@@ -632,23 +759,28 @@ static uint32_t submit_link(submit_t *s, mti_object_t **out_failed, uint32_t *ou
     return closed;
 }
 
+// The argument |failed| has failed before |t| was whole: so does |t|.
+static void publish_failed(mti_ctx_t *ctx, mti_record_t *t, uint32_t gen, mti_object_t *failed,
+                           uint32_t argument)
+{
+    uint64_t queued = mti_claim_make(gen, 0, MTI_TASK_QUEUED);
+    if (!mti_atomic_u64_cas_acq_rel(&t->claim, &queued,
+                                    mti_claim_make(gen, 0, MTI_TASK_CANCELLING))) {
+        return;
+    }
+    uint64_t head;
+    (void)mti_object_is_closed(failed, &head);
+    (void)mti_atomic_u64_fetch_add_relaxed(&failed->counts, MTI_COUNT_INTERNAL);
+    manta_error_t *error = (manta_error_t *)manta_error_retain(mti_object_error(failed, head));
+    mti_task_fail_queued(ctx, t, error, failed, argument, NULL);
+}
+
 // The record is linked to its open arguments; |closed| were closed already, the first |failed| one, if
 // any, fails it. |guard| is what deps was set to.
 static inline void publish_linked(mti_ctx_t *ctx, mti_record_t *t, uint32_t gen, uint32_t guard,
                                   uint32_t closed, mti_object_t *failed, uint32_t argument)
 {
-    if (MTI_UNLIKELY(failed != NULL)) {
-        uint64_t queued = mti_claim_make(gen, 0, MTI_TASK_QUEUED);
-        if (mti_atomic_u64_cas_acq_rel(&t->claim, &queued,
-                                       mti_claim_make(gen, 0, MTI_TASK_CANCELLING))) {
-            uint64_t head;
-            (void)mti_object_is_closed(failed, &head);
-            (void)mti_atomic_u64_fetch_add_relaxed(&failed->counts, MTI_COUNT_INTERNAL);
-            manta_error_t *error =
-                (manta_error_t *)manta_error_retain(mti_object_error(failed, head));
-            mti_task_fail_queued(ctx, t, error, failed, argument, NULL);
-        }
-    }
+    if (MTI_UNLIKELY(failed != NULL)) publish_failed(ctx, t, gen, failed, argument);
     if (MTI_UNLIKELY(t->flags & MTI_RECORD_METHOD)) {
         if (mti_atomic_u32_fetch_sub_acq_rel(&t->deps, closed + 1) == closed + 3) {
             mti_actor_call_ready(ctx, t);
@@ -681,13 +813,16 @@ static void submit_publish_method(submit_t *s)
     mti_atomic_u64_owner_add(&ctx->submitted, 1);
     if (!t->cold || !t->cold->order) {
         mti_atomic_u32_store_relaxed(&t->deps, 1);
-        mti_atomic_u64_store_relaxed(&t->claim, queued);
+        // release: publishes the record to the timers
+        mti_atomic_u64_store_release(&t->claim, queued);
+        if (t->cold && t->cold->record) mti_recover_arm(ctx, t);
         mti_actor_put(ctx, s->actor, t);
         return;
     }
     uint32_t guard = (uint32_t)t->link_count + 3;
     mti_atomic_u32_store_relaxed(&t->deps, guard);
-    mti_atomic_u64_store_relaxed(&t->claim, queued);
+    mti_atomic_u64_store_release(&t->claim, queued);
+    if (t->cold->record) mti_recover_arm(ctx, t);
     bool lives = mti_actor_enqueue(t);
     mti_object_t *failed = NULL;
     uint32_t argument = 0;
@@ -697,11 +832,36 @@ static void submit_publish_method(submit_t *s)
     if (!lives) mti_task_fail_now(ctx, t, gen, mti_error_bare(MANTA_ERR_ACTOR_DIED));
 }
 
+// The same for a task with rules: its deadline may pass at any time from here on, so a dependency of ours
+// keeps it until all is said.
+static void submit_publish_ruled(submit_t *s)
+{
+    mti_record_t *t = s->t;
+    mti_ctx_t *ctx = s->ctx;
+    uint32_t gen = mti_atomic_u32_load_relaxed(&t->result.gen);
+    mti_atomic_u64_owner_add(&ctx->submitted, 1);
+    uint32_t gate = t->flags & MTI_RECORD_GATED ? 1 : 0;
+    mti_atomic_u32_store_relaxed(&t->deps, (uint32_t)t->link_count + 1 + gate);
+    // release: publishes the record to the timers
+    mti_atomic_u64_store_release(&t->claim, mti_claim_make(gen, 0, MTI_TASK_QUEUED));
+    mti_recover_arm(ctx, t);
+    mti_object_t *failed = NULL;
+    uint32_t argument = 0;
+    uint32_t closed = t->link_count ? submit_link(s, &failed, &argument) : 0;
+    if (failed) publish_failed(ctx, t, gen, failed, argument);
+    if (closed) (void)mti_atomic_u32_fetch_sub_acq_rel(&t->deps, closed);
+    mti_record_dep_done(ctx, t, NULL);
+}
+
 // From here on the task can't fail to be: it is queued, or its arguments will queue it.
 static void submit_publish(submit_t *s)
 {
     if (s->actor) {
         submit_publish_method(s);
+        return;
+    }
+    if (MTI_UNLIKELY(s->t->cold && s->t->cold->record)) {
+        submit_publish_ruled(s);
         return;
     }
     mti_record_t *t = s->t;
@@ -766,11 +926,160 @@ static manta_status_t submit_check(submit_t *s, const void *args, size_t args_by
                                       : "task %s is no method of an actor",
                         s->def->name);
     }
-    if (MTI_UNLIKELY(!s->def->cpu && !s->options)) {
-        return mti_fail(MANTA_ERR_INFEASIBLE, "task %s has no CPU body, and there is no GPU",
-                        s->def->name);
-    }
     return MANTA_OK;
+}
+
+// Whether the call goes to a device, and whether one can do it.
+static manta_status_t submit_where(submit_t *s)
+{
+    const manta_task_def_t *def = s->def;
+    mti_record_t *t = s->t;
+    if (s->where == MANTA_CPU || (s->where == MANTA_ANY && (!def->cuda || s->bulk))) {
+        if (def->cpu) return MANTA_OK;
+        return mti_fail(MANTA_ERR_INFEASIBLE,
+                        s->bulk ? "task %s has no CPU body for a range" : "task %s has no CPU body",
+                        def->name);
+    }
+    mti_lanes_t *lanes;
+    manta_status_t status = mti_lanes_start(s->ctx->rt, &lanes);
+    if (status != MANTA_OK) return mti_fail_note(status, "task %s", def->name);
+    uint32_t count = mti_lanes_count(lanes), first = 0, end = count;
+    if (s->where >= manta_gpu(0)) {
+        first = (uint32_t)(s->where - manta_gpu(0));
+        end = first + 1;
+    }
+    if (s->where == MANTA_ANY && count == 0 && def->cpu) return MANTA_OK;
+    if (first >= count && s->where >= manta_gpu(0)) {
+        return mti_fail(MANTA_ERR_INFEASIBLE, "task %s asks for GPU %u; this machine offers %u",
+                        def->name, (unsigned)first, (unsigned)count);
+    }
+    if (first >= count) {
+        return mti_fail(MANTA_ERR_INFEASIBLE, "task %s asks for a GPU; this machine offers 0",
+                        def->name);
+    }
+    if (s->bulk) {
+        return mti_fail(MANTA_ERR_NOT_SUPPORTED, "task %s: ranges run on CPUs only", def->name);
+    }
+    bool able = def->cuda != NULL;
+    for (uint32_t i = first; i < end && !able; i++)
+        able = mti_device_can(mti_lanes_device(lanes, i), MTI_CAP_HOST_FN);
+    if (!able) {
+        return mti_fail(MANTA_ERR_INFEASIBLE,
+                        "task %s has no CUDA body, and only a virtual GPU can run its CPU body",
+                        def->name);
+    }
+    if (!submit_cold(s)) {
+        return mti_fail(MANTA_ERR_OUT_OF_MEMORY, "task %s: no memory for options", def->name);
+    }
+    if (!mti_lanes_reserve(lanes)) {
+        return mti_fail(MANTA_ERR_OUT_OF_MEMORY, "task %s: no memory to queue it", def->name);
+    }
+    t->cold->where = s->where == MANTA_ANY ? MANTA_GPU : s->where;
+    mti_record_set_flags(t, t->flags | MTI_RECORD_LANE);
+    return MANTA_OK;
+}
+
+// ---- the bound on tasks in flight -------------------------------------------------------------------
+
+void mti_flight_wake(mti_runtime_t *rt)
+{
+    (void)mti_atomic_u32_fetch_add_acq_rel(&rt->flight_word, 1);
+    mti_notify_wake(&rt->flight_word, INT32_MAX);
+}
+
+void mti_flight_release(mti_runtime_t *rt)
+{
+    // seq_cst: either we see who waits, or that one sees the room (flight_wait)
+    (void)mti_atomic_u64_fetch_add_seq_cst(&rt->in_flight, (uint64_t)0 - 1);
+    if (mti_atomic_u32_load_seq_cst(&rt->flight_waiters)) mti_flight_wake(rt);
+}
+
+static bool flight_try(mti_runtime_t *rt)
+{
+    uint64_t n = mti_atomic_u64_load_seq_cst(&rt->in_flight);
+    do {
+        if (n >= rt->max_in_flight) return false;
+    } while (!mti_atomic_u64_cas_seq_cst(&rt->in_flight, &n, n + 1));
+    return true;
+}
+
+// Sleeps, or in a serial runtime runs something, until there may be room. Not entered.
+static manta_status_t flight_sleep(mti_ctx_t *ctx)
+{
+    mti_runtime_t *rt = ctx->rt;
+    mti_timer_poll(ctx);
+    if (rt->is_serial && mti_sched_step(&ctx->sched)) {
+        mti_drain_check(ctx);
+        return MANTA_OK;
+    }
+    (void)mti_atomic_u32_fetch_add_acq_rel(&rt->flight_waiters, 1);
+    uint32_t word = mti_atomic_u32_load_acquire(&rt->flight_word);
+    (void)mti_sched_block_begin(&ctx->sched);
+    mti_fence_heavy(); // completions and pushes tell us from here on; what came before is seen now
+    bool room = mti_atomic_u64_load_seq_cst(&rt->in_flight) < rt->max_in_flight;
+    bool open = mti_atomic_u32_load_acquire(&rt->state) == MTI_RUNTIME_RUNNING;
+    bool work = rt->is_serial && mti_sched_has_work(rt->sched);
+    manta_status_t status = MANTA_OK;
+    if (rt->is_serial && !room && !work && mti_runtime_waiting(rt) == 1 &&
+        mti_timer_next(rt) == INT64_MAX) {
+        status = mti_fail(MANTA_ERR_DEADLOCK,
+                          "max_in_flight is reached, and nothing can run in serial runtime '%s'",
+                          rt->name);
+    } else if (!room && open && !work) {
+        (void)mti_notify_wait(&rt->flight_word, word, mti_timer_bound(ctx, INT64_MAX));
+    }
+    mti_sched_block_end(&ctx->sched);
+    (void)mti_atomic_u32_fetch_sub_acq_rel(&rt->flight_waiters, 1);
+    return status;
+}
+
+// Takes a place for one more task; |*out_taken| says whether it counts.
+static manta_status_t submit_flight(submit_t *s, bool *out_taken)
+{
+    mti_runtime_t *rt = s->ctx->rt;
+    *out_taken = s->def != &mti_piece_def;
+    if (!*out_taken) return MANTA_OK;
+    if (s->ctx->sched.thread || s->thread->task || s->thread->in_callback) {
+        (void)mti_atomic_u64_fetch_add_seq_cst(&rt->in_flight, 1);
+        return MANTA_OK;
+    }
+    bool no_wait = s->options &&
+                   s->options->struct_size > offsetof(manta_task_options_t, no_wait) &&
+                   s->options->no_wait;
+    manta_status_t status = MANTA_OK;
+    while (status == MANTA_OK && !flight_try(rt)) {
+        if (no_wait) {
+            status = mti_fail(MANTA_WOULD_BLOCK, "task %s: runtime '%s' has %llu tasks in flight",
+                              s->def->name, rt->name, (unsigned long long)rt->max_in_flight);
+            break;
+        }
+        mti_wait_enter(s->ctx); // keeps the runtime meanwhile
+        mti_thread_leave(s->thread);
+        status = flight_sleep(s->ctx);
+        mti_thread_enter(s->thread);
+        mti_wait_leave(s->ctx);
+        if (status == MANTA_OK) status = submit_context(s);
+    }
+    *out_taken = status == MANTA_OK;
+    return status;
+}
+
+// A method runs when and where its actor does; what a call can choose is its name, its times, and whether
+// it accepts failed arguments.
+static manta_status_t submit_method_options(const submit_t *s)
+{
+    const manta_task_options_t *o = s->options;
+    bool wants = o->host_bytes != 0;
+    for (uint32_t i = 0; i < MTI_TASK_RESOURCES; i++)
+        wants |= o->resources[i].name != NULL;
+    if (o->cpus == 0.0 && o->gpus == 0.0 && o->where <= MANTA_CPU && !wants &&
+        o->priority == MANTA_PRIORITY_NORMAL && !o->max_retries) {
+        return MANTA_OK;
+    }
+    return mti_fail(MANTA_ERR_NOT_SUPPORTED,
+                    "%s: a method call can't ask for cpus, gpus, resources, a place, a priority or "
+                    "retries of its own; its actor says where it runs and how often it is tried",
+                    s->def->name);
 }
 
 static manta_status_t submit(submit_t *s, const void *args, size_t args_bytes,
@@ -785,17 +1094,22 @@ static manta_status_t submit(submit_t *s, const void *args, size_t args_bytes,
         if (status != MANTA_OK) return status;
     }
     status = submit_context(s);
-    if (status == MANTA_OK && MTI_UNLIKELY(!mti_scope_reserve(s->thread, result_count))) {
-        status = MANTA_ERR_OUT_OF_MEMORY;
+    bool counted = false;
+    if (status == MANTA_OK && MTI_UNLIKELY(s->ctx->rt->max_in_flight != 0)) {
+        status = submit_flight(s, &counted);
     }
     if (MTI_UNLIKELY(status != MANTA_OK)) {
         if (s->actor && s->ctx) mti_actor_calls_gone(s->ctx, s->actor, 1);
         return status;
     }
     mti_ctx_t *ctx = s->ctx;
-    mti_record_t *t = s->t = (mti_record_t *)(void *)mti_table_alloc(&ctx->table);
+    mti_record_t *t = NULL;
+    if (MTI_LIKELY(mti_scope_reserve(s->thread, result_count))) {
+        t = s->t = (mti_record_t *)(void *)mti_table_alloc(&ctx->table);
+    }
     if (MTI_UNLIKELY(!t)) {
         if (s->actor) mti_actor_calls_gone(ctx, s->actor, 1);
+        if (counted) mti_flight_release(ctx->rt);
         return mti_fail(MANTA_ERR_OUT_OF_MEMORY, "task %s: no memory for a task", s->def->name);
     }
     record_init(ctx, t, s->def, plan_objects(s->plan), result_count != 0);
@@ -806,7 +1120,12 @@ static manta_status_t submit(submit_t *s, const void *args, size_t args_bytes,
             (mti_method_t){.actor = s->actor->object.slot,
                            .retries = (int16_t)(s->is_create ? 0 : s->actor->task_retries)};
     }
+    if (s->actor && s->options && (status = submit_method_options(s)) != MANTA_OK) goto discard;
     if (MTI_UNLIKELY(s->options != NULL) && (status = submit_options(s)) != MANTA_OK) goto discard;
+    if (MTI_UNLIKELY(s->where != MANTA_ANY || s->def->cuda || !s->def->cpu) &&
+        (status = submit_where(s)) != MANTA_OK) {
+        goto discard;
+    }
     if (MTI_UNLIKELY(s->bulk != NULL) && (status = submit_bulk(s, args_bytes)) != MANTA_OK)
         goto discard;
     status = submit_make_room(s, args, args_bytes);
@@ -832,6 +1151,7 @@ release:
 discard:
     record_discard(ctx, t);
     if (s->actor) mti_actor_calls_gone(ctx, s->actor, 1);
+    if (counted) mti_flight_release(ctx->rt);
     return status;
 }
 
@@ -905,7 +1225,7 @@ static inline bool plain_acquire(mti_ctx_t *ctx, const manta_task_def_t *def, ui
         uint64_t head;
         bool fits = mti_object_runtime(object) == ctx->rt->index && object->dtype == param->dtype;
         if (fits && mti_object_is_closed(object, &head)) {
-            fits = !(head & MTI_HEAD_FAILED) &&
+            fits = !(head & MTI_HEAD_FAILED) && mti_object_storage(object) != MTI_STORAGE_TIERED &&
                    bytes_fit(param, mti_object_data(object), mti_object_size(object));
         }
         if (MTI_UNLIKELY(!fits)) break;
@@ -926,9 +1246,9 @@ static inline void plain_publish(mti_ctx_t *ctx, mti_record_t *t, uint32_t gen, 
     uint32_t argument = 0;
     uint64_t head;
     for (uint32_t i = 0; i < refs; i++) {
-        if (!mti_object_is_closed(objects[i], &head)) {
-            if (mti_object_link(objects[i], cells - i, MTI_LINK_INLINE)) continue;
-            (void)mti_object_is_closed(objects[i], &head);
+        if (!mti_object_is_closed(objects[i], &head) &&
+            mti_record_link(ctx, t, objects[i], cells - i, MTI_LINK_INLINE, &head)) {
+            continue;
         }
         closed++;
         if (MTI_UNLIKELY(head & MTI_HEAD_FAILED) && !failed) {
@@ -965,7 +1285,7 @@ submit_plain(mti_thread_t *thread, manta_task_def_t *def, uint64_t plan, const v
     mti_slot_t *slot = ctx->table.free;
     bool ready = mti_atomic_u32_load_acquire(&ctx->rt->state) == MTI_RUNTIME_RUNNING && slot &&
                  (!thread->scope_mark || thread->scope_count < thread->scope_capacity) &&
-                 !ctx->rt->is_serial;
+                 !ctx->rt->submits_long;
     if (is_method && ready) {
         ready = !mti_actor_caller_is_held_up(thread) &&
                 (actor = mti_actor_begin_quick(ctx, handle, def)) != NULL;
@@ -1005,7 +1325,6 @@ submit_plain(mti_thread_t *thread, manta_task_def_t *def, uint64_t plan, const v
     t->cold = NULL;
     t->args = t->inline_args;
     t->args_bytes = (uint16_t)def->args_bytes;
-    t->priority = 0;
     mti_record_set_flags(t, is_method ? MTI_RECORD_METHOD : 0);
     copy_image(t->inline_args, args, def->args_bytes);
     if (is_method) {
@@ -1096,7 +1415,10 @@ static manta_status_t run_inout(manta_task_t *run, mti_object_t *from, mti_objec
     bool sole = (counts & ~MTI_COUNT_SLOT_MASK) == MTI_COUNT_INTERNAL;
     // While attempts are left it works on a copy.
     if (run->actor && mti_method_of(run->record)->retries != 0) sole = false;
-    if (!sole || mti_object_storage(from) != MTI_STORAGE_HEAP) return run_copy_inout(run, from, to);
+    if (!sole || mti_object_storage(from) != MTI_STORAGE_HEAP ||
+        !mti_record_is_last_attempt(run->record)) {
+        return run_copy_inout(run, from, to);
+    }
     to->u.mem.data = from->u.mem.data;
     mti_object_set(to, mti_object_kind(to), MTI_STORAGE_HEAP, mti_object_size(from));
     mti_object_set(from, mti_object_kind(from), MTI_STORAGE_NONE, 0);
@@ -1107,6 +1429,21 @@ static manta_status_t run_note(const mti_record_t *t, const manta_param_t *param
                                manta_status_t code)
 {
     return mti_fail_note(code, "task %s, argument %s", mti_record_name(t), param->name);
+}
+
+// The bytes of an IN argument; none of one that has failed, which its parameter accepts.
+static manta_status_t run_in(const mti_record_t *t, const manta_param_t *param, manta_ref_t ref,
+                             manta_buffer_t *out_buffer)
+{
+    mti_object_t *object = mti_object_held(ref);
+    uint64_t head;
+    if (MTI_UNLIKELY(t->flags & MTI_RECORD_ACCEPTS) && mti_object_is_closed(object, &head) &&
+        head & MTI_HEAD_FAILED) {
+        *out_buffer = (manta_buffer_t){NULL, 0};
+        return MANTA_OK;
+    }
+    *out_buffer = (manta_buffer_t){mti_object_data(object), mti_object_size(object)};
+    return mti_arg_check_bytes(mti_record_name(t), param, out_buffer->data, out_buffer->size_bytes);
 }
 
 // Buffers of everything but OUTs, which are left empty.
@@ -1122,17 +1459,16 @@ static manta_status_t run_arguments(manta_task_t *run, manta_buffer_t *list_room
         if (param->kind == MANTA_PARAM_IN || param->kind == MANTA_PARAM_INOUT) {
             manta_ref_t ref;
             memcpy(&ref, at, sizeof ref);
-            mti_object_t *object = mti_object_held(ref);
-            status = check_bytes(mti_record_name(t), param, mti_object_data(object),
-                                 mti_object_size(object));
+            manta_buffer_t *buffer = &run->buffers[b++];
+            status = run_in(t, param, ref, buffer);
             if (param->kind == MANTA_PARAM_INOUT) {
                 mti_object_t *to = run->results[r++];
-                if (status == MANTA_OK && (status = run_inout(run, object, to)) != MANTA_OK) {
+                if (status == MANTA_OK &&
+                    (status = run_inout(run, mti_object_held(ref), to)) != MANTA_OK) {
                     status = run_note(t, param, status);
                 }
-                object = to;
+                *buffer = (manta_buffer_t){mti_object_data(to), mti_object_size(to)};
             }
-            run->buffers[b++] = (manta_buffer_t){mti_object_data(object), mti_object_size(object)};
         } else if (param->kind == MANTA_PARAM_OUT) {
             r++;
             run->buffers[b++] = (manta_buffer_t){NULL, 0};
@@ -1140,10 +1476,7 @@ static manta_status_t run_arguments(manta_task_t *run, manta_buffer_t *list_room
             const manta_ref_list_t *list = (const manta_ref_list_t *)(const void *)at;
             run->buffers[b++] = (manta_buffer_t){list_room, list->count * sizeof(manta_buffer_t)};
             for (size_t k = 0; k < list->count && status == MANTA_OK; k++) {
-                mti_object_t *object = mti_object_held(list->refs[k]);
-                *list_room++ = (manta_buffer_t){mti_object_data(object), mti_object_size(object)};
-                status = check_bytes(mti_record_name(t), param, mti_object_data(object),
-                                     mti_object_size(object));
+                status = run_in(t, param, list->refs[k], list_room++);
             }
         }
         if (MTI_UNLIKELY(status != MANTA_OK)) return status;
@@ -1200,6 +1533,34 @@ static manta_status_t run_outs(manta_task_t *run, const manta_call_t *call)
     return status;
 }
 
+void mti_body_enter(mti_body_t *body, mti_thread_t *thread, manta_task_t *run)
+{
+    *body = (mti_body_t){thread->ctx, thread->epoch, thread->in_callback};
+    run->outer = thread->task;
+    run->outer_scope_base = thread->scope_base;
+    run->outer_scope_mark = thread->scope_mark;
+    thread->task = run;
+    thread->ctx = run->ctx;
+    thread->epoch = 0;
+    // A body on a device only enqueues: like a callback it must not wait.
+    thread->in_callback = run->lane != NULL;
+    thread->scope_base = thread->scope_count;
+    thread->scope_mark = thread->scope_count + 1;
+}
+
+void mti_body_leave(mti_body_t *body, mti_thread_t *thread, manta_task_t *run)
+{
+    if (MTI_UNLIKELY(thread->scope_count != thread->scope_base)) {
+        mti_scope_unwind(thread, thread->scope_base);
+    }
+    thread->scope_base = run->outer_scope_base;
+    thread->scope_mark = run->outer_scope_mark;
+    thread->task = run->outer;
+    thread->ctx = body->ctx;
+    thread->epoch = body->epoch;
+    thread->in_callback = body->in_callback;
+}
+
 static manta_status_t run_body(manta_task_t *run)
 {
     mti_record_t *t = run->record;
@@ -1208,19 +1569,8 @@ static manta_status_t run_body(manta_task_t *run)
                          .args = t->args,
                          .buffers = run->buffers,
                          .self = run->actor ? run->actor->state : NULL};
-    run->outer = thread->task;
-    run->outer_ctx = thread->ctx;
-    run->outer_scope_base = thread->scope_base;
-    run->outer_scope_mark = thread->scope_mark;
-    uint32_t outer_epoch = thread->epoch;
-    bool outer_callback = thread->in_callback;
-    thread->task = run;
-    thread->ctx = run->ctx;
-    thread->epoch = 0;
-    thread->in_callback = false;
-    thread->scope_base = thread->scope_count;
-    thread->scope_mark = thread->scope_count + 1;
-
+    mti_body_t body;
+    mti_body_enter(&body, thread, run);
     manta_status_t status = MANTA_OK;
     if (plan_results(t->def->plan)) status = run_outs(run, &call);
     if (MTI_LIKELY(status == MANTA_OK)) {
@@ -1237,15 +1587,7 @@ static manta_status_t run_body(manta_task_t *run)
         }
         if (MTI_UNLIKELY(run->blocking)) manta_blocking_end(run);
     }
-    if (MTI_UNLIKELY(thread->scope_count != thread->scope_base)) {
-        mti_scope_unwind(thread, thread->scope_base);
-    }
-    thread->scope_base = run->outer_scope_base;
-    thread->scope_mark = run->outer_scope_mark;
-    thread->task = run->outer;
-    thread->ctx = run->outer_ctx;
-    thread->epoch = outer_epoch;
-    thread->in_callback = outer_callback;
+    mti_body_leave(&body, thread, run);
     return status;
 }
 
@@ -1257,7 +1599,7 @@ static void record_release_args(mti_ctx_t *ctx, mti_record_t *t)
     }
 }
 
-static manta_error_t *run_error(manta_task_t *run, manta_status_t status)
+manta_error_t *mti_task_error(manta_task_t *run, manta_status_t status)
 {
     manta_error_t *error = run->error;
     if (error && manta_error_code(error) == status) {
@@ -1267,15 +1609,18 @@ static manta_error_t *run_error(manta_task_t *run, manta_status_t status)
     if (status < MANTA_ERR_INVALID_ARGUMENT && status > 0) {
         // "Not ready" of a result would read as a state of the wait.
         return mti_error_create(MANTA_ERR_INVALID_ARGUMENT, MANTA_SCOPE_TASK,
-                                mti_record_name(run->record), "", 0,
+                                mti_record_name(run->record), "", mti_record_attempt(run->record),
                                 "the body returned a code that is no failure", NULL);
     }
     char place[32];
     int seat = mti_atomic_i32_load_relaxed(&run->ctx->sched.seat);
     snprintf(place, sizeof place, seat >= 0 ? "worker %d" : "thread outside the workers", seat);
-    const char *text = run->in_body ? "" : manta_error_message();
-    return mti_error_create(status, MANTA_SCOPE_TASK, mti_record_name(run->record), place, 0, text,
-                            NULL);
+    const mti_record_t *t = run->record;
+    const char *text = status == MANTA_ERR_TIMEOUT ? mti_status_text(status)
+                       : run->in_body              ? ""
+                                                   : manta_error_message();
+    return mti_error_create(status, MANTA_SCOPE_TASK, mti_record_name(t), place,
+                            mti_record_attempt(t), text, t->cold ? t->cold->first_error : NULL);
 }
 
 // Waits for the ref that the body forwarded to; the record lives on until that is there.
@@ -1286,9 +1631,12 @@ static void run_forward(manta_task_t *run)
     mti_object_t *target = mti_object_held(run->forward); // held since
     mti_object_storage_free(ctx, &t->result);
     record_release_args(ctx, t);
+    mti_cold_t *cold = t->cold;
+    bool timed = cold && cold->has_time; // the deadline counts until the result is there
+    if (timed) t->cold = NULL;
     mti_record_free_room(ctx, t);
     mti_record_set_flags(t, mti_record_flags(t) & MTI_RECORD_PARENT);
-    t->cold = NULL;
+    t->cold = timed ? cold : NULL;
     t->link_count = 0;
     t->args = t->inline_args;
     t->result.u.mem.parent = target;
@@ -1297,13 +1645,14 @@ static void run_forward(manta_task_t *run)
     do {
         forwarded = (claim & ~(uint64_t)0xff) | MTI_TASK_FORWARDED;
     } while (!mti_atomic_u64_cas_acq_rel(&t->claim, &claim, forwarded));
-    if (mti_object_link(target, (uint64_t *)(void *)t->inline_args, MTI_LINK_FORWARD)) return;
+    uint64_t *cell = (uint64_t *)(void *)t->inline_args;
+    if (mti_object_await(ctx, target, cell, MTI_LINK_FORWARD)) return;
     mti_forward_finish(ctx, t); // closed already: as if the link had fired
 }
 
 // The canceller came when DONE was about to be stored over its flags: says it once more for the children.
 // The caller holds a count.
-static void run_cancelled_late(mti_ctx_t *ctx, mti_record_t *t, uint32_t gen, uint8_t flags)
+static void run_cancelled_late(mti_ctx_t *ctx, mti_record_t *t, uint32_t gen, uint16_t flags)
 {
     uint64_t done = mti_claim_make(gen, 0, MTI_TASK_DONE);
     if (MTI_LIKELY(!(flags & MTI_RECORD_PARENT)) ||
@@ -1336,12 +1685,27 @@ void mti_task_settle(mti_ctx_t *ctx, mti_record_t *t, uint32_t gen)
 static void run_store_error(manta_task_t *run, manta_status_t status)
 {
     mti_record_t *t = run->record;
-    manta_error_t *error = run_error(run, status);
+    manta_error_t *error = NULL;
+    if (run->cause) {
+        uint64_t head;
+        (void)mti_object_is_closed(run->cause, &head);
+        error = (manta_error_t *)manta_error_retain(mti_object_error(run->cause, head));
+    } else {
+        error = mti_task_error(run, status);
+    }
     for (uint32_t i = 0; i < t->result_count; i++) {
         mti_object_t *object = mti_record_result(t, i);
-        mti_object_storage_free(run->ctx, object);
-        object->u.fail.error = i ? (manta_error_t *)manta_error_retain(error) : error;
-        object->u.fail.cause = NULL;
+        if (i) manta_error_retain(error);
+        if (run->cause) {
+            (void)mti_atomic_u64_fetch_add_relaxed(&run->cause->counts, MTI_COUNT_INTERNAL);
+        }
+        if (!mti_tier_fail(object, error, run->cause)) {
+            mti_object_storage_free(run->ctx, object);
+            object->u.fail.error = error;
+            object->u.fail.cause = run->cause;
+        }
+        mti_object_set(object, mti_object_kind(object), mti_object_storage(object),
+                       run->cause ? run->cause_argument : 0);
     }
 }
 
@@ -1389,7 +1753,7 @@ static void run_complete_one(manta_task_t *run, manta_status_t status, uint64_t 
     mti_ctx_t *ctx = run->ctx;
     mti_object_t *result = &t->result;
     uint32_t gen = mti_atomic_u32_load_relaxed(&result->gen);
-    uint8_t flags = mti_record_flags(t);
+    uint16_t flags = mti_record_flags(t);
     if (MTI_UNLIKELY(status != MANTA_OK)) run_store_error(run, status);
     if (MTI_UNLIKELY(flags & MTI_RECORD_OVERFLOW || t->cold)) {
         mti_record_free_room(ctx, t);
@@ -1399,7 +1763,10 @@ static void run_complete_one(manta_task_t *run, manta_status_t status, uint64_t 
     uint64_t bits = MTI_HEAD_CLOSED | (status == MANTA_OK ? 0 : MTI_HEAD_FAILED);
     if (MTI_LIKELY(mti_object_close(ctx, result, bits, out_next))) return;
     // Cancelled while it ran: the result is dropped, and the canceller's count is ours.
-    if (status != MANTA_OK) manta_error_release(result->u.fail.error);
+    // One on a device keeps it until the object goes.
+    if (status != MANTA_OK && mti_object_storage(result) != MTI_STORAGE_TIERED) {
+        manta_error_release(result->u.fail.error);
+    }
     run_cancelled_late(ctx, t, gen, flags);
     mti_object_release(ctx, result, MTI_COUNT_INTERNAL);
 }
@@ -1408,6 +1775,7 @@ static void run_complete(manta_task_t *run, manta_status_t status, uint64_t *out
 {
     mti_record_t *t = run->record;
     mti_ctx_t *ctx = run->ctx;
+    const manta_task_def_t *def = t->def;
     if (MTI_UNLIKELY(status != MANTA_OK)) mti_atomic_u64_owner_add(&ctx->failed, 1);
     if (t->link_count) record_release_args(ctx, t);
     if (MTI_LIKELY(t->result_count == 1)) {
@@ -1416,18 +1784,14 @@ static void run_complete(manta_task_t *run, manta_status_t status, uint64_t *out
         run_complete_several(run, status, out_next);
     }
     if (MTI_UNLIKELY(run->error != NULL)) manta_error_release(run->error);
-    mti_atomic_u64_owner_add(&ctx->completed, 1);
-}
-
-void mti_task_complete(manta_task_t *run, manta_status_t status)
-{
-    run_complete(run, status, NULL);
+    mti_task_count_completed(ctx, def);
 }
 
 // After the body: forwarded, or complete.
 static void run_finish(manta_task_t *run, manta_status_t status, uint64_t *out_next)
 {
     mti_record_t *t = run->record;
+    if (MTI_UNLIKELY(t->cold != NULL)) status = mti_recover_end(run->ctx, t, status);
     if (MTI_UNLIKELY(run->actor && status != MANTA_OK) && mti_actor_method_failed(run, &status)) {
         for (uint32_t i = 0; i < t->result_count; i++)
             mti_object_storage_free(run->ctx, mti_record_result(t, i));
@@ -1451,7 +1815,13 @@ static void run_finish(manta_task_t *run, manta_status_t status, uint64_t *out_n
         }
         mti_object_release(run->ctx, mti_object_held(run->forward), MTI_COUNT_INTERNAL);
     }
+    if (MTI_UNLIKELY(status != MANTA_OK) && mti_recover_retry(run, status)) return;
     run_complete(run, status, out_next);
+}
+
+void mti_task_complete(manta_task_t *run, manta_status_t status)
+{
+    run_finish(run, status, NULL);
 }
 
 // The short way: a plain task. Everything that is rare goes to run_complete.
@@ -1469,7 +1839,9 @@ static void run_plain(mti_ctx_t *ctx, mti_record_t *t, uint64_t plan, uint64_t *
     run.actor = MTI_UNLIKELY(t->flags & MTI_RECORD_METHOD) ? mti_method_actor(t) : NULL;
     run.buffers = buffers;
     run.results = &result;
+    run.lane = NULL;
     run.error = NULL;
+    run.cause = NULL;
     run.forward.id = 0;
     run.index = 0;
     run.blocking = false;
@@ -1494,7 +1866,8 @@ static void run_plain(mti_ctx_t *ctx, mti_record_t *t, uint64_t plan, uint64_t *
             *buffer = (manta_buffer_t){mti_object_data(object), mti_object_size(object)};
             if (MTI_UNLIKELY(!bytes_fit(param, buffer->data, buffer->size_bytes)) &&
                 status == MANTA_OK) {
-                status = check_bytes(mti_record_name(t), param, buffer->data, buffer->size_bytes);
+                status = mti_arg_check_bytes(mti_record_name(t), param, buffer->data,
+                                             buffer->size_bytes);
             }
             buffer++;
         }
@@ -1531,7 +1904,7 @@ static void run_plain(mti_ctx_t *ctx, mti_record_t *t, uint64_t plan, uint64_t *
     thread->scope_mark = outer_mark;
     thread->task = run.outer;
     thread->epoch = outer_epoch;
-    uint8_t flags = mti_record_flags(t) & MTI_RECORD_PARENT;
+    uint16_t flags = mti_record_flags(t) & MTI_RECORD_PARENT;
     bool told =
         MTI_UNLIKELY(flags) && (mti_cancel_is_stale(ctx->rt, t) ||
                                 mti_atomic_u64_load_relaxed(&t->claim) & MTI_CLAIM_CHILDREN);
@@ -1560,8 +1933,7 @@ static void run_task(mti_ctx_t *ctx, mti_record_t *t, uint64_t *out_next)
     mti_thread_t *self = mti_thread_tls;
     if (MTI_LIKELY(t->def->plan & PLAN_PLAIN &&
                    !((t->flags & ~MTI_RECORD_METHOD) | (t->cold != NULL)) && self->ctx == ctx &&
-                   !self->in_callback && !ctx->rt->measure_busy &&
-                   !mti_cancel_is_stale(ctx->rt, t))) {
+                   !self->in_callback && !ctx->rt->runs_long && !mti_cancel_is_stale(ctx->rt, t))) {
         run_plain(ctx, t, t->def->plan, out_next);
         return;
     }
@@ -1598,6 +1970,7 @@ static void run_task(mti_ctx_t *ctx, mti_record_t *t, uint64_t *out_next)
         if (buffers) status = run_arguments(&run, run.buffers + buffers);
     }
     if (MTI_UNLIKELY(t->flags & MTI_RECORD_RANGE) && status == MANTA_OK) {
+        mti_recover_begin(ctx, t);
         bool started = mti_bulk_run(&run, room ? room_bytes / sizeof(manta_buffer_t) : buffers);
         if (started) {
             if (room) mti_heap_free(&ctx->heap, room, room_bytes);
@@ -1605,6 +1978,7 @@ static void run_task(mti_ctx_t *ctx, mti_record_t *t, uint64_t *out_next)
         }
         status = MANTA_ERR_OUT_OF_MEMORY;
     } else if (MTI_LIKELY(status == MANTA_OK)) {
+        if (MTI_UNLIKELY(t->cold != NULL)) mti_recover_begin(ctx, t);
         status = run_body(&run);
     }
     if (MTI_UNLIKELY(room != NULL)) mti_heap_free(&ctx->heap, room, room_bytes);
@@ -1628,7 +2002,8 @@ void mti_task_run_claimed(mti_ctx_t *ctx, mti_record_t *t, bool chain)
         if (next == 0) return;
         t = mti_record_at((uint32_t)next);
         // A long chain comes back to the worker's loop now and then: seats, stop, other queues.
-        if (MTI_UNLIKELY(length == CHAIN_MAX) && mti_sched_push(&ctx->sched, next)) return;
+        bool look_up = length == CHAIN_MAX || mti_sched_has_urgent(ctx->rt->sched);
+        if (MTI_UNLIKELY(look_up) && mti_sched_push(&ctx->sched, next)) return;
         if (!mti_task_claim(ctx, t, (uint32_t)(next >> 32))) return;
         if (MTI_UNLIKELY(t->flags & MTI_RECORD_METHOD)) {
             mti_actor_run_handed_out(ctx, t, chain);

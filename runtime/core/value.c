@@ -336,7 +336,7 @@ manta_status_t manta_promise_forward(manta_ref_t promise, manta_ref_t ref)
         &mti_record_of(finish.object)->claim,
         mti_claim_make(mti_atomic_u32_load_relaxed(&finish.object->gen), 0, MTI_TASK_FORWARDED));
     finish.object->u.mem.parent = target;
-    if (!mti_object_link(target, cell, MTI_LINK_FORWARD)) {
+    if (!mti_object_await(finish.ctx, target, cell, MTI_LINK_FORWARD)) {
         mti_object_become(finish.ctx, finish.object, target);
     }
     finish_end(&finish);
@@ -377,6 +377,18 @@ manta_ref_t manta_wrap(void *data, size_t size_bytes, manta_dtype_t dtype,
     return value_end(thread, object);
 }
 
+// A slice shares the host's bytes, so those have to be there.
+static manta_status_t slice_bring(mti_thread_t *thread, mti_ctx_t *ctx, mti_object_t *parent)
+{
+    if (MTI_LIKELY(mti_object_storage(parent) != MTI_STORAGE_TIERED)) return MANTA_OK;
+    mti_thread_leave(thread);
+    manta_status_t status = mti_lanes_wait_host(thread, ctx, parent, MANTA_FOREVER);
+    mti_thread_enter(thread);
+    uint64_t head;
+    (void)mti_object_is_closed(parent, &head);
+    return status == MANTA_OK && head & MTI_HEAD_FAILED ? mti_object_status(parent, head) : status;
+}
+
 manta_ref_t manta_slice(manta_ref_t ref, size_t offset_bytes, size_t size_bytes)
 {
     if (mti_ref_is_error(ref)) return ref;
@@ -402,6 +414,8 @@ manta_ref_t manta_slice(manta_ref_t ref, size_t offset_bytes, size_t size_bytes)
         status = mti_fail(MANTA_ERR_OUT_OF_RANGE, "slice: bytes %zu to %zu of an object of %llu",
                           offset_bytes, offset_bytes + size_bytes,
                           (unsigned long long)mti_object_size(parent));
+    } else if ((status = slice_bring(thread, ctx, parent)) != MANTA_OK) {
+        // the message says why
     } else if (!(object = mti_object_alloc(ctx, MTI_OBJECT_PUT, parent->dtype))) {
         status = mti_fail(MANTA_ERR_OUT_OF_MEMORY, "no memory for a slice");
     }

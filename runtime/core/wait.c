@@ -31,6 +31,7 @@ typedef struct walk {
     bool may_claim;
     bool deadlock;  // the awaited object depends on a task on this thread's own stack
     bool claimable; // there was something to claim, but it must not be
+    uint64_t gated; // id of a task that it needs, and that waits to be admitted; 0: none was met
     bool stuck;     // it depends on something that no thread is at: a promise, a wide task, a range
     mti_record_t *found; // claimed; or, if |actor| is set, to be run through that
     uint32_t found_gen;  // of a method
@@ -63,10 +64,12 @@ static mti_object_t *walk_arguments(walk_t *walk, mti_record_t *t, uint32_t gen,
                                     mti_arg_iter_t *cursor)
 {
     uint32_t deps = mti_atomic_u32_load_relaxed(&t->deps);
-    // A method's record has two more than it has open arguments (actor.c).
-    uint32_t none = mti_record_flags(t) & MTI_RECORD_METHOD ? 2 : 0;
+    // The last one of a gated task stands for its admission, and who took off the others has asked for it. A
+    // method's record has two more than it has open arguments (actor.c).
+    uint32_t flags = mti_record_flags(t);
+    uint32_t last_ones = flags & MTI_RECORD_METHOD ? 2 : flags & MTI_RECORD_GATED ? 1 : 0;
     do {
-        if (deps <= none) return NULL;
+        if (deps <= last_ones) return NULL;
     } while (!mti_atomic_u32_cas_acq_rel(&t->deps, &deps, deps + 1));
     mti_object_t *last = NULL;
     uint64_t claim = mti_atomic_u64_load_acquire(&t->claim);
@@ -165,6 +168,7 @@ static void walk_object(walk_t *walk, mti_object_t *object, int depth, mti_arg_i
             uint32_t gen = mti_claim_gen(claim);
             if (mti_object_is_closed(object, &head)) break; // |t| may be another task by now
             switch (mti_claim_state(claim)) {
+            case MTI_TASK_HELD:
             case MTI_TASK_QUEUED:
                 if (mti_atomic_u32_load_acquire(&t->deps) != 0) {
                     if (depth >= WALK_DEPTH) break;
@@ -174,15 +178,28 @@ static void walk_object(walk_t *walk, mti_object_t *object, int depth, mti_arg_i
                                               MTI_COUNT_SLOT)) {
                         break;
                     }
-                    next = walk_arguments(walk, t, gen, depth, cursor);
-                    if (!next && !walk->found && mti_record_flags(t) & MTI_RECORD_METHOD) {
-                        next = walk_actor(walk, object, t, gen);
+                    if (mti_record_flags(t) & MTI_RECORD_GATED &&
+                        mti_atomic_u32_load_acquire(&t->deps) == 1) {
+                        if (mti_admit_lend(walk->ctx, t, gen)) {
+                            walk->claimable = true;
+                            if (walk->may_claim && mti_task_claim(walk->ctx, t, gen)) {
+                                walk->found = t;
+                            }
+                        } else {
+                            walk->gated = mti_ref_make(t->result.slot, gen).id;
+                        }
+                    } else {
+                        next = walk_arguments(walk, t, gen, depth, cursor);
+                        if (!next && !walk->found && mti_record_flags(t) & MTI_RECORD_METHOD) {
+                            next = walk_actor(walk, object, t, gen);
+                        }
                     }
                     if (&t->result != object) {
                         mti_object_release(walk->ctx, &t->result, MTI_COUNT_SLOT);
                     }
                     break;
                 }
+                if (mti_claim_state(claim) == MTI_TASK_HELD) break; // the timers have it
                 if (mti_record_flags(t) & MTI_RECORD_WIDE) { // only a worker can collect its seats
                     walk->stuck = true;
                     break;
@@ -303,6 +320,7 @@ static help_t wait_help(mti_ctx_t *ctx, mti_object_t *object, uint32_t budget,
         if (blocked) mti_sched_block_end(&ctx->sched);
         // What runs on top of this wait does not wait for it.
         mti_atomic_u64_store_seq_cst(&ctx->waiting_on, 0);
+        mti_atomic_u64_store_relaxed(&ctx->gate_wait, 0);
         if (walk.actor) {
             int saved = errno;
             mti_actor_run_until(ctx, walk.actor, walk.found, walk.found_gen);
@@ -311,6 +329,10 @@ static help_t wait_help(mti_ctx_t *ctx, mti_object_t *object, uint32_t budget,
             run_nested(ctx, walk.found);
         }
         return HELP_RAN;
+    }
+    // Once it is published what this thread waits for, others find their way through it.
+    if (walk.gated && mti_atomic_u64_load_relaxed(&ctx->waiting_on)) {
+        mti_admit_sleep(ctx, walk.gated);
     }
     if (walk.deadlock) return HELP_DEADLOCK;
     if (deep && walk.claimable) return HELP_TOO_DEEP;
@@ -336,6 +358,7 @@ static help_t wait_alone(mti_ctx_t *ctx, mti_object_t **objects, size_t n, uint3
     }
     mti_sched_block_end(&ctx->sched);
     mti_atomic_u64_store_seq_cst(&ctx->waiting_on, 0);
+    mti_atomic_u64_store_relaxed(&ctx->gate_wait, 0);
     (void)mti_sched_step(&ctx->sched);
     return HELP_RAN;
 }
@@ -347,9 +370,10 @@ static bool wait_sleep(mti_ctx_t *ctx, mti_object_t **objects, size_t n, int64_t
     bool handed = mti_sched_block_begin(&ctx->sched);
     bool alone = !handed && (ctx->sched.thread || ctx->rt->is_serial) && deadline_ns == INT64_MAX;
     if (alone && wait_alone(ctx, objects, n, WALK_BUDGET) == HELP_RAN) return true;
-    bool woken = mti_notify_wait(&ctx->wait_word, 0, deadline_ns);
+    int64_t until = mti_timer_bound(ctx, deadline_ns);
+    bool woken = mti_notify_wait(&ctx->wait_word, 0, until);
     mti_sched_block_end(&ctx->sched);
-    return woken;
+    return woken || until < deadline_ns;
 }
 
 static manta_status_t fail_deadlock(const mti_thread_t *thread, const mti_object_t *object)
@@ -369,12 +393,13 @@ static manta_status_t fail_too_deep(void)
 }
 
 // Spins a little; true if |object| closed meanwhile. Most waits end here or never sleep at all.
-static bool wait_spin(const mti_ctx_t *ctx, mti_object_t *object)
+static bool wait_spin(mti_ctx_t *ctx, mti_object_t *object)
 {
     uint64_t head;
     if (ctx->rt->is_serial) return false;
     for (int round = 0; round < SPIN_ROUNDS; round++) {
         if (mti_object_is_closed(object, &head)) return true;
+        if (mti_lanes_help_if_any(ctx, true)) round = 0; // it moves
         for (int i = 0; i < 8 + round; i++)
             mti_cpu_pause();
     }
@@ -397,7 +422,9 @@ static manta_status_t wait_hand_over_and_sleep(mti_ctx_t *ctx, mti_object_t *obj
     help_t found = alone ? wait_alone(ctx, &object, 1, WALK_BUDGET_TASK) : HELP_NOTHING;
     if (found == HELP_RAN) return MANTA_OK;
     // A deadlock is found again, and reported, by the next look.
-    if (found != HELP_DEADLOCK) (void)mti_notify_wait(&ctx->wait_word, 0, INT64_MAX);
+    if (found != HELP_DEADLOCK) {
+        (void)mti_notify_wait(&ctx->wait_word, 0, mti_timer_bound(ctx, INT64_MAX));
+    }
     mti_sched_block_end(&ctx->sched);
     return MANTA_OK;
 }
@@ -424,7 +451,6 @@ static manta_status_t wait_block(mti_thread_t *thread, mti_ctx_t *ctx, mti_objec
     } else if (help == HELP_TOO_DEEP) {
         status = fail_too_deep();
     }
-    mti_atomic_u64_store_seq_cst(&ctx->waiting_on, 0);
     return status;
 }
 
@@ -434,8 +460,12 @@ static manta_status_t wait_forever(mti_thread_t *thread, mti_ctx_t *ctx, mti_obj
     mti_arg_iter_t cursor = {0};
     manta_status_t status = MANTA_OK;
     while (!mti_object_is_closed(object, &head)) {
+        mti_timer_poll(ctx);
         status = wait_must_end(thread, ctx);
         if (status != MANTA_OK) break;
+        // What a serial runtime runs from here does not wait for |object|. Otherwise that stays published
+        // until the wait ends: who looks for somebody to lend something looks when this thread sleeps.
+        if (ctx->rt->is_serial) mti_atomic_u64_store_relaxed(&ctx->waiting_on, 0);
         // Outside of tasks a serial runtime runs everything, in order.
         if (ctx->rt->is_serial && !thread->task && mti_sched_step(&ctx->sched)) continue;
         help_t help = wait_help(ctx, object, WALK_BUDGET, &cursor, false);
@@ -445,9 +475,19 @@ static manta_status_t wait_forever(mti_thread_t *thread, mti_ctx_t *ctx, mti_obj
             mti_sched_step(&ctx->sched)) {
             continue;
         }
+        if (mti_lanes_help_if_any(ctx, true)) continue;
+        if (MTI_UNLIKELY(mti_lanes_need_steps(ctx->rt))) {
+            mti_atomic_u32_store_relaxed(&ctx->wait_word, 0);
+            (void)mti_notify_wait(&ctx->wait_word, 0, mti_clock_ns() + LANE_NAP_NS);
+            continue;
+        }
         if (wait_spin(ctx, object)) break;
         status = wait_block(thread, ctx, object);
         if (status != MANTA_OK) break;
+    }
+    if (mti_atomic_u64_load_relaxed(&ctx->waiting_on)) {
+        mti_atomic_u64_store_seq_cst(&ctx->waiting_on, 0);
+        mti_atomic_u64_store_relaxed(&ctx->gate_wait, 0);
     }
     if (mti_object_is_closed(object, &head)) status = MANTA_OK;
     if (!thread->task) mti_drain_check(ctx); // it may have completed the last task
@@ -464,6 +504,7 @@ static manta_status_t wait_timed(mti_thread_t *thread, mti_ctx_t *ctx, mti_objec
     mti_atomic_u32_store_relaxed(&ctx->wait_word, 0);
     if (!mti_watch_add(&waiter.watcher, object)) return MANTA_OK;
     for (;;) {
+        mti_timer_poll(ctx);
         status = wait_must_end(thread, ctx);
         if (status != MANTA_OK || mti_object_is_closed(object, &head)) break;
         if (!wait_sleep(ctx, NULL, 0, deadline)) {
@@ -483,7 +524,8 @@ manta_status_t mti_wait_object(mti_thread_t *thread, mti_ctx_t *ctx, mti_object_
     if (mti_object_is_closed(object, out_head)) return MANTA_OK;
     if (timeout_ns <= 0) return mti_fail(MANTA_NOT_READY, "not ready");
     if (thread->in_callback) {
-        return mti_fail(MANTA_ERR_NOT_ALLOWED_HERE, "a callback must not wait");
+        return mti_fail(MANTA_ERR_NOT_ALLOWED_HERE,
+                        "neither a callback nor a body on a device may wait");
     }
     mti_wait_enter(ctx);
     manta_status_t status = timeout_ns == INT64_MAX ? wait_forever(thread, ctx, object)
@@ -501,6 +543,15 @@ static size_t count_closed(mti_object_t **objects, size_t n, size_t enough)
         ready += !objects[i] || mti_object_is_closed(objects[i], &head);
     }
     return ready;
+}
+
+// Lends what the tasks on this stack hold to whatever |objects| need.
+static void wait_lend(mti_ctx_t *ctx, mti_object_t **objects, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        walk_t walk = {.ctx = ctx, .budget = WALK_BUDGET};
+        if (objects[i]) walk_object(&walk, objects[i], 0, NULL);
+    }
 }
 
 // |k| of |n|, fewer than all or with a timeout: runs nothing of others, unless nobody else would.
@@ -523,10 +574,14 @@ static manta_status_t wait_some(mti_thread_t *thread, mti_ctx_t *ctx, mti_object
     }
     manta_status_t status = MANTA_OK;
     while (count_closed(objects, n, k) < k) {
+        mti_timer_poll(ctx);
         status = wait_must_end(thread, ctx);
         if (status != MANTA_OK) break;
         bool alone = timeout_ns == INT64_MAX && ctx->rt->is_serial;
+        if (timeout_ns == INT64_MAX && mti_admit_holds(ctx)) wait_lend(ctx, objects, n);
         if (alone && mti_thread_stack_left() >= STACK_MIN && mti_sched_step(&ctx->sched)) continue;
+        if (timeout_ns == INT64_MAX && mti_lanes_help_if_any(ctx, true)) continue;
+        if (timeout_ns == INT64_MAX && MTI_UNLIKELY(mti_lanes_need_steps(ctx->rt))) continue;
         if (!wait_sleep(ctx, objects, n, deadline)) {
             status = mti_fail(MANTA_NOT_READY, "the wait's timeout passed");
             break;
@@ -547,7 +602,8 @@ manta_status_t mti_wait_many(mti_thread_t *thread, mti_ctx_t *ctx, mti_object_t 
     if (count_closed(objects, n, k) >= k) return MANTA_OK;
     if (timeout_ns <= 0) return mti_fail(MANTA_NOT_READY, "not ready");
     if (thread->in_callback) {
-        return mti_fail(MANTA_ERR_NOT_ALLOWED_HERE, "a callback must not wait");
+        return mti_fail(MANTA_ERR_NOT_ALLOWED_HERE,
+                        "neither a callback nor a body on a device may wait");
     }
     mti_wait_enter(ctx);
     manta_status_t status = MANTA_OK;
@@ -590,6 +646,18 @@ static void read_shortcut(mti_thread_t *thread, manta_ref_t ref, mti_object_t *o
     }
 }
 
+static bool is_on_device(const mti_thread_t *thread)
+{
+    return thread->task && thread->task->lane;
+}
+
+static manta_status_t fail_on_device(void)
+{
+    return mti_fail(
+        MANTA_ERR_NOT_ALLOWED_HERE,
+        "get, read and wait are not for a body that runs on a device: it only enqueues");
+}
+
 // Looks up, waits and acquires: on OK |*out_object| is closed and holds one internal count, and the
 // thread is entered.
 static manta_status_t get_begin(manta_ref_t ref, int64_t timeout_ns, mti_thread_t **out_thread,
@@ -600,6 +668,7 @@ static manta_status_t get_begin(manta_ref_t ref, int64_t timeout_ns, mti_thread_
     }
     mti_thread_t *thread = mti_thread_self();
     if (!thread) return mti_thread_failure();
+    if (MTI_UNLIKELY(thread->in_callback) && is_on_device(thread)) return fail_on_device();
     mti_thread_enter(thread);
     mti_object_t *object = mti_ref_acquire(ref, MTI_COUNT_INTERNAL);
     mti_ctx_t *ctx = object ? mti_ctx_for(thread, object) : NULL;
@@ -616,6 +685,15 @@ static manta_status_t get_begin(manta_ref_t ref, int64_t timeout_ns, mti_thread_
         status = mti_wait_object(thread, ctx, object, timeout_ns, &head);
         mti_thread_enter(thread);
         mti_wait_leave(ctx);
+    }
+    if (status == MANTA_OK && !(head & MTI_HEAD_FAILED) &&
+        MTI_UNLIKELY(mti_object_storage(object) == MTI_STORAGE_TIERED)) {
+        mti_wait_enter(ctx);
+        mti_thread_leave(thread);
+        status = mti_lanes_wait_host(thread, ctx, object, timeout_ns);
+        mti_thread_enter(thread);
+        mti_wait_leave(ctx);
+        (void)mti_object_is_closed(object, &head); // lost with its device, perhaps
     }
     if (status == MANTA_OK && head & MTI_HEAD_FAILED) {
         const manta_error_t *error = mti_object_error(object, head);
@@ -769,6 +847,7 @@ manta_status_t manta_wait(const manta_ref_t *refs, size_t n, size_t k, int64_t t
         if (out_count) *out_count = n;
         return MANTA_OK;
     }
+    if (MTI_UNLIKELY(thread->in_callback) && is_on_device(thread)) return fail_on_device();
     mti_object_t **objects = mti_alloc_zeroed(NULL, n * sizeof *objects, 16);
     if (!objects) return mti_fail(MANTA_ERR_OUT_OF_MEMORY, "no memory to wait for %zu refs", n);
     mti_thread_enter(thread);

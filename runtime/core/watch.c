@@ -425,11 +425,13 @@ static bool cq_sleep(mti_thread_t *thread, cq_t *cq, manta_runtime_t handle, uin
     if (!ctx) return mti_notify_wait(&cq->word, word, deadline_ns);
     (void)mti_sched_block_begin(&ctx->sched);
     mti_fence_heavy(); // pushes tell us from here on; what came before is seen now
+    int64_t until = mti_timer_bound(ctx, deadline_ns);
     bool woken = (ctx->rt->is_serial && mti_sched_has_work(ctx->rt->sched)) ||
-                 mti_notify_wait(&cq->word, word, deadline_ns);
+                 mti_notify_wait(&cq->word, word, until);
     mti_sched_block_end(&ctx->sched);
+    mti_timer_poll(ctx);
     mti_wait_leave(ctx);
-    return woken;
+    return woken || until < deadline_ns;
 }
 
 manta_status_t manta_cq_next(manta_cq_t handle, manta_cq_entry_t *out_entries, size_t n,

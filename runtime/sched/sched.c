@@ -32,6 +32,7 @@ typedef struct seat {
     bool donated;              // guarded by lock; its core is a wide task's
     bool wanted_next; // guarded by lock; donated to one, and the one that collects wants it
     int core;
+    int node;   // index of its queues of bands
     int *order; // the other seats, nearest first
 } seat_t;
 
@@ -49,6 +50,10 @@ typedef struct chunk {
     uint32_t first, last; // [first, last) are valid
     uint64_t entries[CHUNK_ENTRIES];
 } chunk_t;
+
+typedef struct band_queue {
+    chunk_t *first, *last;
+} band_queue_t;
 
 typedef struct side_entry { // of the wide and the elastic queue
     struct side_entry *next;
@@ -92,6 +97,10 @@ struct mti_sched {
     mti_sched_ctx_t *leader; // guarded by lock; collects seats for a wide task
     int leader_missing;      // guarded by lock
 
+    mti_mutex_t band_lock;
+    int node_count;
+    band_queue_t (*bands)[MTI_BANDS]; // guarded by band_lock; one row per node
+
     mti_mutex_t overflow_lock;
     chunk_t *chunks, *chunks_last; // guarded by overflow_lock
     chunk_t *free_chunks;          // guarded by overflow_lock
@@ -125,6 +134,12 @@ manta_status_t mti_sched_create(const mti_sched_options_t *options, mti_sched_t 
     snprintf(sched->name, sizeof sched->name, "%s", options->name ? options->name : "manta");
     mti_mutex_init(&sched->lock, MTI_RANK_SCHED);
     mti_mutex_init(&sched->overflow_lock, MTI_RANK_OVERFLOW);
+    mti_mutex_init(&sched->band_lock, MTI_RANK_OVERFLOW); // never both
+    int nodes = options->topology ? mti_topology_node_count(options->topology) : 1;
+    sched->node_count = nodes > 0 ? nodes : 1;
+    size_t bands_bytes = (size_t)sched->node_count * sizeof *sched->bands;
+    sched->bands = mti_alloc_zeroed(allocator, bands_bytes, 16);
+    if (!sched->bands) goto no_seats;
     if (n > 0) {
         sched->seats = mti_alloc_zeroed(allocator, n * sizeof(seat_t), MTI_LINE_BYTES);
         if (!sched->seats) goto no_seats;
@@ -137,6 +152,8 @@ manta_status_t mti_sched_create(const mti_sched_options_t *options, mti_sched_t 
 no_orders:
     mti_free(allocator, sched->seats, n * sizeof(seat_t));
 no_seats:
+    mti_free(allocator, sched->bands, (size_t)sched->node_count * sizeof *sched->bands);
+    mti_mutex_deinit(&sched->band_lock);
     mti_mutex_deinit(&sched->lock);
     mti_mutex_deinit(&sched->overflow_lock);
     mti_free(allocator, sched, sizeof *sched);
@@ -163,6 +180,15 @@ void mti_sched_destroy(mti_sched_t *sched)
             mti_free(sched->allocator, side, sizeof *side);
         }
     }
+    for (int i = 0; i < sched->node_count * MTI_BANDS; i++) {
+        for (chunk_t *chunk = sched->bands[i / MTI_BANDS][i % MTI_BANDS].first, *next; chunk;
+             chunk = next) {
+            next = chunk->next;
+            mti_free(sched->allocator, chunk, sizeof *chunk);
+        }
+    }
+    mti_free(sched->allocator, sched->bands, (size_t)sched->node_count * sizeof *sched->bands);
+    mti_mutex_deinit(&sched->band_lock);
     mti_free(sched->allocator, sched->seats, n * sizeof(seat_t));
     mti_free(sched->allocator, sched->orders, n * n * sizeof(int));
     mti_mutex_deinit(&sched->lock);
@@ -255,6 +281,8 @@ manta_status_t mti_sched_start(mti_sched_t *sched)
     for (int i = 0; i < n; i++) {
         seat_t *seat = &sched->seats[i];
         seat->core = i % cores;
+        int node = mti_topology_core(sched->topology, seat->core)->node;
+        seat->node = node >= 0 && node < sched->node_count ? node : 0;
         seat->order = sched->orders + (size_t)i * (size_t)n;
         // Workers on the same core first (there are more workers than cores), then by distance.
         int found = 0;
@@ -472,6 +500,96 @@ static void inbox_run(mti_sched_ctx_t *ctx, seat_t *seat)
     }
 }
 
+static void search_end(mti_sched_ctx_t *ctx);
+
+// ---- bands ----------------------------------------------------------------------------------------
+
+static int band_node(const mti_sched_ctx_t *ctx)
+{
+    int seat = mti_atomic_i32_load_relaxed(&ctx->seat);
+    if (seat < 0) seat = ctx->home_seat;
+    return seat >= 0 ? ctx->sched->seats[seat].node : 0;
+}
+
+bool mti_sched_push_band(mti_sched_ctx_t *ctx, uint64_t entry, mti_band_t band)
+{
+    mti_sched_t *sched = ctx->sched;
+    mti_mutex_lock(&sched->band_lock);
+    band_queue_t *queue = &sched->bands[band_node(ctx)][band];
+    chunk_t *chunk = queue->last;
+    if (!chunk || chunk->last == CHUNK_ENTRIES) {
+        chunk = mti_alloc(sched->allocator, sizeof *chunk, 64);
+        if (chunk) {
+            chunk->next = NULL;
+            chunk->first = chunk->last = 0;
+            if (queue->last) {
+                queue->last->next = chunk;
+            } else {
+                queue->first = chunk;
+            }
+            queue->last = chunk;
+        }
+    }
+    if (chunk) {
+        chunk->entries[chunk->last++] = entry;
+        uint32_t bands = mti_atomic_u32_load_relaxed(&sched->hot.bands);
+        // release: a look at all queues that sees it comes to the lock
+        mti_atomic_u32_store_release(&sched->hot.bands, bands | 1u << band);
+    }
+    mti_mutex_unlock(&sched->band_lock);
+    if (chunk) mti_sched_notify(sched);
+    return chunk != NULL;
+}
+
+// The oldest of one queue, 0 if it is empty. The last chunk stays.
+static uint64_t band_get_locked(mti_sched_t *sched, band_queue_t *queue)
+{
+    chunk_t *chunk = queue->first;
+    if (chunk && chunk->first == chunk->last && chunk->next) {
+        queue->first = chunk->next;
+        mti_free(sched->allocator, chunk, sizeof *chunk);
+        chunk = queue->first;
+    }
+    if (!chunk || chunk->first == chunk->last) return 0;
+    uint64_t entry = chunk->entries[chunk->first++];
+    if (chunk->first == chunk->last && !chunk->next) chunk->first = chunk->last = 0;
+    return entry;
+}
+
+// Runs the oldest entry of |band|, this node's first. False: there was none.
+static bool step_band(mti_sched_ctx_t *ctx, mti_band_t band)
+{
+    mti_sched_t *sched = ctx->sched;
+    if (!(mti_atomic_u32_load_relaxed(&sched->hot.bands) & 1u << band)) return false;
+    int own = band_node(ctx), n = sched->node_count;
+    uint64_t entry = 0;
+    mti_mutex_lock(&sched->band_lock);
+    for (int i = 0; i < n && !entry; i++)
+        entry = band_get_locked(sched, &sched->bands[(own + i) % n][band]);
+    if (!entry) {
+        uint32_t bands = mti_atomic_u32_load_relaxed(&sched->hot.bands);
+        mti_atomic_u32_store_relaxed(&sched->hot.bands, bands & ~(1u << band));
+    }
+    mti_mutex_unlock(&sched->band_lock);
+    if (!entry) return false;
+    search_end(ctx);
+    sched->ops->run(ctx, entry);
+    return true;
+}
+
+// Out of turn, so that no band starves: low, normal and high one after the other.
+static bool step_aged(mti_sched_ctx_t *ctx)
+{
+    switch (ctx->ticks / MTI_TUNE_AGE_STEPS % 3) {
+    case 0:
+        return step_band(ctx, MTI_BAND_LOW);
+    case 1:
+        return false; // what follows is a normal pick
+    default:
+        return step_band(ctx, MTI_BAND_HIGH);
+    }
+}
+
 // ---- finding work -------------------------------------------------------------------------------
 
 // The own deque is empty, so the batch stolen last is done with all that it led to: was it worth it? A
@@ -560,6 +678,7 @@ bool mti_sched_has_work(mti_sched_t *sched)
 {
     if (mti_atomic_u32_load_acquire(&sched->shared_count)) return true;
     if (mti_atomic_u32_load_acquire(&sched->wide_waiting)) return true;
+    if (mti_atomic_u32_load_acquire(&sched->hot.bands)) return true;
     uint32_t count = mti_atomic_u32_load_acquire(&sched->ctx_count);
     for (uint32_t i = 0; i < count; i++) {
         mti_sched_ctx_t *ctx = mti_atomic_ptr_load_acquire(&sched->ctxs[i]);
@@ -636,13 +755,15 @@ bool mti_sched_step(mti_sched_ctx_t *ctx)
 {
     mti_sched_t *sched = ctx->sched;
     if (MTI_UNLIKELY(++ctx->ticks % MTI_TUNE_FAIR_STEPS == 0)) {
-        if (step_wide(ctx) || step_shared(ctx)) return true;
+        if (step_aged(ctx) || step_wide(ctx) || step_shared(ctx)) return true;
+    } else if (MTI_UNLIKELY(mti_sched_has_urgent(sched))) {
+        if (step_band(ctx, MTI_BAND_URGENT) || step_band(ctx, MTI_BAND_HIGH)) return true;
     }
     uint64_t entry = mti_deque_take(&ctx->deque);
     if (!entry) {
         if (step_wide(ctx) || step_shared(ctx)) return true;
         entry = steal(ctx);
-        if (!entry) return false;
+        if (!entry) return step_band(ctx, MTI_BAND_LOW);
     }
     search_end(ctx);
     sched->ops->run(ctx, entry);

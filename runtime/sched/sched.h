@@ -104,8 +104,20 @@ void mti_sched_wake_slow(mti_sched_t *sched);
 typedef struct mti_sched_hot {
     // searching << 32 | sleeping: workers that look for work, workers that sleep.
     mti_atomic_u64_t idle;
+    mti_atomic_u32_t bands; // a bit per band that has something on some node; changes under a lock
     bool serial;
 } mti_sched_hot_t;
+
+// Bands beside the normal one, which lives in the deques.
+typedef enum mti_band { MTI_BAND_LOW = 0, MTI_BAND_HIGH, MTI_BAND_URGENT, MTI_BANDS } mti_band_t;
+// Queues |entry| in that band of this thread's node. False: no memory.
+bool mti_sched_push_band(mti_sched_ctx_t *ctx, uint64_t entry, mti_band_t band);
+// Whether something waits that goes before normal entries. A snapshot.
+static inline bool mti_sched_has_urgent(const mti_sched_t *sched)
+{
+    const mti_sched_hot_t *hot = (const mti_sched_hot_t *)(const void *)sched;
+    return mti_atomic_u32_load_relaxed(&hot->bands) > 1u << MTI_BAND_LOW;
+}
 
 // Wakes a worker if one sleeps and none is looking already. Call after making work visible.
 //

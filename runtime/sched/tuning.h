@@ -16,6 +16,8 @@ enum {
     MTI_TUNE_SPIN_LOOKS = 16,
     // Every so many steps the shared queues are looked at first, so that nothing starves in them.
     MTI_TUNE_FAIR_STEPS = 64,
+    // Every so many steps the pick is for the low, the normal and the high band in turn, whatever is above.
+    MTI_TUNE_AGE_STEPS = 64,
     // Entries that leave the shared queue at once.
     MTI_TUNE_OVERFLOW_BATCH = 64,
     MTI_TUNE_MAX_THREADS = 1024,

@@ -22,13 +22,16 @@
 
 // ---- head word ------------------------------------------------------------------------------
 // Open: bits 63..3 are the address of the first link, with the link's kind in bits 2..1... see below.
-#define MTI_HEAD_CLOSED  ((uint64_t)1 << 0)
-#define MTI_HEAD_WATCHED ((uint64_t)1 << 1) // somebody stands in the watcher table
-#define MTI_HEAD_FAILED  ((uint64_t)1 << 1) // with CLOSED: the object holds an error
-#define MTI_HEAD_ORPHAN  ((uint64_t)1 << 2) // no counts are left: the closer frees
+#define MTI_HEAD_CLOSED   ((uint64_t)1 << 0)
+#define MTI_HEAD_WATCHED  ((uint64_t)1 << 1) // somebody stands in the watcher table
+#define MTI_HEAD_FAILED   ((uint64_t)1 << 1) // with CLOSED: the object holds an error
+#define MTI_HEAD_ORPHAN   ((uint64_t)1 << 2) // no counts are left: the closer frees
+// The producer has been submitted to a device: what is ordered after it there need not wait for the close.
+#define MTI_HEAD_ASSIGNED ((uint64_t)1 << 63)
+#define MTI_HEAD_BITS     (MTI_HEAD_WATCHED | MTI_HEAD_ORPHAN | MTI_HEAD_ASSIGNED) // of an open one
 // Links carry their kind in the top byte of the pointer-sized word (user addresses have 48 bits).
-#define MTI_LINK_SHIFT   56
-#define MTI_LINK_ADDR    (((uint64_t)1 << MTI_LINK_SHIFT) - 8)
+#define MTI_LINK_SHIFT    56
+#define MTI_LINK_ADDR     (((uint64_t)1 << MTI_LINK_SHIFT) - 8)
 
 // ---- counts word ----------------------------------------------------------------------------
 // 24 bits for the user's counts, 28 for internal ones, 12 for those that keep the slot but do not care
@@ -65,6 +68,7 @@ typedef enum mti_storage {
     MTI_STORAGE_HEAP,     // |u.mem.data|, from the payload heap
     MTI_STORAGE_PARENT,   // |u.mem.data| inside |u.mem.parent|, of which this holds a count
     MTI_STORAGE_WRAPPED,  // |u.mem.data| is the user's; |u.mem.wrap| tells how to give it back
+    MTI_STORAGE_TIERED, // on devices; |u.mem.tier| tells where, |u.mem.data| is the host's copy or NULL
 } mti_storage_t;
 
 enum { MTI_INLINE_BYTES = 16, MTI_SLOT_BYTES = 192 };
@@ -74,6 +78,7 @@ typedef struct mti_wrap {
     void *user;
 } mti_wrap_t;
 
+typedef struct mti_tier mti_tier_t; // core's
 typedef struct mti_object mti_object_t;
 struct mti_object {
     mti_atomic_u64_t counts;
@@ -85,6 +90,7 @@ struct mti_object {
             union {
                 mti_object_t *parent;
                 mti_wrap_t *wrap;
+                mti_tier_t *tier;
             };
         } mem;
         struct {
@@ -139,7 +145,8 @@ static inline void *mti_object_data(const mti_object_t *o)
     if (mti_object_storage(o) == MTI_STORAGE_INLINE) {
         return mti_object_size(o) ? (void *)o->u.bytes : NULL;
     }
-    return mti_object_storage(o) == MTI_STORAGE_NONE ? NULL : o->u.mem.data;
+    if (mti_object_storage(o) == MTI_STORAGE_NONE) return NULL;
+    return __atomic_load_n(&o->u.mem.data, __ATOMIC_RELAXED); // a copy from a device may arrive
 }
 
 static inline bool mti_object_is_closed(const mti_object_t *o, uint64_t *out_head)

@@ -1,6 +1,7 @@
 #!/bin/sh
 # clash.sh INCLUDE CC CXX
-# Two bodies of one task, in two files, must not link; one body and any number of callers must.
+# Two bodies of one task and one kind, in two files, must not link; one body of a kind, or of each, and
+# any number of callers must.
 set -u
 dir=$(mktemp -d) || exit 1
 trap 'rm -rf "$dir"' EXIT
@@ -13,6 +14,15 @@ cat >"$dir/body.c" <<'END'
 #include "task.h"
 MANTA_TASK(twice) { r.data[0] = 2 * n; return MANTA_OK; }
 END
+cat >"$dir/cuda.c" <<'END'
+#include "task.h"
+MANTA_CUDA(twice) { r.data[0] = 2 * n; return MANTA_OK; }
+END
+cat >"$dir/both.c" <<'END'
+#include "task.h"
+MANTA_CUDA(twice) { r.data[0] = 2 * n; return MANTA_OK; }
+MANTA_TASK(twice) { r.data[0] = 2 * n; return MANTA_OK; }
+END
 cat >"$dir/caller.c" <<'END'
 #include "task.h"
 manta_ref_t CALLER(void);
@@ -23,23 +33,40 @@ compile() { # name compiler language source include
 }
 compile body_c "$2" c body.c "$1"
 compile body_cc "$3" c++ body.c "$1"
+compile cuda_c "$2" c cuda.c "$1"
+compile cuda_cc "$3" c++ cuda.c "$1"
+compile both_c "$2" c both.c "$1"
+compile both_cc "$3" c++ both.c "$1"
 compile caller_c "$2" c caller.c "$1"
 compile caller_cc "$3" c++ caller.c "$1"
 
 link() { "$2" -r -nostdlib -o "$dir/all.o" $1 2>&1; }
 
 failed=0
-for body in body_c body_cc; do
-    out=$(link "$dir/$body.o $dir/caller_c.o $dir/caller_cc.o" "$2") || {
-        echo "clash.sh: one body and two callers do not link: $out"
+for bodies in body_c body_cc cuda_c cuda_cc both_c both_cc "body_c cuda_c" "body_c cuda_cc" \
+    "body_cc cuda_c" "body_cc cuda_cc"; do
+    files=
+    for body in $bodies caller_c caller_cc; do
+        files="$files $dir/$body.o"
+    done
+    out=$(link "$files" "$2") || {
+        echo "clash.sh: $bodies and two callers do not link: $out"
         failed=1
     }
 done
-if out=$(link "$dir/body_c.o $dir/body_cc.o" "$2"); then
-    echo "clash.sh: two bodies of one task link"
-    failed=1
-elif ! echo "$out" | grep -q "twice_cpu_variant"; then
-    echo "clash.sh: two bodies do not link, but not for the reason expected: $out"
-    failed=1
-fi
+
+clash() { # two bodies, variant
+    if out=$(link "$dir/$1.o $dir/$2.o" "$cc"); then
+        echo "clash.sh: $1 and $2 of one task link"
+        failed=1
+    elif ! echo "$out" | grep -q "$3"; then
+        echo "clash.sh: $1 and $2 do not link, but not for the reason expected: $out"
+        failed=1
+    fi
+}
+cc=$2
+clash body_c body_cc twice_cpu_variant
+clash cuda_c cuda_cc twice_cuda_variant
+clash both_c body_cc twice_cpu_variant
+clash both_cc cuda_c twice_cuda_variant
 exit $failed

@@ -469,6 +469,80 @@ MANTA_TASK(axpy) { return MANTA_OK; }
 MANTA_TASK(W(axpy) R(length)) { return MANTA_OK; }
 #endif
 
+// ---- CUDA bodies and kernels -----------------------------------------------------------------------
+
+#ifdef CASE_cuda_parameters_not_in_sight // c c++: MANTA_CUDA\(t\) sees no parameters
+MANTA_TASK(t, MANTA_VAL(int, a)) { return a; }
+W(MANTA_CUDA(t)) R(MANTA_CUDA(t, MANTA_VAL(int, a))) { return MANTA_OK; }
+#endif
+
+#ifdef CASE_cuda_body_of_undeclared // c c++: unknown type|does not name a type|undeclared|not declared|was not
+R(MANTA_TASK(t, MANTA_VAL(int, a)) { return a; })
+MANTA_CUDA(t, MANTA_VAL(int, a)) { return a; }
+#endif
+
+#ifdef CASE_two_cuda_bodies_in_a_file // c c++: redefinition
+MANTA_CUDA(axpy) { return MANTA_OK; }
+MANTA_CUDA(W(axpy) R(length)) { return MANTA_OK; }
+#endif
+
+#ifdef CASE_cuda_write_to_in // c c++: read-only|const
+MANTA_CUDA(axpy)
+{
+    W(x) R(y).data[0] = 1;
+    return MANTA_OK;
+}
+#endif
+
+#ifdef CASE_too_few_arguments_of_kernel // c c++: too few arguments|no matching function
+MANTA_KERNEL(k, float, const float *, size_t);
+manta_status_t f(const float *x);
+manta_status_t f(const float *x) { return MANTA_LAUNCH(k, manta_grid_1d(3, 1), 2, x R(, 3)); }
+#endif
+
+#ifdef CASE_too_many_arguments_of_kernel // c c++: too many arguments|no matching function
+MANTA_KERNEL(k, float, const float *, size_t);
+manta_status_t f(const float *x);
+manta_status_t f(const float *x) { return k_launch(manta_grid_1d(3, 1), 2, x, 3 W(, 4)); }
+#endif
+
+#ifdef CASE_kernel_pointer_of_other_type // cw c++: incompatible pointer|no matching function|invalid conversion|cannot convert
+MANTA_KERNEL(k, float, const float *, size_t);
+manta_status_t f(const float *x, const double *d);
+manta_status_t f(const float *x, const double *d)
+{
+    USE(d), USE(x);
+    return k_run(manta_grid_1d(3, 1), 2, W(d) R(x), 3);
+}
+#endif
+
+#ifdef CASE_kernel_drops_const // cw c++: discards|invalid conversion|no matching function|cannot convert
+MANTA_KERNEL(k, float W(, float *) R(, const float *));
+manta_status_t f(const float *x);
+manta_status_t f(const float *x) { return k_launch(manta_grid_1d(3, 1), 2, x); }
+#endif
+
+#ifdef CASE_launch_without_grid // c c++: incompatible type|no matching function|could not convert|cannot convert|no viable conversion
+MANTA_KERNEL(k, float, size_t);
+manta_status_t f(void);
+manta_status_t f(void) { return MANTA_LAUNCH(k, W(256) R(manta_grid_1d(1, 256)), 2, 3); }
+#endif
+
+#ifdef CASE_dropped_launch // cw c++w: unused-result|warn_unused_result
+MANTA_KERNEL(k, float);
+manta_status_t f(void);
+manta_status_t f(void)
+{
+    W(k_launch(manta_grid_1d(1, 256), 2);)
+    return k_launch(manta_grid_1d(1, 256), 2);
+}
+#endif
+
+#ifdef CASE_kernel_with_25_parameters // c c++: kernel k has more than 24 parameters
+MANTA_KERNEL(k, int, int, int, int, int, int, int, int, int, int, int, int, int, int, int, int, int,
+             int, int, int, int, int, int, int W(, int));
+#endif
+
 // ---- scopes and values ---------------------------------------------------------------------------
 
 #ifdef CASE_jump_into_scope // c++: jump|cross|bypass

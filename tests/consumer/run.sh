@@ -25,16 +25,17 @@ consume() # extra cmake arguments
     "$CMAKE" -G "$GENERATOR" -S "$here" -B "$work/consumer" "$@"
     "$CMAKE" --build "$work/consumer"
     run_both "$work/consumer"
+    "$work/consumer/use_kernels"
 }
 
 case $way in
 subdirectory)
-    consume "-DCONSUMER_SUBDIRECTORY=$source"
+    consume "-DCONSUMER_SUBDIRECTORY=$source" -DMANTA_CUDA_ARCHITECTURES=75
     exit 0
     ;;
 static)
     "$CMAKE" -G "$GENERATOR" -S "$source" -B "$work/build" -DBUILD_SHARED_LIBS=OFF \
-        -DMANTA_TESTS=OFF -DMANTA_SAMPLES=OFF
+        -DMANTA_TESTS=OFF -DMANTA_SAMPLES=OFF -DMANTA_CUDA_ARCHITECTURES=75
     build=$work/build
     "$CMAKE" --build "$build"
     ;;

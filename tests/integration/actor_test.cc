@@ -827,6 +827,37 @@ TEST_P(ActorTest, ADeferredMethodCompletesLater)
     finisher.join();
 }
 
+// ---- rules --------------------------------------------------------------------------------------
+
+TEST_P(ActorTest, DeadlinesOfCalls)
+{
+    MANTA_SCOPE();
+    counter_t c = counter_new(0);
+    manta::ref<long> never = long_promise();
+    manta_ref_t late = counter_add_ref_with(c, MANTA_OPTIONS(.deadline_ns = MANTA_MS(1)), never);
+    manta_ref_t behind = counter_add(c, 5);
+    // What holds its caller up goes with its deadline.
+    EXPECT_EQ(5, value_of<long>(behind));
+    EXPECT_STATUS(MANTA_ERR_DEADLINE, status_of(late));
+    EXPECT_EQ(6,
+              value_of<long>(counter_add_with(c, MANTA_OPTIONS(.deadline_ns = MANTA_S(100)), 1)));
+    fulfil(never, 1);
+}
+
+TEST_P(ActorTest, WhatAnActorDecidesACallCannotAskFor)
+{
+    MANTA_SCOPE();
+    counter_t c = counter_new(0);
+    EXPECT_STATUS(MANTA_ERR_NOT_SUPPORTED,
+                  status_of(counter_add_with(c, MANTA_OPTIONS(.cpus = 0.5), 1)));
+    EXPECT_STATUS(MANTA_ERR_NOT_SUPPORTED,
+                  status_of(counter_add_with(c, MANTA_OPTIONS(.max_retries = 2), 1)));
+    EXPECT_STATUS(
+        MANTA_ERR_NOT_SUPPORTED,
+        status_of(counter_add_with(c, MANTA_OPTIONS(.priority = MANTA_PRIORITY_HIGH), 1)));
+    EXPECT_EQ(1, value_of<long>(counter_add(c, 1)));
+}
+
 // ---- what else ------------------------------------------------------------------------------------
 
 TEST_P(ActorTest, CallsAreTasksInStatsAndDrain)

@@ -8,7 +8,7 @@ export LC_ALL
 cd "$1" || exit 1
 
 # A file's module is runtime/<module>, or for the rest of the tree the longest folder with a line.
-files=$(find runtime devices samples tests/support tests/integration tests/consumer include \
+files=$(find runtime kernels devices samples tests/support tests/integration tests/consumer include \
     \( -name '*.c' -o -name '*.h' -o -name '*.cc' -o -name '*.cu' -o -name '*.inc' \) 2>/dev/null | sort)
 [ -n "$files" ] || { echo "layers.sh: found no sources under $1"; exit 1; }
 

@@ -8,6 +8,7 @@
 
 #include <stddef.h>
 #include <stdlib.h>
+#include <string.h>
 
 #ifdef __cplusplus
 #include <exception>
@@ -68,6 +69,50 @@ MTI_INLINE mti_item_t *mti_items_fill(mti_items_t *items, const void *buffers, s
 MTI_INLINE void mti_items_free(mti_items_t *items)
 {
     if (items->heap != NULL) free(items->heap);
+}
+
+// The size of a manta_task_def_t, as a number and as text.
+#if __SIZEOF_POINTER__ == 8
+#define MTI_TASK_DEF_BYTES 64
+#define MTI_TASK_DEF_TEXT  "64"
+#else
+#define MTI_TASK_DEF_BYTES 40
+#define MTI_TASK_DEF_TEXT  "40"
+#endif
+
+// The first parameter, from 0, that differs between the lists of two bodies of one task; |count| if none.
+MTI_INLINE size_t mti_params_differ(const manta_param_t *a, const manta_param_t *b, size_t count)
+{
+    size_t i = 0;
+    while (i < count && a[i].kind == b[i].kind && a[i].dtype == b[i].dtype &&
+           a[i].size_bytes == b[i].size_bytes && a[i].offset == b[i].offset &&
+           strcmp(a[i].name, b[i].name) == 0)
+        i++;
+    return i;
+}
+
+// Called by the constructor of each body. The first one to come names the task and its parameters;
+// another one that was compiled with others makes the task unusable: MTI_PARAMS_DIFFER for a
+// |param_count|, and in |args_bytes| which one it is. A submit then says so.
+#define MTI_PARAMS_DIFFER 0xffffffffu
+MTI_INLINE void mti_task_join(manta_task_def_t *task, const char *name, const manta_param_t *params,
+                              size_t param_count, size_t args_bytes)
+{
+    size_t common = 0;
+    if (task->name == NULL) {
+        task->name = name;
+        task->params = params;
+        task->param_count = (uint32_t)param_count;
+        task->args_bytes = (uint32_t)args_bytes;
+        return;
+    }
+    if (task->param_count == MTI_PARAMS_DIFFER) return;
+    common = task->param_count < param_count ? task->param_count : param_count;
+    common = mti_params_differ(task->params, params, common);
+    if (common == task->param_count && common == param_count && task->args_bytes == args_bytes)
+        return;
+    task->param_count = MTI_PARAMS_DIFFER;
+    task->args_bytes = (uint32_t)common;
 }
 
 #ifndef __cplusplus // ---- C ------------------------------------------------------------------

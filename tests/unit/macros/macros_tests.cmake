@@ -10,6 +10,10 @@ manta_test(unit/macros/macros_cxx20_test LINK manta_internal SOURCES ${macros_fa
            DEFINES MANTA_NO_SYSTEM_HEADER)
 if(TARGET manta_core)
     manta_test(integration/macros_test SOURCES ${macros_sources})
+    foreach(std 17 20)
+        manta_test(integration/cuda_bodies_cxx${std}_test CXX_STD ${std}
+                   SOURCES ${macros}/cuda_test.cc ${macros}/cuda_c.c ${macros}/cuda_cc.cc)
+    endforeach()
     set(actor_sources ${macros}/actors_cc.cc ${macros}/actors_c.c)
     manta_test(integration/actor_macros_test SOURCES ${actor_sources})
     manta_test(integration/actor_macros_cxx20_test SOURCES ${actor_sources} CXX_STD 20
@@ -23,3 +27,14 @@ if(MANTA_LINT_CLANG AND MANTA_LINT_CLANGXX AND NOT CMAKE_C_COMPILER_ID MATCHES C
     list(APPEND compilers ${MANTA_LINT_CLANG} ${MANTA_LINT_CLANGXX})
 endif()
 manta_script_test(unit/macros/quiet COMMAND sh ${macros}/quiet.sh ${PROJECT_SOURCE_DIR} ${compilers})
+
+# Nothing links in a build with sanitizers that nvcc does not know of.
+if(TARGET manta_core AND BUILD_SHARED_LIBS AND NOT MANTA_SANITIZE)
+    set(nvcc "")
+    if(NOT MANTA_CUDA STREQUAL OFF)
+        mti_nvcc(nvcc)
+    endif()
+    manta_script_test(unit/macros/nvcc
+                      COMMAND sh ${macros}/nvcc.sh ${PROJECT_SOURCE_DIR} $<TARGET_FILE_DIR:manta>
+                              "${nvcc}" c++17 c++20)
+endif()

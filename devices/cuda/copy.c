@@ -1,0 +1,222 @@
+// Copies and fills. All addresses are unified: the driver tells host and device apart by itself.
+#include "devices/cuda/cuda_impl.h"
+
+#include "base/status.h"
+
+#include <string.h>
+
+enum { BATCH_COPIES = 64 };               // of one call of the driver; arrays on the stack
+enum { OVERLAP_COPY_BYTES = 128 * 1024 }; // up to here copies may be asked to overlap with compute
+
+// The device that |place| lies on, NULL for host memory.
+static cuda_device_t *place_device(const mti_place_t *place)
+{
+    return place->memory && place->memory->kind == MTI_MEMORY_DEVICE
+               ? cuda_device(place->memory->device)
+               : NULL;
+}
+
+static bool is_peer_copy(const mti_place_t *dst, const mti_place_t *src)
+{
+    const cuda_device_t *to = place_device(dst), *from = place_device(src);
+    return to && from && to->context != from->context;
+}
+
+static manta_status_t copy_one(cuda_device_t *device, CUstream stream, const mti_copy_t *copy)
+{
+    CUdeviceptr dst = cuda_address(copy->dst.ptr), src = cuda_address(copy->src.ptr);
+    size_t size_bytes = copy->size_bytes;
+    if (size_bytes == 0) return MANTA_OK;
+    if (is_peer_copy(&copy->dst, &copy->src)) {
+        // Direct where the pools let each other in, else staged by the driver.
+        CUcontext to = place_device(&copy->dst)->context, from = place_device(&copy->src)->context;
+        MTI_CU_TRY(device, cuMemcpyPeerAsync(dst, to, src, from, size_bytes, stream));
+    } else {
+        MTI_CU_TRY(device, cuMemcpyAsync(dst, src, size_bytes, stream));
+    }
+    return MANTA_OK;
+}
+
+// ---- Batches -------------------------------------------------------------------------------------
+
+#if MTI_CU_HAS_BATCH
+
+static bool batch_is_there(const cuda_device_t *device)
+{
+    return device->api->batch_v13000 || device->api->batch_v12080;
+}
+
+static manta_status_t batch_submit(cuda_device_t *device, CUstream stream, CUdeviceptr *dsts,
+                                   CUdeviceptr *srcs, size_t *sizes, size_t count, bool are_small)
+{
+    CUmemcpyAttributes attributes;
+    memset(&attributes, 0, sizeof attributes);
+    attributes.srcAccessOrder = CU_MEMCPY_SRC_ACCESS_ORDER_STREAM;
+    attributes.flags =
+        are_small ? CU_MEMCPY_FLAG_PREFER_OVERLAP_WITH_COMPUTE : CU_MEMCPY_FLAG_DEFAULT;
+    size_t first = 0, failed = 0;
+    if (device->api->batch_v13000) {
+        MTI_CU_TRY(device, batch_v13000(dsts, srcs, sizes, count, &attributes, &first, 1, stream));
+    } else {
+        MTI_CU_TRY(device,
+                   batch_v12080(dsts, srcs, sizes, count, &attributes, &first, 1, &failed, stream));
+    }
+    return MANTA_OK;
+}
+
+// As many of |copies| as one call takes; |*out_done| is how many those are. Copies between devices
+// go one by one: batches need direct access.
+static manta_status_t batch_next(cuda_device_t *device, CUstream stream, const mti_copy_t *copies,
+                                 size_t count, size_t *out_done)
+{
+    CUdeviceptr dsts[BATCH_COPIES], srcs[BATCH_COPIES];
+    size_t sizes[BATCH_COPIES], n = 0;
+    const mti_copy_t *one = copies;
+    bool are_small = true;
+    size_t i = 0;
+    for (; i < count && n < BATCH_COPIES && !is_peer_copy(&copies[i].dst, &copies[i].src); i++) {
+        if (copies[i].size_bytes == 0) continue; // the driver refuses those
+        dsts[n] = cuda_address(copies[i].dst.ptr);
+        srcs[n] = cuda_address(copies[i].src.ptr);
+        sizes[n] = copies[i].size_bytes;
+        are_small = are_small && sizes[n] <= OVERLAP_COPY_BYTES;
+        one = &copies[i];
+        n++;
+    }
+    *out_done = i > 0 ? i : 1;
+    if (i == 0 || n == 1) return copy_one(device, stream, one);
+    if (n == 0) return MANTA_OK;
+    return batch_submit(device, stream, dsts, srcs, sizes, n, are_small);
+}
+
+#else
+
+static bool batch_is_there(const cuda_device_t *device)
+{
+    (void)device;
+    return false;
+}
+
+static manta_status_t batch_next(cuda_device_t *device, CUstream stream, const mti_copy_t *copies,
+                                 size_t count, size_t *out_done)
+{
+    (void)count;
+    *out_done = 1;
+    return copy_one(device, stream, copies);
+}
+
+#endif
+
+static manta_status_t copy_all(cuda_device_t *device, CUstream stream, const mti_copy_t *copies,
+                               size_t count)
+{
+    bool in_batches = count > 1 && batch_is_there(device);
+    manta_status_t status = MANTA_OK;
+    size_t i = 0, done = 1;
+    for (; i < count && status == MANTA_OK; i += status == MANTA_OK ? done : 0) {
+        status = in_batches ? batch_next(device, stream, &copies[i], count - i, &done)
+                            : copy_one(device, stream, &copies[i]);
+    }
+    // Failing changes nothing, and the first copies are on their way: wait them out. They only write
+    // where they may; nobody will look there.
+    if (status != MANTA_OK && i > 0 && !cuda_is_lost(device))
+        MTI_CU_NOTE(device, cuStreamSynchronize(stream));
+    return status;
+}
+
+manta_status_t cuda_copy(mti_queue_t *base, const mti_copy_t *copies, size_t count, uint32_t flags,
+                         uint64_t seq)
+{
+    cuda_queue_t *queue = cuda_queue(base);
+    cuda_scope_t scope;
+    manta_status_t status = cuda_op_begin(queue, flags, &scope);
+    if (status != MANTA_OK) return status;
+    status = copy_all(cuda_device(base->device), queue->stream, copies, count);
+    return cuda_op_end(queue, status, flags, seq, &scope);
+}
+
+// ---- Two dimensions ------------------------------------------------------------------------------
+
+static manta_status_t copy_rows(cuda_device_t *device, CUstream stream, const mti_copy_2d_t *copy)
+{
+    CUDA_MEMCPY2D rows;
+    memset(&rows, 0, sizeof rows);
+    rows.srcMemoryType = rows.dstMemoryType = CU_MEMORYTYPE_UNIFIED;
+    rows.srcDevice = cuda_address(copy->src.ptr);
+    rows.dstDevice = cuda_address(copy->dst.ptr);
+    rows.srcPitch = copy->src_pitch_bytes;
+    rows.dstPitch = copy->dst_pitch_bytes;
+    rows.WidthInBytes = copy->width_bytes;
+    rows.Height = copy->rows;
+    MTI_CU_TRY(device, cuMemcpy2DAsync(&rows, stream));
+    return MANTA_OK;
+}
+
+static manta_status_t copy_rows_to_peer(cuda_device_t *device, CUstream stream,
+                                        const mti_copy_2d_t *copy)
+{
+    CUDA_MEMCPY3D_PEER rows;
+    memset(&rows, 0, sizeof rows);
+    rows.srcMemoryType = rows.dstMemoryType = CU_MEMORYTYPE_DEVICE;
+    rows.srcDevice = cuda_address(copy->src.ptr);
+    rows.dstDevice = cuda_address(copy->dst.ptr);
+    rows.srcContext = place_device(&copy->src)->context;
+    rows.dstContext = place_device(&copy->dst)->context;
+    rows.srcPitch = copy->src_pitch_bytes;
+    rows.dstPitch = copy->dst_pitch_bytes;
+    rows.WidthInBytes = copy->width_bytes;
+    rows.Height = copy->rows;
+    rows.Depth = 1;
+    MTI_CU_TRY(device, cuMemcpy3DPeerAsync(&rows, stream));
+    return MANTA_OK;
+}
+
+manta_status_t cuda_copy_2d(mti_queue_t *base, const mti_copy_2d_t *copy, uint32_t flags,
+                            uint64_t seq)
+{
+    cuda_queue_t *queue = cuda_queue(base);
+    cuda_device_t *device = cuda_device(base->device);
+    size_t pitch = copy->src_pitch_bytes > copy->dst_pitch_bytes ? copy->src_pitch_bytes
+                                                                 : copy->dst_pitch_bytes;
+    if (device->max_pitch && pitch > device->max_pitch)
+        return mti_fail(MANTA_ERR_OUT_OF_RANGE,
+                        "%s: copy_2d: a pitch of %zu bytes, %zu is the most", base->device->name,
+                        pitch, device->max_pitch);
+    cuda_scope_t scope;
+    manta_status_t status = cuda_op_begin(queue, flags, &scope);
+    if (status != MANTA_OK) return status;
+    status = is_peer_copy(&copy->dst, &copy->src) ? copy_rows_to_peer(device, queue->stream, copy)
+                                                  : copy_rows(device, queue->stream, copy);
+    return cuda_op_end(queue, status, flags, seq, &scope);
+}
+
+// ---- Fills ---------------------------------------------------------------------------------------
+
+static manta_status_t fill_submit(cuda_device_t *device, CUstream stream, CUdeviceptr dst,
+                                  size_t size_bytes, uint32_t pattern, uint32_t pattern_bytes)
+{
+    switch (pattern_bytes) {
+    case 1:
+        MTI_CU_TRY(device, cuMemsetD8Async(dst, (unsigned char)pattern, size_bytes, stream));
+        break;
+    case 2:
+        MTI_CU_TRY(device, cuMemsetD16Async(dst, (unsigned short)pattern, size_bytes / 2, stream));
+        break;
+    default:
+        MTI_CU_TRY(device, cuMemsetD32Async(dst, pattern, size_bytes / 4, stream));
+        break;
+    }
+    return MANTA_OK;
+}
+
+manta_status_t cuda_fill(mti_queue_t *base, mti_place_t dst, size_t size_bytes, uint32_t pattern,
+                         uint32_t pattern_bytes, uint32_t flags, uint64_t seq)
+{
+    cuda_queue_t *queue = cuda_queue(base);
+    cuda_scope_t scope;
+    manta_status_t status = cuda_op_begin(queue, flags, &scope);
+    if (status != MANTA_OK) return status;
+    status = fill_submit(cuda_device(base->device), queue->stream, cuda_address(dst.ptr),
+                         size_bytes, pattern, pattern_bytes);
+    return cuda_op_end(queue, status, flags, seq, &scope);
+}

@@ -1,0 +1,105 @@
+// Lanes: tasks on devices, and where the bytes of objects are. Between the files of core.
+//
+// A *lane* drives one device. A task that is to run there goes: inbox of the runtime's lanes → routed (claimed,
+// its device chosen) → ready list of a lane → placed (operands brought over, waits, body, results assigned) →
+// in flight on a queue → complete. All of it happens in mti_lanes_help(), by whoever comes by and gets the
+// *right* of the lane with one try: the lanes' own thread, workers without work, waiters. Nobody waits for a
+// right, and no lock is held while it is used.
+//
+// A *tier* says where the bytes of one object are: at most one replica on each device, and one for the host.
+#ifndef MTI_CORE_LANE_H
+#define MTI_CORE_LANE_H
+
+#include "core/core.h"
+#include "devices/device.h"
+#include "store/store.h"
+
+#include <manta/kernel.h>
+
+typedef struct mti_lane mti_lane_t;
+
+// ---- tiers (tier.c) ------------------------------------------------------------------------------
+
+typedef enum mti_host_state {
+    MTI_HOST_NONE = 0, // the bytes are on devices only
+    MTI_HOST_COMING,   // a copy is under way
+    MTI_HOST_VALID,    // |object->u.mem.data| has them
+} mti_host_state_t;
+
+// Written by the holder of that lane's right with the tier's lock held; read with either.
+typedef struct mti_replica {
+    mti_block_t *block; // NULL: none
+    mti_fence_t ready;  // the bytes are there when this is done
+} mti_replica_t;
+
+enum { MTI_TIER_PEERS = 4 };
+
+struct mti_tier {
+    mti_mutex_t lock; // innermost; nothing is called while it is held
+    mti_object_t *object;
+    size_t size_bytes;
+    mti_storage_t
+        origin; // how the host's bytes are given back: HEAP, PARENT, WRAPPED; NONE: |host_block|
+    void *origin_data;
+    union {
+        mti_object_t *parent;
+        mti_wrap_t *wrap;
+    };
+    mti_block_t *host_block; // pinned, of a fetch
+    mti_atomic_u32_t host;   // mti_host_state_t; stores with |lock|
+    // Tasks on devices that read it, are placed, and hold a count of the object for it: no holders for INOUT.
+    // Raised after the count is taken, lowered before it is given back.
+    mti_atomic_u32_t readers;
+    bool requested; // guarded by lock; a fetch was asked for
+    uint64_t
+        links; // guarded by lock; links of CPU tasks and forwards that wait for the host's bytes
+    manta_error_t *error; // it failed after it was assigned: one count, NULL: it did not
+    mti_object_t *cause;  // through that argument, one internal count, or NULL
+    mti_tier_t *next;     // of a lane's list of fetches
+    mti_fence_t fetched;  // the copy to the host
+    mti_fence_t
+        peers[MTI_TIER_PEERS]; // guarded by lock; copies to other devices that read a replica
+    uint32_t peer_count;       // guarded by lock
+    uint32_t device_count;
+    mti_replica_t at[];
+};
+
+// A tier for the result |object| of a task on a device, |size_bytes| > 0. NULL: no memory.
+mti_tier_t *mti_tier_create(mti_lanes_t *lanes, mti_object_t *object, size_t size_bytes);
+// The tier of a closed object of the caller's; made if need be. NULL: its bytes are inside the object line
+// (up to MTI_INLINE_BYTES), or there is no memory (|*out_failed|).
+mti_tier_t *mti_tier_of(mti_lanes_t *lanes, mti_object_t *object, bool *out_failed);
+static inline mti_tier_t *mti_object_tier(const mti_object_t *object)
+{
+    // acquire: pairs with the release in mti_tier_of
+    uint64_t bits = mti_atomic_u64_load_acquire(&object->size_bits);
+    bool tiered = (mti_storage_t)(bits >> 48 & 0xff) == MTI_STORAGE_TIERED;
+    return tiered ? __atomic_load_n(&object->u.mem.tier, __ATOMIC_RELAXED) : NULL;
+}
+// |data|, from the payload heap, is the value; there are no replicas.
+void mti_tier_adopt(mti_tier_t *tier, void *data, size_t size_bytes);
+// The host's copy is there, or failed (|ok| false, |code|): tells whoever waits for it. Needs no right.
+void mti_tier_arrived(mti_ctx_t *ctx, mti_tier_t *tier, bool ok, manta_status_t code);
+
+// ---- inside a CUDA body (lane.c); contracts in manta/kernel.h -------------------------------------
+
+manta_status_t mti_lane_launch(manta_kernel_t *kernel, const manta_grid_t *grid, void *const *args,
+                               uint32_t arg_count);
+manta_status_t mti_lane_launch_native(void *kernel, const manta_grid_t *grid, void **args,
+                                      const char *name);
+void *mti_lane_stream(manta_task_t *task);
+int mti_lane_device_index(const manta_task_t *task);
+void *mti_lane_local(manta_task_t *task, const void *key, manta_local_make_fn_t make,
+                     manta_local_destroy_fn_t destroy);
+void *mti_lane_scratch(manta_task_t *task, size_t size_bytes);
+manta_status_t mti_lane_status_word(manta_task_t *task, const void *device_ptr);
+
+// ---- lanes (lane.c) ------------------------------------------------------------------------------
+
+void mti_lanes_fetch(mti_lanes_t *lanes, mti_tier_t *tier, uint32_t device);
+uint32_t mti_lanes_count(const mti_lanes_t *lanes);
+const manta_allocator_t *mti_lanes_allocator(const mti_lanes_t *lanes);
+// Gives a block back to its heap, from any thread.
+void mti_lanes_free_block(mti_lanes_t *lanes, mti_block_t *block);
+
+#endif

@@ -1,0 +1,617 @@
+// Tasks on devices: order, copies, versions, results, failures; on virtual GPUs, which run the kernels' CPU twins.
+#include "support/runtime_fixture.h"
+
+#include <cstring>
+#include <memory>
+#include <numeric>
+#include <random>
+#include <set>
+
+using namespace manta_testing;
+
+// ---- kernels and tasks ----------------------------------------------------------------------------
+
+MANTA_KERNEL(dv_axpy_kernel, int64_t, const int64_t *, int64_t *, size_t);
+static void dv_axpy_twin(const manta_grid_t *, void *const *args)
+{
+    int64_t a = *static_cast<int64_t *>(args[0]);
+    const int64_t *x = *static_cast<const int64_t **>(args[1]);
+    int64_t *y = *static_cast<int64_t **>(args[2]);
+    size_t n = *static_cast<size_t *>(args[3]);
+    for (size_t i = 0; i < n; i++)
+        y[i] += a * x[i];
+}
+MANTA_KERNEL_TWIN(dv_axpy_kernel, dv_axpy_twin);
+
+MANTA_KERNEL(dv_fill_kernel, int64_t, int64_t *, size_t);
+static void dv_fill_twin(const manta_grid_t *, void *const *args)
+{
+    std::fill_n(*static_cast<int64_t **>(args[1]), *static_cast<size_t *>(args[2]),
+                *static_cast<int64_t *>(args[0]));
+}
+MANTA_KERNEL_TWIN(dv_fill_kernel, dv_fill_twin);
+
+MANTA_KERNEL(dv_word_kernel, int32_t, int32_t *);
+static void dv_word_twin(const manta_grid_t *, void *const *args)
+{
+    **static_cast<int32_t **>(args[1]) = *static_cast<int32_t *>(args[0]);
+}
+MANTA_KERNEL_TWIN(dv_word_kernel, dv_word_twin);
+
+MANTA_KERNEL(dv_unknown_kernel, int64_t *); // no code object brings it
+
+#define dv_axpy_PARAMS MANTA_VAL(int64_t, a), MANTA_IN(int64_t, x), MANTA_INOUT(int64_t, y)
+MANTA_TASK_DECLARE(dv_axpy);
+MANTA_TASK(dv_axpy)
+{
+    for (size_t i = 0; i < y.count; i++)
+        y[i] += a * x[i];
+    return MANTA_OK;
+}
+MANTA_CUDA(dv_axpy)
+{
+    return MANTA_LAUNCH(dv_axpy_kernel, manta_grid_1d(y.count, 128), a, x.data, y.data, y.count);
+}
+
+#define dv_fill_PARAMS MANTA_VAL(int64_t, value), MANTA_VAL(uint64_t, n), MANTA_OUT(int64_t, y, n)
+MANTA_TASK_DECLARE(dv_fill);
+MANTA_TASK(dv_fill)
+{
+    std::fill_n(y.data, y.count, value);
+    return MANTA_OK;
+}
+MANTA_CUDA(dv_fill)
+{
+    return MANTA_LAUNCH(dv_fill_kernel, manta_grid_1d(y.count, 128), value, y.data, y.count);
+}
+
+MANTA_TASK(dv_sum, MANTA_IN(int64_t, x), MANTA_OUT(int64_t, sum, 1))
+{
+    sum[0] = std::accumulate(x.begin(), x.end(), int64_t{0});
+    return MANTA_OK;
+}
+
+MANTA_TASK(dv_split, MANTA_IN(int64_t, x), MANTA_OUT(int64_t, odd, x.count / 2),
+           MANTA_OUT(int64_t, even, x.count - x.count / 2))
+{
+    for (size_t i = 0; i < x.count; i++)
+        (i % 2 ? odd[i / 2] : even[i / 2]) = x[i];
+    return MANTA_OK;
+}
+
+MANTA_TASK(dv_concat, MANTA_IN_LIST(int64_t, parts), MANTA_OUT(int64_t, y))
+{
+    size_t n = 0;
+    for (size_t i = 0; i < parts.count; i++)
+        n += parts[i].count;
+    manta_status_t status = manta_out_resize(y, n);
+    if (status != MANTA_OK) return status;
+    int64_t *to = y.data;
+    for (size_t i = 0; i < parts.count; i++)
+        to = std::copy(parts[i].begin(), parts[i].end(), to);
+    return MANTA_OK;
+}
+
+#define dv_mode_PARAMS MANTA_VAL(int, mode), MANTA_IN(int64_t, x), MANTA_OUT(int64_t, y, x.count)
+MANTA_TASK_DECLARE(dv_mode);
+
+enum {
+    kUnknownKernel,
+    kBlockTooLarge,
+    kNothing,
+    kWaits,
+    kFails,
+    kShrinks,
+    kGrows,
+    kWordZero,
+    kWordBad
+};
+
+static manta_ref_t g_ref;
+static std::atomic<int> g_made, g_destroyed;
+static void *local_make(manta_task_t *)
+{
+    g_made++;
+    return &g_made;
+}
+static void local_destroy(void *)
+{
+    g_destroyed++;
+}
+
+MANTA_CUDA(dv_mode)
+{
+    size_t n = x.count;
+    switch (mode) {
+    case kUnknownKernel:
+        return MANTA_LAUNCH(dv_unknown_kernel, manta_grid_1d(n, 64), y.data);
+    case kBlockTooLarge:
+        return MANTA_LAUNCH(dv_fill_kernel, manta_grid_1d(n, 1 << 20), int64_t{1}, y.data, n);
+    case kNothing:
+        return MANTA_OK;
+    case kWaits: {
+        manta_view_t view;
+        return manta_get(g_ref, &view, MANTA_FOREVER);
+    }
+    case kFails:
+        return manta_fail(task, MANTA_ERR_USER + 7, "not today");
+    case kShrinks:
+        n = 3;
+        break;
+    case kGrows:
+        n = x.count * 100;
+        break;
+    default:
+        break;
+    }
+    if (n != y.count) {
+        manta_status_t status = manta_out_resize(y, n);
+        if (status != MANTA_OK) return status;
+    }
+    if (mode == kWordZero || mode == kWordBad) {
+        int32_t *word = static_cast<int32_t *>(manta_scratch(task, 4));
+        static const char key = 0;
+        if (!word || !manta_queue_local(task, &key, local_make, local_destroy))
+            return MANTA_ERR_RESOURCE_EXHAUSTED;
+        manta_status_t status =
+            MANTA_LAUNCH(dv_word_kernel, manta_grid_1d(1, 1), mode == kWordBad ? 42 : 0, word);
+        if (status == MANTA_OK) status = manta_status_word(task, word);
+        if (status != MANTA_OK) return status;
+    }
+    return MANTA_LAUNCH(dv_fill_kernel, manta_grid_1d(n, 64), int64_t{5}, y.data, n);
+}
+
+MANTA_TASK(dv_forward, MANTA_VAL(manta_ref_t, what), MANTA_OUT(int64_t, y, 0))
+{
+    return manta_forward(task, what);
+}
+
+// ---- the machines ---------------------------------------------------------------------------------
+
+struct Machine {
+    int workers, gpus;
+    bool is_virtual;
+};
+
+class DeviceTest : public ::testing::TestWithParam<Machine>
+{
+  protected:
+    void SetUp() override { start(GetParam().gpus); }
+    void start(int gpus)
+    {
+        manta_runtime_options_t options;
+        manta_runtime_options_init(&options);
+        options.workers = GetParam().workers;
+        options.sim_gpus = gpus;
+        options.sim_virtual_clock = GetParam().is_virtual;
+        options.no_cuda = true;
+        options.log = Log::write;
+        options.log_user = &log_;
+        ASSERT_OK(manta_init(&options));
+    }
+    void TearDown() override
+    {
+        manta_stats_t stats = stats_of(manta_runtime_default());
+        EXPECT_EQ(0u, stats.live_refs) << printed_refs(manta_runtime_default());
+        EXPECT_OK(manta_shutdown(MANTA_S(60)));
+        EXPECT_TRUE(log_.take().empty());
+    }
+    int gpus() const { return GetParam().gpus; }
+    manta_where_t gpu(int i) const { return manta_gpu(i % gpus()); }
+
+    Log log_;
+};
+
+static const Machine kMachines[] = {{0, 1, true},  {0, 3, true}, {0, 1, false}, {1, 1, false},
+                                    {2, 3, false}, {1, 2, true}, {2, 1, false}};
+INSTANTIATE_TEST_SUITE_P(Machines, DeviceTest, ::testing::ValuesIn(kMachines),
+                         [](const ::testing::TestParamInfo<Machine> &at) {
+                             return std::to_string(at.param.workers) + "workers" +
+                                    std::to_string(at.param.gpus) + "gpus" +
+                                    (at.param.is_virtual ? "virtual" : "");
+                         });
+
+static std::vector<int64_t> iota(size_t n, int64_t first = 0)
+{
+    std::vector<int64_t> v(n);
+    std::iota(v.begin(), v.end(), first);
+    return v;
+}
+static manta::ref<int64_t> put(const std::vector<int64_t> &v)
+{
+    return manta_put(v.data(), v.size() * sizeof v[0]);
+}
+
+// ---- order and copies ------------------------------------------------------------------------------
+
+TEST_P(DeviceTest, GpusAreCountedAndDescribed)
+{
+    EXPECT_EQ(gpus(), manta_gpu_count(manta_runtime_default()));
+    manta_gpu_info_t info = {};
+    info.struct_size = sizeof info;
+    ASSERT_OK(manta_gpu_describe(manta_runtime_default(), 0, &info));
+    EXPECT_TRUE(info.is_virtual);
+    EXPECT_FALSE(info.is_lost);
+    EXPECT_GT(info.memory_bytes, 0u);
+    EXPECT_STATUS(MANTA_ERR_OUT_OF_RANGE,
+                  manta_gpu_describe(manta_runtime_default(), gpus(), &info));
+}
+
+TEST_P(DeviceTest, ChainUpdatesInPlaceAndInOrder)
+{
+    MANTA_SCOPE();
+    manta::ref<int64_t> x = put(iota(1000)), y = put(std::vector<int64_t>(1000, 1));
+    for (int i = 0; i < 200; i++)
+        y = dv_axpy_with(MANTA_OPTIONS(.where = gpu(0)), 1, x, y);
+    std::vector<int64_t> got = values_of<int64_t>(y);
+    ASSERT_EQ(1000u, got.size());
+    for (size_t i = 0; i < got.size(); i++)
+        ASSERT_EQ(1 + 200 * (int64_t)i, got[i]);
+}
+
+TEST_P(DeviceTest, WorkMovesBetweenAllGpusAndTheHost)
+{
+    MANTA_SCOPE();
+    manta::ref<int64_t> x = put(iota(100)), y = put(iota(100));
+    for (int i = 0; i < 60; i++) {
+        manta_where_t where = i % 4 == 3 ? MANTA_CPU : gpu(i);
+        y = dv_axpy_with(MANTA_OPTIONS(.where = where), 1, x, y);
+    }
+    std::vector<int64_t> got = values_of<int64_t>(y);
+    for (size_t i = 0; i < 100; i++)
+        ASSERT_EQ(61 * (int64_t)i, got[i]);
+}
+
+TEST_P(DeviceTest, CpuBodyRunsInThePlaceOfAKernel)
+{
+    MANTA_SCOPE();
+    manta::ref<int64_t> y = dv_fill_with(MANTA_OPTIONS(.where = MANTA_GPU), 3, 500);
+    manta::ref<int64_t> sum = dv_sum_with(MANTA_OPTIONS(.where = MANTA_GPU), y);
+    EXPECT_EQ(1500, value_of<int64_t>(sum));
+    EXPECT_EQ(1500, value_of<int64_t>(dv_sum_remote(y)));
+}
+
+TEST_P(DeviceTest, FanInFanOut)
+{
+    MANTA_SCOPE();
+    manta::ref<int64_t> x = dv_fill_with(MANTA_OPTIONS(.where = gpu(0)), 1, 64);
+    std::vector<manta_ref_t> leaves;
+    for (int i = 0; i < 40; i++) {
+        manta::ref<int64_t> y = dv_fill_with(MANTA_OPTIONS(.where = gpu(i)), i, 64);
+        leaves.push_back(dv_axpy_with(MANTA_OPTIONS(.where = gpu(i + 1)), 2, x, y));
+    }
+    manta::ref<int64_t> all =
+        dv_concat_with(MANTA_OPTIONS(.where = gpu(2)), leaves.data(), leaves.size());
+    EXPECT_EQ(64 * (40 * 39 / 2 + 40 * 2), value_of<int64_t>(dv_sum_remote(all)));
+}
+
+TEST_P(DeviceTest, AHeldVersionKeepsItsValue)
+{
+    MANTA_SCOPE();
+    manta::ref<int64_t> x = put(iota(50)), y = put(iota(50));
+    std::vector<manta::ref<int64_t>> versions;
+    for (int i = 0; i < 20; i++) {
+        versions.push_back(manta_retain(y));
+        y = dv_axpy_with(MANTA_OPTIONS(.where = gpu(i)), 1, x, y);
+    }
+    for (size_t v = 0; v < versions.size(); v++) {
+        std::vector<int64_t> got = values_of<int64_t>(versions[v]);
+        ASSERT_EQ(50u, got.size());
+        for (size_t i = 0; i < 50; i++)
+            ASSERT_EQ((int64_t)((v + 1) * i), got[i]) << "version " << v;
+        manta_release(versions[v]);
+    }
+}
+
+TEST_P(DeviceTest, ReadersBeforeAnUpdateSeeTheOldVersion)
+{
+    MANTA_SCOPE();
+    manta::ref<int64_t> one = put(std::vector<int64_t>(256, 1));
+    manta::ref<int64_t> y = dv_fill_with(MANTA_OPTIONS(.where = gpu(0)), 0, 256);
+    std::vector<manta::ref<int64_t>> seen;
+    for (int i = 0; i < 50; i++) {
+        manta::ref<int64_t> copy = dv_fill_with(MANTA_OPTIONS(.where = gpu(0)), 0, 256);
+        seen.push_back(dv_axpy_with(MANTA_OPTIONS(.where = gpu(0)), 1, y, copy));
+        y = dv_axpy_with(MANTA_OPTIONS(.where = gpu(0)), 1, one, y);
+    }
+    for (int i = 0; i < 50; i++)
+        EXPECT_EQ(256 * i, value_of<int64_t>(dv_sum_remote(seen[i])));
+}
+
+TEST_P(DeviceTest, SmallAndEmptyValues)
+{
+    MANTA_SCOPE();
+    for (size_t n : {0u, 1u, 2u, 3u}) {
+        manta::ref<int64_t> x = put(iota(n, 1)), y = put(iota(n, 1));
+        for (int i = 0; i < 5; i++)
+            y = dv_axpy_with(MANTA_OPTIONS(.where = gpu(i)), 1, x, y);
+        std::vector<int64_t> got = values_of<int64_t>(y);
+        ASSERT_EQ(n, got.size());
+        for (size_t i = 0; i < n; i++)
+            EXPECT_EQ(6 * (int64_t)(i + 1), got[i]);
+    }
+}
+
+TEST_P(DeviceTest, SeveralResults)
+{
+    MANTA_SCOPE();
+    dv_split_out_t parts = dv_split_with(MANTA_OPTIONS(.where = gpu(1)), put(iota(101)));
+    EXPECT_EQ(2500, value_of<int64_t>(dv_sum_with(MANTA_OPTIONS(.where = gpu(0)), parts.odd)));
+    EXPECT_EQ(2550, value_of<int64_t>(dv_sum_remote(parts.even)));
+}
+
+TEST_P(DeviceTest, LargeValuesGoThroughTheRing)
+{
+    MANTA_SCOPE();
+    const size_t n = 3000000; // 24 MB: more than the pinned ring
+    manta::ref<int64_t> x = put(iota(n)), y = dv_fill_with(MANTA_OPTIONS(.where = gpu(0)), 0, n);
+    y = dv_axpy_with(MANTA_OPTIONS(.where = gpu(0)), 2, x, y);
+    EXPECT_EQ((int64_t)(n * (n - 1)), value_of<int64_t>(dv_sum_remote(y)));
+}
+
+// ---- where the bytes are --------------------------------------------------------------------------
+
+TEST_P(DeviceTest, ResultsStayOnTheDeviceUntilSomebodyWantsThem)
+{
+    MANTA_SCOPE();
+    manta::ref<int64_t> y = dv_fill_with(MANTA_OPTIONS(.where = gpu(gpus() - 1)), 4, 100);
+    manta_ref_t ref = y;
+    ASSERT_OK(manta_wait(&ref, 1, 1, MANTA_FOREVER, nullptr, nullptr));
+    bool host = true;
+    uint64_t on = 0;
+    ASSERT_OK(manta_where(y, &host, &on));
+    EXPECT_FALSE(host);
+    EXPECT_EQ(1ull << (gpus() - 1), on);
+    EXPECT_EQ(400, value_of<int64_t>(dv_sum_remote(y)));
+    ASSERT_OK(manta_where(y, &host, &on));
+    EXPECT_TRUE(host);
+    EXPECT_EQ(1ull << (gpus() - 1), on);
+}
+
+TEST_P(DeviceTest, PrefetchBringsThemToTheHost)
+{
+    MANTA_SCOPE();
+    manta::ref<int64_t> y = dv_fill_with(MANTA_OPTIONS(.where = gpu(0)), 4, 100);
+    manta_ref_t ref = y;
+    ASSERT_OK(manta_wait(&ref, 1, 1, MANTA_FOREVER, nullptr, nullptr));
+    ASSERT_OK(manta_prefetch(y, MANTA_CPU));
+    EXPECT_STATUS(MANTA_ERR_NOT_SUPPORTED, manta_prefetch(y, MANTA_GPU));
+    EXPECT_EQ(4, values_of<int64_t>(y)[99]);
+}
+
+TEST_P(DeviceTest, SlicesAndForwardsOfWhatIsOnADevice)
+{
+    MANTA_SCOPE();
+    manta::ref<int64_t> x = put(iota(100)),
+                        y = dv_fill_with(MANTA_OPTIONS(.where = gpu(0)), 0, 100);
+    y = dv_axpy_with(MANTA_OPTIONS(.where = gpu(0)), 1, x, y);
+    manta::ref<int64_t> forwarded = dv_forward_remote(y);
+    EXPECT_EQ(4950, value_of<int64_t>(dv_sum_remote(forwarded)));
+    manta::ref<int64_t> slice = manta_slice(y, 80, 160);
+    EXPECT_EQ(iota(20, 10), values_of<int64_t>(slice));
+    manta::ref<int64_t> zero = dv_fill_with(MANTA_OPTIONS(.where = gpu(0)), 0, 20);
+    EXPECT_EQ(390, value_of<int64_t>(dv_sum_remote(
+                       dv_axpy_with(MANTA_OPTIONS(.where = gpu(1)), 1, slice, zero))));
+}
+
+TEST_P(DeviceTest, CallbacksAndQueuesHearOfResultsOnDevices)
+{
+    MANTA_SCOPE();
+    static std::atomic<int> called;
+    called = 0;
+    manta::ref<int64_t> y = dv_fill_with(MANTA_OPTIONS(.where = gpu(0)), 1, 10);
+    ASSERT_OK(manta_on_ready(
+        y, [](manta_ref_t, manta_status_t status, void *) { called += status == MANTA_OK; },
+        nullptr));
+    EXPECT_EQ(10, value_of<int64_t>(dv_sum_remote(y)));
+    ASSERT_OK(manta_drain(MANTA_FOREVER));
+    EXPECT_EQ(1, called);
+}
+
+// ---- bodies -----------------------------------------------------------------------------------------
+
+TEST_P(DeviceTest, BodiesSizeTheirResults)
+{
+    MANTA_SCOPE();
+    manta::ref<int64_t> x = put(iota(10));
+    EXPECT_EQ(std::vector<int64_t>(3, 5), values_of<int64_t>(dv_mode_remote(kShrinks, x)));
+    EXPECT_EQ(std::vector<int64_t>(1000, 5), values_of<int64_t>(dv_mode_remote(kGrows, x)));
+}
+
+TEST_P(DeviceTest, TheStatusWordDecides)
+{
+    g_made = g_destroyed = 0;
+    {
+        MANTA_SCOPE();
+        manta::ref<int64_t> x = put(iota(10));
+        EXPECT_EQ(std::vector<int64_t>(10, 5), values_of<int64_t>(dv_mode_remote(kWordZero, x)));
+        manta::ref<int64_t> bad = dv_mode_remote(kWordBad, x);
+        EXPECT_STATUS(MANTA_ERR_USER + 42,
+                      manta_wait(&bad, 1, 1, MANTA_FOREVER, nullptr, nullptr) == MANTA_OK
+                          ? manta_ref_status(bad)
+                          : MANTA_NOT_READY);
+        EXPECT_NE(std::string::npos, printed_error(bad).find("42")) << printed_error(bad);
+    }
+    EXPECT_GT(g_made, 0);
+    EXPECT_EQ(0, g_destroyed);
+    ASSERT_OK(manta_shutdown(MANTA_S(60)));
+    EXPECT_EQ(g_made, g_destroyed);
+    start(gpus());
+}
+
+// ---- failures ---------------------------------------------------------------------------------------
+
+TEST_P(DeviceTest, MistakesInABodyFailTheTaskAndSayWhat)
+{
+    MANTA_SCOPE();
+    manta::ref<int64_t> x = put(iota(10));
+    g_ref = x;
+    struct {
+        int mode;
+        manta_status_t code;
+        const char *says;
+    } const cases[] = {{kUnknownKernel, MANTA_ERR_NOT_FOUND, "dv_unknown_kernel"},
+                       {kBlockTooLarge, MANTA_ERR_OUT_OF_RANGE, "dv_fill_kernel"},
+                       {kNothing, MANTA_ERR_INVALID_ARGUMENT, "enqueued nothing"},
+                       {kWaits, MANTA_ERR_NOT_ALLOWED_HERE, ""},
+                       {kFails, MANTA_ERR_USER + 7, "not today"}};
+    for (const auto &at : cases) {
+        manta::ref<int64_t> y = dv_mode_remote(at.mode, x);
+        manta::ref<int64_t> after =
+            dv_axpy_with(MANTA_OPTIONS(.where = gpu(0)), 1, x, manta_retain(y));
+        manta::ref<int64_t> sum = dv_sum_remote(after);
+        int64_t value;
+        EXPECT_STATUS(at.code, manta_read(sum, &value, sizeof value, MANTA_FOREVER));
+        EXPECT_STATUS(at.code, manta_ref_status(y));
+        std::string text = printed_error(sum);
+        EXPECT_NE(std::string::npos, text.find(at.says)) << text;
+        EXPECT_NE(std::string::npos, text.find("dv_mode")) << text;
+    }
+    EXPECT_EQ(
+        10, value_of<int64_t>(dv_sum_remote(dv_fill_with(MANTA_OPTIONS(.where = gpu(0)), 1, 10))));
+}
+
+TEST_P(DeviceTest, OutOfDeviceMemoryIsAnErrorOfThatTaskOnly)
+{
+    MANTA_SCOPE();
+    manta::ref<int64_t> y = dv_fill_with(MANTA_OPTIONS(.where = gpu(0)), 1, uint64_t{1} << 42);
+    manta_view_t view;
+    EXPECT_STATUS(MANTA_ERR_OUT_OF_MEMORY, manta_get(y, &view, MANTA_FOREVER));
+    std::string text = printed_error(y);
+    EXPECT_NE(std::string::npos, text.find("35184372088832 bytes")) << text;
+    EXPECT_NE(std::string::npos, text.find("sim:0")) << text;
+    EXPECT_EQ(
+        10, value_of<int64_t>(dv_sum_remote(dv_fill_with(MANTA_OPTIONS(.where = gpu(0)), 1, 10))));
+}
+
+TEST_P(DeviceTest, WhatNoDeviceHereCanDoIsRefused)
+{
+    MANTA_SCOPE();
+    manta::ref<int64_t> y = dv_fill_with(MANTA_OPTIONS(.where = manta_gpu(99)), 1, 10);
+    EXPECT_STATUS(MANTA_ERR_INFEASIBLE, manta_ref_status(y));
+    EXPECT_NE(nullptr, strstr(manta_error_message(), "GPU 99"));
+    manta::ref<int64_t> x = put(iota(3));
+    y = dv_mode_with(MANTA_OPTIONS(.where = MANTA_CPU), kGrows, x);
+    EXPECT_STATUS(MANTA_ERR_INFEASIBLE, manta_ref_status(y));
+}
+
+TEST_P(DeviceTest, WithoutAGpuTasksRunOnCpus)
+{
+    ASSERT_OK(manta_shutdown(MANTA_S(60)));
+    start(-1);
+    MANTA_SCOPE();
+    EXPECT_EQ(0, manta_gpu_count(manta_runtime_default()));
+    EXPECT_EQ(10, value_of<int64_t>(dv_sum_remote(dv_fill_remote(1, 10))));
+    manta::ref<int64_t> y = dv_fill_with(MANTA_OPTIONS(.where = MANTA_GPU), 1, 10);
+    EXPECT_STATUS(MANTA_ERR_INFEASIBLE, manta_ref_status(y));
+}
+
+// ---- cancel and shutdown -----------------------------------------------------------------------------
+
+TEST_P(DeviceTest, CancelledTasksFailAtOnceAndFreeWhatTheyHold)
+{
+    MANTA_SCOPE();
+    manta::ref<int64_t> gate = manta_promise_create(MANTA_DTYPE(MANTA_I64, 8));
+    manta::ref<int64_t> x = put(iota(1000));
+    std::vector<manta::ref<int64_t>> results;
+    for (int i = 0; i < 20; i++) {
+        manta::ref<int64_t> y = dv_axpy_with(MANTA_OPTIONS(.where = gpu(i)), 1, gate, put(iota(1)));
+        results.push_back(dv_axpy_with(MANTA_OPTIONS(.where = gpu(i)), 1, y, put(iota(1))));
+        EXPECT_OK(manta_cancel(y));
+        EXPECT_STATUS(MANTA_ERR_CANCELLED, manta_ref_status(y));
+        EXPECT_STATUS(MANTA_ERR_CANCELLED, manta_ref_status(results.back()));
+    }
+    int64_t one = 1;
+    ASSERT_OK(manta_promise_set(gate, &one, sizeof one));
+    for (int i = 0; i < 100; i++) { // on their way, or done: either is fine, nothing leaks
+        manta::ref<int64_t> y = dv_fill_with(MANTA_OPTIONS(.where = gpu(i)), 1, 1000);
+        y = dv_axpy_with(MANTA_OPTIONS(.where = gpu(i + 1)), 1, x, y);
+        EXPECT_OK(manta_cancel(y));
+        manta_status_t status = manta_ref_status(y);
+        EXPECT_TRUE(status == MANTA_OK || status == MANTA_ERR_CANCELLED) << status;
+    }
+    ASSERT_OK(manta_drain(MANTA_FOREVER));
+}
+
+TEST_P(DeviceTest, ShutdownWithWorkUnderWay)
+{
+    for (int round = 0; round < 10; round++) {
+        {
+            MANTA_SCOPE();
+            manta::ref<int64_t> x = put(iota(100)), y = put(iota(100));
+            for (int i = 0; i < 30; i++)
+                y = dv_axpy_with(MANTA_OPTIONS(.where = gpu(i)), 1, x, y);
+        }
+        manta_runtime_t runtime = manta_runtime_default();
+        ASSERT_OK(manta_runtime_shutdown(
+            runtime, round % 2 ? MANTA_SHUTDOWN_CANCEL : MANTA_SHUTDOWN_DRAIN, MANTA_S(60)));
+        start(gpus());
+    }
+}
+
+// ---- against a model ---------------------------------------------------------------------------------
+
+// Random programs over a few vectors; every version that is held has the value of a sequential run.
+TEST_P(DeviceTest, RandomProgramsGiveWhatASequentialRunGives)
+{
+    const int rounds = kSanitized ? 15 : 60;
+    for (int seed = 0; seed < rounds; seed++) {
+        SCOPED_TRACE(seed);
+        MANTA_SCOPE();
+        std::mt19937 rng((unsigned)seed);
+        auto below = [&](unsigned n) { return (int)(rng() % n); };
+        struct Version {
+            manta::ref<int64_t> ref;
+            std::vector<int64_t> value;
+        };
+        const size_t n = 1 + (size_t)below(300);
+        std::vector<Version> live;
+        for (int i = 0; i < 4; i++)
+            live.push_back({put(iota(n, i)), iota(n, i)});
+        for (int step = 0; step < 60; step++) {
+            manta_where_t where = below(3) == 0   ? MANTA_CPU
+                                  : below(3) == 0 ? MANTA_GPU
+                                                  : gpu(below(8));
+            size_t a = (size_t)below((unsigned)live.size()),
+                   b = (size_t)below((unsigned)live.size());
+            switch (below(5)) {
+            case 0:
+            case 1: { // update b with a
+                Version next = {{}, live[b].value};
+                for (size_t i = 0; i < n; i++)
+                    next.value[i] += 3 * live[a].value[i];
+                bool keep = a == b || below(3) == 0;
+                if (keep) (void)manta_retain(live[b].ref);
+                next.ref = dv_axpy_with(MANTA_OPTIONS(.where = where), 3, live[a].ref, live[b].ref);
+                if (keep) {
+                    live.push_back(next);
+                } else {
+                    live[b] = next;
+                }
+                break;
+            }
+            case 2:
+                live.push_back({dv_fill_with(MANTA_OPTIONS(.where = where), step, n),
+                                std::vector<int64_t>(n, step)});
+                break;
+            case 3:
+                EXPECT_EQ(
+                    std::accumulate(live[a].value.begin(), live[a].value.end(), int64_t{0}),
+                    value_of<int64_t>(dv_sum_with(MANTA_OPTIONS(.where = where), live[a].ref)));
+                break;
+            default:
+                if (live.size() > 3) {
+                    manta_release(live[a].ref);
+                    live[a] = live.back();
+                    live.pop_back();
+                } else {
+                    EXPECT_EQ(live[a].value, values_of<int64_t>(live[a].ref));
+                }
+            }
+        }
+        for (const Version &version : live) {
+            EXPECT_EQ(version.value, values_of<int64_t>(version.ref));
+            manta_release(version.ref);
+        }
+    }
+}

@@ -1,0 +1,18 @@
+# Tests of devices/cuda; included by tests/CMakeLists.txt where the CUDA driver is built.
+
+set(MANTA_FAKES_DIR ${CMAKE_CURRENT_BINARY_DIR}/fakes)
+
+# manta_cuda_test(<folder/.../name> ...): a test that sees CUDA's headers and runs on the fake driver.
+function(manta_cuda_test name)
+    manta_test(${name} ${ARGN}
+               ENV "MANTA_CUDA_LIBRARY=${MANTA_FAKES_DIR}/libcuda/libcuda.so.1"
+               DEFINES MANTA_FAKES_DIR="${MANTA_FAKES_DIR}"
+                       MANTA_CUDA_STUB="${MANTA_CUDA_INCLUDE_DIR}/../lib64/stubs/libcuda.so")
+    string(MAKE_C_IDENTIFIER "test_${name}" target)
+    target_include_directories(${target} SYSTEM PRIVATE ${MANTA_CUDA_INCLUDE_DIR})
+    get_property(fakes GLOBAL PROPERTY MANTA_FAKES)
+    add_dependencies(${target} ${fakes})
+endfunction()
+
+manta_cuda_test(unit/devices/cuda/cuda_api_test)
+manta_cuda_test(unit/devices/cuda/cuda_driver_test)
