@@ -91,7 +91,7 @@ typedef struct manta_actor_options {
     // bound.
     uint32_t max_pending;
     bool out_of_order;    // calls start when their arguments are ready, whatever came before
-    manta_pin_t pin;      // manta_pin_core(2), manta_pin_node(0)
+    manta_pin_t pin;      // manta_pin_core(2), manta_pin_node(0); with one method at a time only
     manta_where_t device; // manta_gpu(1): device methods run there
 } manta_actor_options_t;
 
@@ -109,6 +109,8 @@ MANTA_API MANTA_NODISCARD manta_actor_t manta_actor_create(manta_actor_def_t *de
 
 // Calls a method, a task definition whose |owner| is the actor's def. As manta_submit_call: failures come
 // back as error refs in all of |out_results|, and INOUT refs are taken in any case.
+// |options|: the name, deadline_ns, run_timeout_ns and accept_failed; anything else is the actor's to decide
+// (NOT_SUPPORTED).
 // Errors beside those of a submit: STALE_REF no such actor · TYPE_MISMATCH a method of another kind of
 // actor · ACTOR_DIED · ACTOR_RESTARTING · ACTOR_BUSY.
 MANTA_API void manta_actor_call(manta_actor_t actor, manta_task_def_t *method,
