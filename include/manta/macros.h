@@ -73,6 +73,8 @@
 // MANTA_OK, or what manta_fail() returns, or a code. In C++ an exception that leaves it fails the
 // task with MANTA_ERR_EXCEPTION and its what().
 //
+// Actors, a state with methods, are in detail/actor.h: MANTA_ACTOR, MANTA_METHOD.
+//
 // In C++ refs are typed, manta::ref<T>, and another ref type is an error at compile time; a
 // manta_ref_t converts to it and back. In C the element type is checked at submit.
 //
@@ -597,10 +599,11 @@ manta_put(const T *ptr, size_t size_bytes)
     MTI_BODY_A(x, v, (MANTA_UNUSED manta_task_t * task E(MTI_BODYP_, x, __VA_ARGS__)),             \
                MTI_MANY(~E(MTI_SIZED_, x, __VA_ARGS__)), (E(MTI_SEE_, x, __VA_ARGS__)),            \
                (E(MTI_SIZE_, x, __VA_ARGS__)), (E(MTI_GET_, x, __VA_ARGS__)),                      \
-               (mti_call->task E(MTI_NAME_, x, __VA_ARGS__)), (E(MTI_ROW_, x, __VA_ARGS__)))
-#define MTI_BODY_A(x, v, params, sized, see, size, get, names, rows)                               \
-    MTI_BODY_B(x, v, params, sized, see, size, get, names, rows)
-#define MTI_BODY_B(x, v, params, sized, see, size, get, names, rows)                               \
+               (mti_call->task E(MTI_NAME_, x, __VA_ARGS__)), (E(MTI_ROW_, x, __VA_ARGS__)), ())
+// |reg|: what registering a method does besides.
+#define MTI_BODY_A(x, v, params, sized, see, size, get, names, rows, reg)                          \
+    MTI_BODY_B(x, v, params, sized, see, size, get, names, rows, reg)
+#define MTI_BODY_B(x, v, params, sized, see, size, get, names, rows, reg)                          \
     static manta_status_t x##_##v##_body params;                                                   \
     static manta_status_t x##_##v##_invoke(const manta_call_t *mti_call)                           \
     {                                                                                              \
@@ -623,6 +626,7 @@ manta_put(const T *ptr, size_t size_bytes)
                       sizeof mti_##x##_##v##_params / sizeof *mti_##x##_##v##_params - 1,          \
                       mti_##x##_args_bytes);                                                       \
         x##_task.v = &x##_##v##_variant;                                                           \
+        MTI_STRIP reg                                                                              \
     }                                                                                              \
     static manta_status_t x##_##v##_body params
 

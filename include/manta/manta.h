@@ -2,6 +2,8 @@
 #ifndef MANTA_MANTA_H
 #define MANTA_MANTA_H
 
+#include <manta/actor.h>
+#include <manta/detail/actor.h>
 #include <manta/device.h>
 #include <manta/kernel.h>
 #include <manta/macros.h>

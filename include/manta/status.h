@@ -46,6 +46,11 @@ enum manta_status {
     MANTA_ERR_INTERNAL = 45, // a bug in manta
     MANTA_ERR_DEADLINE = 46, // the task's deadline passed before it was done
     MANTA_ERR_END = 47,      // a generator has no more values
+    // Actors.
+    MANTA_ERR_ACTOR_DIED = 60,       // it has ended for good; the cause says why
+    MANTA_ERR_ACTOR_RESTARTING = 61, // it failed, and is being started again
+    MANTA_ERR_ACTOR_BUSY = 62,       // as many calls wait as it accepts (max_pending)
+    MANTA_ACTOR_FATAL = 63,          // returned by a method: its actor is broken and dies
     // A task may return MANTA_ERR_USER + n, n from 0 to 2^30.
     MANTA_ERR_USER = 1 << 20
 };

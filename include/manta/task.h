@@ -50,6 +50,7 @@ typedef struct manta_call {
     manta_task_t *task;
     const void *args;              // the argument image
     const manta_buffer_t *buffers; // one per IN, INOUT, OUT and IN_LIST parameter, in their order
+    void *self;                    // state of the actor whose method this is; NULL: a task
 } manta_call_t;
 
 // One implementation of a task function. Lives as long as the definition.
@@ -69,7 +70,9 @@ typedef struct manta_task_def {
     uint32_t args_bytes;        // size of the argument image
     const manta_variant_t *cpu; // NULL: no such body
     const manta_variant_t *cuda;
-    uint64_t plan; // private to the runtime; 0 at start
+    uint64_t plan;                       // private to the runtime; 0 at start
+    const struct manta_actor_def *owner; // of a method or constructor (actor.h); NULL: a task
+    const char *group;                   // of a method: its concurrency group, or NULL
 } manta_task_def_t;
 
 // Where a task may run.

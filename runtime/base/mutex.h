@@ -17,6 +17,8 @@ typedef enum mti_rank {
     MTI_RANK_RUNTIME,             // core: contexts of a runtime
     MTI_RANK_CQ,                  // core: table of completion queues
     MTI_RANK_CQ_QUEUE,            // core: one completion queue
+    MTI_RANK_NAMES,               // core: names of a runtime's actors
+    MTI_RANK_ACTOR,               // core: one actor
     MTI_RANK_RULES,               // core: timers, admission
     MTI_RANK_SCHED,               // sched: threads, seats, wide and elastic queues
     MTI_RANK_OVERFLOW,            // sched: overflow queue

@@ -69,6 +69,10 @@ const char *manta_status_name(manta_status_t status)
         STATUS_ROW(MANTA_ERR_IO),
         STATUS_ROW(MANTA_ERR_SYSTEM),
         STATUS_ROW(MANTA_ERR_INTERNAL),
+        STATUS_ROW(MANTA_ERR_ACTOR_DIED),
+        STATUS_ROW(MANTA_ERR_ACTOR_RESTARTING),
+        STATUS_ROW(MANTA_ERR_ACTOR_BUSY),
+        STATUS_ROW(MANTA_ACTOR_FATAL),
 #undef STATUS_ROW
     };
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {

@@ -1,4 +1,5 @@
 // What a body can ask of its task.
+#include "core/actor.h"
 #include "core/core.h"
 
 #include <string.h>
@@ -199,6 +200,7 @@ size_t manta_task_index(const manta_task_t *task)
 
 int manta_attempt(const manta_task_t *task)
 {
+    if (task && task->actor) return mti_method_of(task->record)->attempt;
     return task ? mti_record_attempt(task->record) : 0;
 }
 

@@ -32,8 +32,8 @@ static const manta_param_t piece_params[] = {
      sizeof(piece_t), sizeof(void *), 0},
 };
 static const manta_variant_t piece_variant = {piece_invoke, NULL};
-manta_task_def_t mti_piece_def = {"range",        piece_params, 1, sizeof(piece_t),
-                                  &piece_variant, NULL,         0};
+manta_task_def_t mti_piece_def = {
+    "range", piece_params, 1, sizeof(piece_t), &piece_variant, NULL, 0, NULL, NULL};
 
 static void bulk_failed(bulk_t *bulk, manta_task_t *run, manta_status_t status)
 {
@@ -57,7 +57,7 @@ static void piece_run(bulk_t *bulk, manta_task_t *run, size_t begin, size_t end)
 {
     mti_record_t *own = run->record;
     manta_status_t (*invoke)(const manta_call_t *) = bulk->run.record->def->cpu->invoke;
-    manta_call_t call = {run, bulk->run.record->args, bulk->buffers};
+    manta_call_t call = {run, bulk->run.record->args, bulk->buffers, NULL};
     size_t done = end - begin;
     run->record = bulk->run.record; // names, cancel
     while (begin < end && !bulk_is_over(bulk, run->ctx)) {

@@ -14,12 +14,16 @@
 
 #include "devices/registry.h"
 
+#include <manta/actor.h>
 #include <manta/task.h>
 
 typedef struct mti_runtime mti_runtime_t;
 typedef struct mti_ctx mti_ctx_t;
 typedef struct mti_thread mti_thread_t;
 typedef struct mti_record mti_record_t;
+typedef struct mti_actor mti_actor_t;
+typedef struct mti_order mti_order_t;
+typedef struct mti_rows mti_rows_t;
 typedef struct mti_lanes mti_lanes_t;
 typedef struct mti_timer mti_timer_t;
 typedef struct mti_todo mti_todo_t;
@@ -64,7 +68,8 @@ static inline uint32_t mti_claim_gen(uint64_t claim)
 }
 
 enum {
-    MTI_RECORD_INLINE = 64,    // bytes for the argument image and the links
+    MTI_RECORD_INLINE = 64, // bytes for the argument image and the links
+    MTI_METHOD_INLINE = 48, // the same for a method, which has mti_method_t (actor.h) behind them
     MTI_CLAIM_NO_CTX = 0xffff, // in the place of a context: no thread stands behind what runs
     MTI_MAX_REFS = 10000,
     MTI_MAX_RESULTS = 3000,
@@ -81,6 +86,9 @@ enum {                                                      // mti_record_t.flag
     MTI_RECORD_GATED = 1 << 5,   // one dependency more: that it is admitted, see admit.c
     MTI_RECORD_BAND = 1 << 6,    // of another priority than normal
     MTI_RECORD_ACCEPTS = 1 << 7, // runs with failed arguments
+    MTI_RECORD_METHOD = 1 << 8,  // runs on an actor's state, see actor.c
+    MTI_RECORD_CREATE = 1 << 9,  // with METHOD: it is the constructor
+    MTI_RECORD_BAND_SHIFT = 10,  // two bits: an mti_band_t, with BAND
 };
 
 // Of a range or array; for an array the images follow.
@@ -203,6 +211,7 @@ struct mti_cold {
     int cores;
     uint32_t milli;
     mti_bulk_info_t *bulk;
+    mti_order_t *order; // of a method that is not delivered
     // Time and attempts, recover.c. |has_time|: it is a user of the timers.
     bool has_time;
     bool parked;          // guarded by the rules lock; in back-off: that is what |deps| counts
@@ -247,8 +256,7 @@ struct mti_record {
     mti_cold_t *cold;
     unsigned char *args; // the argument image: |inline_args|, or an overflow block's
     uint16_t args_bytes;
-    uint8_t priority; // an mti_band_t, with MTI_RECORD_BAND
-    uint8_t flags;
+    uint16_t flags;
     mti_atomic_u32_t cancel_epoch; // the runtime's when its ancestors were last known to go on
 
     unsigned char inline_args[MTI_RECORD_INLINE];
@@ -285,6 +293,13 @@ typedef struct mti_overflow { // header of an overflow block; 16 bytes, the imag
     uint32_t links_offset;   // from the header; mti_far_link_t[link_count]
     uint32_t results_offset; // uint32_t[result_count - 1], slots of the further results
 } mti_overflow_t;
+
+// Where links stand in |inline_args|, counted down from here.
+static inline uint64_t *mti_record_links(const mti_record_t *t, bool is_method)
+{
+    size_t end = is_method ? MTI_METHOD_INLINE : MTI_RECORD_INLINE;
+    return (uint64_t *)(void *)(t->inline_args + end) - 1;
+}
 
 static inline mti_overflow_t *mti_record_overflow(const mti_record_t *t)
 {
@@ -351,6 +366,8 @@ struct mti_thread {
     mti_scope_entry_t *scopes;
     size_t scope_count, scope_capacity, scope_base;
     size_t scope_mark; // 1 + bottom of the innermost scope; 0: no scope, refs are the user's alone
+    mti_rows_t *rows;  // calls to actors that are not delivered yet; NULL: there never were any
+    bool call_kept;    // the method that just returned will be tried again
     struct {           // contexts of this thread, by runtime
         mti_ctx_t *ctx;
         uint64_t runtime_id;
@@ -363,6 +380,7 @@ struct manta_task {
     mti_record_t *record;
     mti_ctx_t *ctx;
     struct manta_task *outer;
+    mti_actor_t *actor; // of a method or constructor, else NULL
     manta_buffer_t *buffers;
     mti_object_t **results;
     void *lane;           // its operation on a device, lane.c; NULL on a CPU
@@ -444,6 +462,10 @@ struct mti_runtime {
 
     mti_mutex_t lock;
     mti_ctx_t *ctxs; // guarded by lock; all that were ever made
+    mti_mutex_t names_lock;
+    mti_actor_t **names; // guarded by names_lock; table of actors by name, |name_buckets| lists
+    size_t name_buckets, name_count;
+    mti_atomic_u32_t has_pinned; // an actor that only some workers may run was made
     mti_rules_t rules;
     mti_devices_options_t device_options; // as given at create
     mti_mutex_t lanes_lock;               // start of |lanes|
@@ -644,11 +666,11 @@ void mti_object_pin_open(mti_object_t *object);
 // A dependency of |t| is gone.
 void mti_record_dep_done(mti_ctx_t *ctx, mti_record_t *t, uint64_t *out_next);
 // Whoever walks to a record looks at its flags while it may complete. Relaxed: the claim decides.
-static inline uint8_t mti_record_flags(const mti_record_t *t)
+static inline uint16_t mti_record_flags(const mti_record_t *t)
 {
     return __atomic_load_n(&t->flags, __ATOMIC_RELAXED);
 }
-static inline void mti_record_set_flags(mti_record_t *t, uint8_t flags)
+static inline void mti_record_set_flags(mti_record_t *t, uint16_t flags)
 {
     __atomic_store_n(&t->flags, flags, __ATOMIC_RELAXED);
 }
@@ -657,7 +679,7 @@ static inline void mti_record_set_flags(mti_record_t *t, uint8_t flags)
 typedef struct mti_ready {
     uint64_t id;
     uint32_t amount; // cores, milli-CPUs or the band, if the flags say so
-    uint8_t flags;
+    uint16_t flags;
 } mti_ready_t;
 // These don't go through a deque.
 #define MTI_RECORD_ASIDE (MTI_RECORD_WIDE | MTI_RECORD_ELASTIC | MTI_RECORD_BAND)
@@ -668,7 +690,8 @@ static inline mti_ready_t mti_ready_of(const mti_record_t *t)
     mti_ready_t ready = {mti_ref_of(&t->result).id, 0, t->flags};
     if (MTI_UNLIKELY(t->flags & MTI_RECORD_WIDE)) ready.amount = (uint32_t)t->cold->cores;
     if (MTI_UNLIKELY(t->flags & MTI_RECORD_ELASTIC)) ready.amount = t->cold->milli;
-    if (MTI_UNLIKELY(t->flags & MTI_RECORD_BAND)) ready.amount = t->priority;
+    if (MTI_UNLIKELY(t->flags & MTI_RECORD_BAND))
+        ready.amount = t->flags >> MTI_RECORD_BAND_SHIFT & 3;
     return ready;
 }
 // Queues what |ready| says where its request says.
@@ -688,6 +711,15 @@ void mti_record_free_room(mti_ctx_t *ctx, mti_record_t *t);
 void mti_task_run_entry(mti_sched_ctx_t *ctx, uint64_t entry); // sched's op
 // Runs a task that the caller has claimed, and the chain of first successors if |chain|.
 void mti_task_run_claimed(mti_ctx_t *ctx, mti_record_t *t, bool chain);
+// Runs a method that the caller has claimed, on the state of |actor|.
+void mti_task_run_method(mti_ctx_t *ctx, mti_record_t *t, uint64_t *out_next);
+// Submits a method call, or with |create| the constructor of an actor whose handle nobody has yet.
+manta_status_t mti_task_submit_method(manta_actor_t handle, mti_actor_t *create,
+                                      manta_task_def_t *def, const manta_task_options_t *options,
+                                      const void *args, size_t args_bytes, manta_ref_t *out_results,
+                                      size_t result_count, bool always_take);
+// As mti_task_fail, with |error| for results of a task that waits; of one that runs, its code.
+void mti_task_fail_now(mti_ctx_t *ctx, mti_record_t *t, uint32_t gen, const manta_error_t *error);
 // Tries to claim; |gen| is the record's.
 static inline bool mti_task_claim(mti_ctx_t *ctx, mti_record_t *t, uint32_t gen)
 {
@@ -900,7 +932,7 @@ void mti_cq_interrupt(mti_runtime_t *rt);
 
 // ---- devices (lane.c, tier.c) ---------------------------------------------------------------------
 
-static inline bool mti_flags_are_lane(uint8_t flags)
+static inline bool mti_flags_are_lane(uint32_t flags)
 {
     return (flags & MTI_RECORD_LANE) == MTI_RECORD_LANE;
 }

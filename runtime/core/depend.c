@@ -4,6 +4,7 @@
 // either mti_object_link refused it because the object was closed, or it is in the list that the closer
 // took. Failures spread through a work list, never by recursion: a failing root with a million
 // dependents needs no stack and no memory.
+#include "core/actor.h"
 #include "core/core.h"
 
 #include <sched.h>
@@ -50,8 +51,8 @@ static uint32_t link_argument(const mti_record_t *t, uint64_t word)
         mti_far_link_t *links = (mti_far_link_t *)(void *)((char *)block + block->links_offset);
         return (uint32_t)((mti_far_link_t *)(void *)link_cell(word) - links);
     }
-    return (uint32_t)((uint64_t *)(void *)(t->inline_args + MTI_RECORD_INLINE) - 1 -
-                      link_cell(word));
+    bool is_method = (mti_record_flags(t) & MTI_RECORD_METHOD) != 0;
+    return (uint32_t)(mti_record_links(t, is_method) - link_cell(word));
 }
 
 bool mti_object_link(mti_object_t *object, uint64_t *cell, mti_link_kind_t kind)
@@ -158,7 +159,9 @@ void mti_record_dep_done(mti_ctx_t *ctx, mti_record_t *t, uint64_t *out_next)
     mti_ready_t ready = mti_ready_of(t);
     // release: what made this argument ready; acquire: the last one sees what made the others ready
     uint32_t before = mti_atomic_u32_fetch_sub_acq_rel(&t->deps, 1);
-    if (before == 1) {
+    if (MTI_UNLIKELY(ready.flags & MTI_RECORD_METHOD)) {
+        if (before == 3) mti_actor_call_ready(ctx, t);
+    } else if (before == 1) {
         record_deps_gone(ctx, t, ready, out_next);
     } else if (MTI_UNLIKELY(before == 2 && ready.flags & MTI_RECORD_GATED)) {
         mti_admit_reached(ctx, t); // happens once: nobody adds to a 1 (walk_arguments)
@@ -204,8 +207,11 @@ static void link_fire(mti_ctx_t *ctx, mti_object_t *object, uint64_t bits, uint6
             (manta_error_t *)manta_error_retain(mti_object_error(object, bits));
         t->result.u.fail.cause = object;
         mti_object_set(&t->result, MTI_OBJECT_TASK, MTI_STORAGE_NONE, link_argument(t, word));
-        if (mti_atomic_u32_fetch_sub_acq_rel(&t->deps, 1) == 2 && t->flags & MTI_RECORD_GATED) {
+        uint32_t before = mti_atomic_u32_fetch_sub_acq_rel(&t->deps, 1);
+        if (before == 2 && mti_record_flags(t) & MTI_RECORD_GATED) {
             (void)mti_atomic_u32_fetch_sub_acq_rel(&t->deps, 1); // it won't ask to be admitted
+        } else if (before == 3 && mti_record_flags(t) & MTI_RECORD_METHOD) {
+            mti_actor_call_ready(ctx, t);
         }
         work_add(work, t);
         return;
@@ -239,7 +245,9 @@ static bool close_one(mti_ctx_t *ctx, mti_object_t *object, uint64_t bits, work_
     } while (!mti_atomic_u64_cas_acq_rel(&object->head, &head, bits));
     if (MTI_LIKELY(head == 0)) return true;
     if (head & MTI_HEAD_ORPHAN) {
-        // No counts, so no links or watchers either. A canceller may hold a count of its own.
+        // No counts, so no links either, and no watchers but an actor that ends with its creator. A
+        // canceller may hold a count of its own.
+        if (MTI_UNLIKELY(head & MTI_HEAD_WATCHED)) mti_watch_fire(ctx, object, object_gen, bits);
         if (mti_atomic_u64_load_acquire(&object->counts) == 0) mti_object_free(ctx, object);
         return true;
     }
@@ -280,6 +288,7 @@ void mti_object_pin_open(mti_object_t *object)
 static void fail_results(mti_ctx_t *ctx, mti_record_t *t, work_t *work)
 {
     uint64_t bits = MTI_HEAD_CLOSED | MTI_HEAD_FAILED;
+    if (MTI_UNLIKELY(t->flags & MTI_RECORD_METHOD)) mti_actor_call_failed(ctx, t);
     // Keeps the slot while links into other objects may be left. With several results it has that count.
     uint32_t gen = mti_atomic_u32_load_relaxed(&t->result.gen);
     const manta_task_def_t *def = t->def;

@@ -1,4 +1,5 @@
 // Refs: lookups, counts, scopes.
+#include "core/actor.h"
 #include "core/core.h"
 
 #include <string.h>
@@ -66,7 +67,9 @@ void mti_object_free(mti_ctx_t *ctx, mti_object_t *object)
     while (object) {
         mti_object_t *next = NULL;
         uint64_t head = mti_atomic_u64_load_relaxed(&object->head);
-        if (MTI_UNLIKELY(mti_object_storage(object) == MTI_STORAGE_TIERED)) {
+        if (MTI_UNLIKELY(mti_object_kind(object) == MTI_OBJECT_ACTOR)) {
+            mti_actor_free(ctx, (mti_actor_t *)(void *)object);
+        } else if (MTI_UNLIKELY(mti_object_storage(object) == MTI_STORAGE_TIERED)) {
             next = mti_tier_destroy(ctx, object);
         } else if ((head & (MTI_HEAD_FAILED | MTI_HEAD_BARE)) == MTI_HEAD_FAILED) {
             manta_error_release(object->u.fail.error);
@@ -147,6 +150,13 @@ manta_status_t mti_ref_release_user(mti_thread_t *thread, manta_ref_t ref)
             (void)mti_object_close(ctx, object, mti_head_bare(MANTA_ERR_ABANDONED), NULL);
         }
         mti_object_release(ctx, object, MTI_COUNT_INTERNAL);
+        return MANTA_OK;
+    }
+    if (MTI_UNLIKELY(kind == MTI_OBJECT_ACTOR)) {
+        object = mti_ref_acquire(ref, MTI_COUNT_SLOT);
+        if (!object) return mti_stale(ref);
+        mti_actor_handle_drop(ctx, (mti_actor_t *)(void *)object);
+        mti_object_release(ctx, object, MTI_COUNT_SLOT);
         return MANTA_OK;
     }
     uint64_t counts = mti_atomic_u64_load_relaxed(&object->counts);

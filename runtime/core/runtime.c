@@ -1,4 +1,5 @@
 // Runtimes, the threads that use them, and the contexts of both: start, drain, shutdown.
+#include "core/actor.h"
 #include "core/core.h"
 
 #include <pthread.h>
@@ -108,6 +109,10 @@ void mti_thread_end(void)
     if (!thread) return;
     thread->scope_base = 0;
     mti_scope_unwind(thread, 0);
+    if (thread->rows) {
+        mti_rows_deinit(thread->rows);
+        mti_free(NULL, thread->rows, sizeof *thread->rows);
+    }
     mti_thread_enter(thread);
     for (size_t i = 0; i < sizeof thread->ctxs / sizeof thread->ctxs[0]; i++) {
         if (!thread->ctxs[i].ctx) continue;
@@ -421,6 +426,7 @@ static manta_status_t runtime_claim_slot(mti_runtime_t **out_rt)
             rt->index = (uint16_t)i;
             mti_mutex_init(&rt->shutdown_lock, MTI_RANK_SHUTDOWN);
             mti_mutex_init(&rt->lock, MTI_RANK_RUNTIME);
+            mti_mutex_init(&rt->names_lock, MTI_RANK_NAMES);
             mti_mutex_init(&rt->lanes_lock, MTI_RANK_LANES_START);
             mti_mutex_init(&rt->rules.lock, MTI_RANK_RULES);
             mti_mutex_init(&rt->rules.start_lock, MTI_RANK_TIMER);
@@ -491,6 +497,7 @@ static void runtime_setup(mti_runtime_t *rt, const manta_runtime_options_t *opti
     rt->rules.stopping = false;
     rt->rules.sleeps_until = INT64_MIN;
     mti_atomic_u32_store_relaxed(&rt->drainers, 0);
+    mti_atomic_u32_store_relaxed(&rt->has_pinned, 0);
 }
 
 static void runtime_free_ctxs(mti_runtime_t *rt)
@@ -734,6 +741,14 @@ static void census_count(mti_slot_t *slot, void *user)
     mti_object_t *object = &slot->object;
     uint64_t counts = mti_atomic_u64_load_acquire(&object->counts);
     if (mti_count_user(counts) == 0 || mti_object_runtime(object) != census->rt->index) return;
+    if (mti_object_kind(object) == MTI_OBJECT_ACTOR) {
+        char text[256];
+        if (!mti_actor_describe((mti_actor_t *)(void *)object, text, sizeof text)) return;
+        census->count++;
+        if (census->file) fprintf(census->file, "%s\n", text);
+        if (census->as_log) mti_runtime_log(census->rt, MANTA_OK, "leaked %s", text);
+        return;
+    }
     census->count++;
     uint64_t head;
     bool closed = mti_object_is_closed(object, &head);
@@ -856,7 +871,9 @@ static void free_leftover(mti_slot_t *slot, void *user)
         return;
     }
     uint64_t head = mti_atomic_u64_load_relaxed(&object->head);
-    if (mti_object_storage(object) == MTI_STORAGE_TIERED) {
+    if (mti_object_kind(object) == MTI_OBJECT_ACTOR) {
+        mti_actor_free(ctx, (mti_actor_t *)(void *)object);
+    } else if (mti_object_storage(object) == MTI_STORAGE_TIERED) {
         (void)mti_tier_destroy(ctx, object);
     } else if ((head & (MTI_HEAD_FAILED | MTI_HEAD_BARE)) == MTI_HEAD_FAILED) {
         manta_error_release(object->u.fail.error);
@@ -880,6 +897,9 @@ static void runtime_free(mti_runtime_t *rt, mti_ctx_t *mine)
     }
     while (mti_sched_step(&mine->sched)) { // deleters and callbacks, exactly once
     }
+    mti_free(&rt->allocator, rt->names, rt->name_buckets * sizeof *rt->names);
+    rt->names = NULL;
+    rt->name_buckets = rt->name_count = 0;
     mti_lanes_destroy(mine);
     for (mti_ctx_t *ctx = rt->ctxs; ctx; ctx = ctx->next_all)
         mti_table_flush(&ctx->table);
@@ -898,15 +918,20 @@ static manta_status_t shutdown_locked(mti_thread_t *thread, mti_runtime_t *rt,
 {
     mti_ctx_t *mine = mti_ctx_slow(thread, mti_runtime_handle(rt));
     if (!mine) return thread->status;
-    if (mode == MANTA_SHUTDOWN_CANCEL) {
+    bool cancels = mode == MANTA_SHUTDOWN_CANCEL;
+    if (cancels) {
         mti_atomic_u32_store_release(&rt->cancelling, 1);
         // Behind |clean_epoch| for good, so that every task looks before it runs.
         (void)mti_atomic_u32_fetch_add_acq_rel(&rt->cancel_epoch, 1);
+        (void)mti_actors_end(mine, true);
         sweep(mine, true);
     }
     mti_wait_enter(mine);
     (void)mti_atomic_u32_fetch_add_seq_cst(&rt->drainers, 1);
     manta_status_t status = drain(mine, deadline_ns);
+    // Nothing is left to do for the actors. What their destructors submit is drained as well.
+    while (status == MANTA_OK && mti_actors_end(mine, cancels))
+        status = drain(mine, deadline_ns);
     if (mti_atomic_u32_fetch_sub_acq_rel(&rt->drainers, 1) != 1) drain_wake(rt);
     mti_wait_leave(mine);
     if (status != MANTA_OK) {

@@ -1,4 +1,5 @@
 // Tasks: submit, run, complete, cancel.
+#include "core/actor.h"
 #include "core/core.h"
 
 #include <manta/detail/types.h>
@@ -104,9 +105,10 @@ static manta_status_t plan_make(manta_task_def_t *def, uint64_t *out_plan)
     }
     bool has_first = plan_results(plan) == 0 || plan >> PLAN_FIRST_SHIFT != 0;
     size_t room = mti_size_align(def->args_bytes, 8) + 8 * (size_t)plan_refs(plan);
+    size_t inline_bytes = def->owner ? MTI_METHOD_INLINE : MTI_RECORD_INLINE;
     if (def->cpu && !def->cuda && plan_refs(plan) <= PLAIN_REFS &&
         !(plan & (PLAN_LISTS | PLAN_INOUTS)) && plan_results(plan) <= 1 && has_first &&
-        room <= MTI_RECORD_INLINE) {
+        room <= inline_bytes) {
         plan |= PLAN_PLAIN;
     }
     if (plan_results(plan) > MTI_MAX_RESULTS) {
@@ -214,6 +216,10 @@ typedef struct submit {
     manta_status_t error_arg;       // code of an error ref among the arguments
     const mti_bulk_request_t *bulk; // NULL: one call
     manta_where_t where;
+    manta_actor_t handle; // of a method
+    mti_actor_t *actor;   // of a method, with a count; of a constructor
+    bool is_create;
+    bool has_open; // an argument was not ready, or had failed
 } submit_t;
 
 // The room that arguments take that do not fit into the record.
@@ -243,7 +249,8 @@ static manta_status_t submit_make_room(submit_t *s, const void *args, size_t arg
     }
     t->link_count = (uint16_t)(refs + list_refs);
     t->args_bytes = (uint16_t)args_bytes;
-    bool fits = mti_size_align(args_bytes, 8) + 8 * (size_t)t->link_count <= MTI_RECORD_INLINE;
+    size_t inline_bytes = s->actor ? MTI_METHOD_INLINE : MTI_RECORD_INLINE;
+    bool fits = mti_size_align(args_bytes, 8) + 8 * (size_t)t->link_count <= inline_bytes;
     if (MTI_LIKELY(fits && objects == 1 && list_refs == 0)) {
         t->args = t->inline_args;
         return MANTA_OK;
@@ -308,6 +315,7 @@ void mti_record_free_room(mti_ctx_t *ctx, mti_record_t *t)
         mti_heap_free(&ctx->heap, block, block->size_bytes);
     }
     if (!t->cold) return;
+    if (t->cold->order) mti_actor_order_free(ctx, t->cold->order);
     if (MTI_UNLIKELY(mti_flags_are_lane(t->flags))) mti_lanes_unreserve(mti_lanes_peek(ctx->rt));
     mti_recover_forget(ctx, t->cold);
     if (t->cold->bulk) mti_heap_free(&ctx->heap, t->cold->bulk, t->cold->bulk->total_bytes);
@@ -407,7 +415,11 @@ static manta_status_t submit_acquire_one(submit_t *s, const manta_param_t *param
     }
     uint64_t add = MTI_COUNT_INTERNAL;
     if (param->kind == MANTA_PARAM_INOUT) add -= MTI_COUNT_USER;
-    mti_object_t *object = mti_ref_acquire(ref, add);
+    // A restarted actor's arguments are kept by the actor alone.
+    bool is_kept =
+        s->is_create && mti_atomic_u32_load_acquire(&s->actor->life) == MTI_LIFE_RESTARTING;
+    mti_object_t *object =
+        MTI_UNLIKELY(is_kept) ? mti_ref_acquire_weak(ref.id, add) : mti_ref_acquire(ref, add);
     if (MTI_UNLIKELY(!object)) {
         return mti_fail(MANTA_ERR_STALE_REF,
                         ref.id ? "task %s, argument %s: stale ref (released, or made up)"
@@ -429,6 +441,7 @@ static manta_status_t submit_acquire_one(submit_t *s, const manta_param_t *param
         return mti_arg_check_bytes(s->def->name, param, mti_object_data(object),
                                    mti_object_size(object));
     }
+    s->has_open = true;
     return MANTA_OK;
 }
 
@@ -525,8 +538,9 @@ static manta_status_t submit_options(submit_t *s)
     }
     if (o->priority != MANTA_PRIORITY_NORMAL && !wide && !elastic) {
         static const uint8_t bands[] = {MTI_BAND_LOW, 0, MTI_BAND_HIGH, MTI_BAND_URGENT};
-        t->priority = bands[o->priority - MANTA_PRIORITY_LOW];
-        mti_record_set_flags(t, t->flags | MTI_RECORD_BAND);
+        uint32_t band = bands[o->priority - MANTA_PRIORITY_LOW];
+        mti_record_set_flags(
+            t, (uint16_t)(t->flags | MTI_RECORD_BAND | band << MTI_RECORD_BAND_SHIFT));
     }
     bool wants = o->host_bytes != 0;
     for (uint32_t i = 0; i < MTI_TASK_RESOURCES; i++)
@@ -569,12 +583,12 @@ static manta_dtype_t result_dtype(const manta_task_def_t *def, uint32_t index)
 
 // The task that submits, if any, becomes the parent. One that was told to stop passes that on: its
 // children inherit the epoch in which its ancestors were known to go on.
-static inline void record_set_parent(const mti_thread_t *thread, mti_ctx_t *ctx, mti_record_t *t)
+static inline void record_set_parent(const manta_task_t *task, mti_ctx_t *ctx, mti_record_t *t)
 {
     uint64_t id = 0;
     uint32_t epoch = mti_atomic_u32_load_relaxed(&ctx->rt->clean_epoch);
-    if (thread->task && MTI_LIKELY(thread->task->ctx->rt == ctx->rt)) {
-        mti_record_t *parent = thread->task->record;
+    if (task && MTI_LIKELY(task->ctx->rt == ctx->rt)) {
+        mti_record_t *parent = task->record;
         id = mti_ref_of(&parent->result).id;
         if (MTI_UNLIKELY(mti_cancel_is_stale(ctx->rt, parent))) (void)mti_cancel_look(ctx, parent);
         epoch = mti_atomic_u32_load_relaxed(&parent->cancel_epoch);
@@ -599,7 +613,6 @@ static void record_init(mti_ctx_t *ctx, mti_record_t *t, manta_task_def_t *def, 
     __atomic_store_n(&t->def, def, __ATOMIC_RELAXED);
     __atomic_store_n(&t->result_count, (uint16_t)objects, __ATOMIC_RELAXED);
     t->cold = NULL;
-    t->priority = 0;
     mti_record_set_flags(t, 0);
     mti_atomic_u64_store_relaxed(&t->claim, mti_claim_make(gen, 0, MTI_TASK_NONE));
     // release: a stale lookup that gets a count from here sees a whole object
@@ -726,7 +739,7 @@ static uint32_t submit_link(submit_t *s, mti_object_t **out_failed, uint32_t *ou
         mti_overflow_t *block = mti_record_overflow(t);
         far = (mti_far_link_t *)(void *)((char *)block + block->links_offset);
     }
-    uint64_t *near = (uint64_t *)(void *)(t->inline_args + MTI_RECORD_INLINE) - 1;
+    uint64_t *near = mti_record_links(t, s->actor != NULL);
     mti_arg_iter_t iter = {.t = t};
     for (manta_ref_t ref; mti_arg_next(&iter, &ref); k++) {
         mti_object_t *object = mti_object_held(ref);
@@ -768,6 +781,12 @@ static inline void publish_linked(mti_ctx_t *ctx, mti_record_t *t, uint32_t gen,
                                   uint32_t closed, mti_object_t *failed, uint32_t argument)
 {
     if (MTI_UNLIKELY(failed != NULL)) publish_failed(ctx, t, gen, failed, argument);
+    if (MTI_UNLIKELY(t->flags & MTI_RECORD_METHOD)) {
+        if (mti_atomic_u32_fetch_sub_acq_rel(&t->deps, closed + 1) == closed + 3) {
+            mti_actor_call_ready(ctx, t);
+        }
+        return;
+    }
     mti_ready_t ready = mti_ready_of(t);
     if (closed + 1 == guard) {
         // Nobody else knows the record: no locked operation.
@@ -781,6 +800,36 @@ static inline void publish_linked(mti_ctx_t *ctx, mti_record_t *t, uint32_t gen,
     } else if (claim == mti_claim_make(gen, 0, MTI_TASK_CANCELLED)) {
         mti_task_finish_cancelled(ctx, t, gen);
     }
+}
+
+// The same for a method. One that is not ordered behind anything goes to its actor at once; else |deps|
+// has two more: one for the delivery, one until the actor takes it out of its mailbox.
+static void submit_publish_method(submit_t *s)
+{
+    mti_record_t *t = s->t;
+    mti_ctx_t *ctx = s->ctx;
+    uint32_t gen = mti_atomic_u32_load_relaxed(&t->result.gen);
+    uint64_t queued = mti_claim_make(gen, 0, MTI_TASK_QUEUED);
+    mti_atomic_u64_owner_add(&ctx->submitted, 1);
+    if (!t->cold || !t->cold->order) {
+        mti_atomic_u32_store_relaxed(&t->deps, 1);
+        // release: publishes the record to the timers
+        mti_atomic_u64_store_release(&t->claim, queued);
+        if (t->cold && t->cold->record) mti_recover_arm(ctx, t);
+        mti_actor_put(ctx, s->actor, t);
+        return;
+    }
+    uint32_t guard = (uint32_t)t->link_count + 3;
+    mti_atomic_u32_store_relaxed(&t->deps, guard);
+    mti_atomic_u64_store_release(&t->claim, queued);
+    if (t->cold->record) mti_recover_arm(ctx, t);
+    bool lives = mti_actor_enqueue(t);
+    mti_object_t *failed = NULL;
+    uint32_t argument = 0;
+    uint32_t closed = submit_link(s, &failed, &argument);
+    publish_linked(ctx, t, gen, guard, closed, failed, argument);
+    // Whoever killed the actor did not see this call.
+    if (!lives) mti_task_fail_now(ctx, t, gen, mti_error_bare(MANTA_ERR_ACTOR_DIED));
 }
 
 // The same for a task with rules: its deadline may pass at any time from here on, so a dependency of ours
@@ -807,6 +856,10 @@ static void submit_publish_ruled(submit_t *s)
 // From here on the task can't fail to be: it is queued, or its arguments will queue it.
 static void submit_publish(submit_t *s)
 {
+    if (s->actor) {
+        submit_publish_method(s);
+        return;
+    }
     if (MTI_UNLIKELY(s->t->cold && s->t->cold->record)) {
         submit_publish_ruled(s);
         return;
@@ -836,7 +889,9 @@ static manta_status_t submit_context(submit_t *s)
 {
     s->thread = mti_thread_self();
     if (MTI_UNLIKELY(!s->thread)) return mti_thread_failure();
-    if (MTI_UNLIKELY(s->options && s->options->runtime.id)) {
+    if (s->handle.id) {
+        s->ctx = mti_ctx_for(s->thread, &s->actor->object);
+    } else if (MTI_UNLIKELY(s->options && s->options->runtime.id)) {
         s->ctx = mti_ctx_slow(s->thread, s->options->runtime);
     } else {
         s->ctx = mti_ctx_current(s->thread);
@@ -866,6 +921,12 @@ static manta_status_t submit_check(submit_t *s, const void *args, size_t args_by
                         "task %s: called with %zu bytes of arguments and room for %zu results, "
                         "defined with %u and %u",
                         s->def->name, args_bytes, result_count, s->def->args_bytes, objects);
+    }
+    if (MTI_UNLIKELY((s->def->owner != NULL) != (s->actor || s->handle.id))) {
+        return mti_fail(MANTA_ERR_INVALID_ARGUMENT,
+                        s->def->owner ? "%s is a method, and needs an actor"
+                                      : "task %s is no method of an actor",
+                        s->def->name);
     }
     return MANTA_OK;
 }
@@ -1005,17 +1066,43 @@ static manta_status_t submit_flight(submit_t *s, bool *out_taken)
     return status;
 }
 
+// A method runs when and where its actor does; what a call can choose is its name, its times, and whether
+// it accepts failed arguments.
+static manta_status_t submit_method_options(const submit_t *s)
+{
+    const manta_task_options_t *o = s->options;
+    bool wants = o->host_bytes != 0;
+    for (uint32_t i = 0; i < MTI_TASK_RESOURCES; i++)
+        wants |= o->resources[i].name != NULL;
+    if (o->cpus == 0.0 && o->gpus == 0.0 && o->where <= MANTA_CPU && !wants &&
+        o->priority == MANTA_PRIORITY_NORMAL && !o->max_retries) {
+        return MANTA_OK;
+    }
+    return mti_fail(MANTA_ERR_NOT_SUPPORTED,
+                    "%s: a method call can't ask for cpus, gpus, resources, a place, a priority or "
+                    "retries of its own; its actor says where it runs and how often it is tried",
+                    s->def->name);
+}
+
 static manta_status_t submit(submit_t *s, const void *args, size_t args_bytes,
                              manta_ref_t *out_results, size_t result_count)
 {
     manta_status_t status = submit_check(s, args, args_bytes, result_count);
     if (MTI_UNLIKELY(status != MANTA_OK)) return status;
-    status = submit_context(s);
-    if (MTI_UNLIKELY(status != MANTA_OK)) return status;
-    bool counted = false;
-    if (MTI_UNLIKELY(s->ctx->rt->max_in_flight != 0)) {
-        status = submit_flight(s, &counted);
+    if (s->handle.id && !s->actor) {
+        mti_thread_t *thread = mti_thread_self();
+        if (!thread) return mti_thread_failure();
+        status = mti_actor_begin_call(thread, s->handle, s->def, &s->actor);
         if (status != MANTA_OK) return status;
+    }
+    status = submit_context(s);
+    bool counted = false;
+    if (status == MANTA_OK && MTI_UNLIKELY(s->ctx->rt->max_in_flight != 0)) {
+        status = submit_flight(s, &counted);
+    }
+    if (MTI_UNLIKELY(status != MANTA_OK)) {
+        if (s->actor && s->ctx) mti_actor_calls_gone(s->ctx, s->actor, 1);
+        return status;
     }
     mti_ctx_t *ctx = s->ctx;
     mti_record_t *t = NULL;
@@ -1023,11 +1110,19 @@ static manta_status_t submit(submit_t *s, const void *args, size_t args_bytes,
         t = s->t = (mti_record_t *)(void *)mti_table_alloc(&ctx->table);
     }
     if (MTI_UNLIKELY(!t)) {
+        if (s->actor) mti_actor_calls_gone(ctx, s->actor, 1);
         if (counted) mti_flight_release(ctx->rt);
         return mti_fail(MANTA_ERR_OUT_OF_MEMORY, "task %s: no memory for a task", s->def->name);
     }
     record_init(ctx, t, s->def, plan_objects(s->plan), result_count != 0);
-    record_set_parent(s->thread, ctx, t);
+    record_set_parent(s->is_create ? NULL : s->thread->task, ctx, t);
+    if (s->actor) {
+        mti_record_set_flags(t, MTI_RECORD_METHOD | (s->is_create ? MTI_RECORD_CREATE : 0));
+        *mti_method_of(t) =
+            (mti_method_t){.actor = s->actor->object.slot,
+                           .retries = (int16_t)(s->is_create ? 0 : s->actor->task_retries)};
+    }
+    if (s->actor && s->options && (status = submit_method_options(s)) != MANTA_OK) goto discard;
     if (MTI_UNLIKELY(s->options != NULL) && (status = submit_options(s)) != MANTA_OK) goto discard;
     if (MTI_UNLIKELY(s->where != MANTA_ANY || s->def->cuda || !s->def->cpu) &&
         (status = submit_where(s)) != MANTA_OK) {
@@ -1042,6 +1137,10 @@ static manta_status_t submit(submit_t *s, const void *args, size_t args_bytes,
         status = submit_acquire_args(s);
         if (MTI_UNLIKELY(status != MANTA_OK || s->error_arg != MANTA_OK)) goto release;
     }
+    if (s->actor) {
+        status = mti_actor_order(s->thread, ctx, t, s->is_create || s->has_open);
+        if (MTI_UNLIKELY(status != MANTA_OK)) goto release;
+    }
     status = submit_make_results(s, result_count != 0);
     if (MTI_UNLIKELY(status != MANTA_OK)) goto release;
     if (s->plan & PLAN_INOUTS) submit_inout_dtypes(s);
@@ -1053,6 +1152,7 @@ release:
     submit_release_args(s, s->acquired);
 discard:
     record_discard(ctx, t);
+    if (s->actor) mti_actor_calls_gone(ctx, s->actor, 1);
     if (counted) mti_flight_release(ctx->rt);
     return status;
 }
@@ -1071,10 +1171,10 @@ manta_status_t mti_task_submit_bulk(manta_task_def_t *def, const manta_task_opti
 }
 
 static __attribute__((noinline)) manta_status_t
-submit_general(manta_task_def_t *def, const manta_task_options_t *options, const void *args,
-               size_t args_bytes, manta_ref_t *out_results, size_t result_count, bool always_take)
+submit_general(submit_t s, const void *args, size_t args_bytes, manta_ref_t *out_results,
+               size_t result_count, bool always_take)
 {
-    submit_t s = {.def = def, .options = options};
+    const manta_task_def_t *def = s.def;
     manta_status_t status = MANTA_OK;
     mti_thread_t *thread = mti_thread_self();
     if (MTI_LIKELY(thread != NULL)) mti_thread_enter(thread);
@@ -1161,11 +1261,24 @@ static inline void plain_publish(mti_ctx_t *ctx, mti_record_t *t, uint32_t gen, 
     publish_linked(ctx, t, gen, refs + 1, closed, failed, argument);
 }
 
-// The short way: a plain task in the current runtime, with everything at hand. False: go the long way,
-// nothing has happened.
-static inline bool submit_plain(mti_thread_t *thread, manta_task_def_t *def, uint64_t plan,
-                                const void *args, manta_ref_t *out_results, size_t result_count)
+// Whether all of them are closed and none has failed.
+static inline bool plain_all_closed(mti_object_t **objects, uint32_t refs)
 {
+    uint64_t head;
+    for (uint32_t i = 0; i < refs; i++) {
+        if (!mti_object_is_closed(objects[i], &head) || head & MTI_HEAD_FAILED) return false;
+    }
+    return true;
+}
+
+// The short way: a plain task, or a call of a method with ready arguments, in the current runtime, with
+// everything at hand. False: go the long way, nothing has happened.
+static inline __attribute__((always_inline)) bool
+submit_plain(mti_thread_t *thread, manta_task_def_t *def, uint64_t plan, const void *args,
+             manta_ref_t *out_results, size_t result_count, manta_actor_t handle)
+{
+    bool is_method = handle.id != 0;
+    mti_actor_t *actor = NULL;
     mti_ctx_t *ctx = thread->ctx;
     bool current = ctx && (thread->epoch == 0 ||
                            thread->epoch == mti_atomic_u32_load_acquire(&mti_default_epoch));
@@ -1175,13 +1288,24 @@ static inline bool submit_plain(mti_thread_t *thread, manta_task_def_t *def, uin
     bool ready = mti_atomic_u32_load_acquire(&ctx->rt->state) == MTI_RUNTIME_RUNNING && slot &&
                  (!thread->scope_mark || thread->scope_count < thread->scope_capacity) &&
                  !ctx->rt->submits_long;
+    if (is_method && ready) {
+        ready = !mti_actor_caller_is_held_up(thread) &&
+                (actor = mti_actor_begin_quick(ctx, handle, def)) != NULL;
+    }
     if (MTI_UNLIKELY(!ready)) {
         mti_thread_leave(thread);
         return false;
     }
     uint32_t refs = plan_refs(plan);
     mti_object_t *objects[PLAIN_REFS];
-    if (refs && MTI_UNLIKELY(!plain_acquire(ctx, def, refs, args, objects))) {
+    bool acquired = !refs || plain_acquire(ctx, def, refs, args, objects);
+    if (is_method && acquired && refs && !plain_all_closed(objects, refs)) {
+        for (uint32_t i = 0; i < refs; i++)
+            mti_object_release(ctx, objects[i], MTI_COUNT_INTERNAL);
+        acquired = false;
+    }
+    if (MTI_UNLIKELY(!acquired)) {
+        if (is_method) mti_actor_calls_gone(ctx, actor, 1);
         mti_thread_leave(thread);
         return false;
     }
@@ -1196,16 +1320,22 @@ static inline bool submit_plain(mti_thread_t *thread, manta_task_def_t *def, uin
     t->result.producer = t->result.slot;
     mti_atomic_u32_store_relaxed(&t->result.scope_hint, 0);
     __atomic_store_n(&t->def, def, __ATOMIC_RELAXED);
-    mti_atomic_u32_store_relaxed(&t->deps, refs ? refs + 1 : 0);
+    mti_atomic_u32_store_relaxed(&t->deps, is_method ? 1 : refs ? refs + 1 : 0);
     t->link_count = (uint16_t)refs;
     __atomic_store_n(&t->result_count, 1, __ATOMIC_RELAXED);
-    record_set_parent(thread, ctx, t);
+    record_set_parent(thread->task, ctx, t);
     t->cold = NULL;
     t->args = t->inline_args;
     t->args_bytes = (uint16_t)def->args_bytes;
-    t->priority = 0;
-    mti_record_set_flags(t, 0);
+    mti_record_set_flags(t, is_method ? MTI_RECORD_METHOD : 0);
     copy_image(t->inline_args, args, def->args_bytes);
+    if (is_method) {
+        mti_method_t *method = mti_method_of(t);
+        method->actor = actor->object.slot;
+        method->group = 0;
+        method->attempt = 0;
+        method->retries = (int16_t)actor->task_retries;
+    }
     manta_ref_t ref = mti_ref_make(t->result.slot, gen);
     bool held = result_count != 0;
     mti_atomic_u64_store_relaxed(&t->result.head, held ? 0 : MTI_HEAD_ORPHAN);
@@ -1218,7 +1348,9 @@ static inline bool submit_plain(mti_thread_t *thread, manta_task_def_t *def, uin
     mti_atomic_u64_owner_add(&ctx->submitted, 1);
     // release: publishes the record to who sweeps through all of them (cancel.c), and may cancel it
     mti_atomic_u64_store_release(&t->claim, mti_claim_make(gen, 0, MTI_TASK_QUEUED));
-    if (refs) {
+    if (is_method) {
+        mti_actor_put(ctx, actor, t);
+    } else if (refs) {
         plain_publish(ctx, t, gen, refs, objects);
     } else if (MTI_UNLIKELY(!mti_sched_push(&ctx->sched, ref.id))) {
         mti_record_ready(ctx, mti_ready_of(t));
@@ -1233,12 +1365,35 @@ manta_status_t mti_task_submit(manta_task_def_t *def, const manta_task_options_t
 {
     uint64_t plan = __atomic_load_n(&def->plan, __ATOMIC_RELAXED);
     if (MTI_LIKELY(plan & PLAN_PLAIN && !options && args_bytes == def->args_bytes &&
-                   result_count <= 1 && mti_thread_tls)) {
-        if (MTI_LIKELY(submit_plain(mti_thread_tls, def, plan, args, out_results, result_count))) {
+                   result_count <= 1 && mti_thread_tls && !def->owner)) {
+        if (MTI_LIKELY(submit_plain(mti_thread_tls, def, plan, args, out_results, result_count,
+                                    (manta_actor_t){0}))) {
             return MANTA_OK;
         }
     }
-    return submit_general(def, options, args, args_bytes, out_results, result_count, always_take);
+    submit_t s = {.def = def, .options = options};
+    return submit_general(s, args, args_bytes, out_results, result_count, always_take);
+}
+
+manta_status_t mti_task_submit_method(manta_actor_t handle, mti_actor_t *create,
+                                      manta_task_def_t *def, const manta_task_options_t *options,
+                                      const void *args, size_t args_bytes, manta_ref_t *out_results,
+                                      size_t result_count, bool always_take)
+{
+    uint64_t plan = __atomic_load_n(&def->plan, __ATOMIC_RELAXED);
+    if (MTI_LIKELY(plan & PLAN_PLAIN && !options && args_bytes == def->args_bytes &&
+                   result_count <= 1 && mti_thread_tls && !create && def->owner && handle.id)) {
+        if (MTI_LIKELY(
+                submit_plain(mti_thread_tls, def, plan, args, out_results, result_count, handle))) {
+            return MANTA_OK;
+        }
+    }
+    submit_t s = {.def = def,
+                  .options = options,
+                  .handle = handle,
+                  .actor = create,
+                  .is_create = create != NULL};
+    return submit_general(s, args, args_bytes, out_results, result_count, always_take);
 }
 
 // ---- run -------------------------------------------------------------------------------------------
@@ -1261,6 +1416,8 @@ static manta_status_t run_inout(manta_task_t *run, mti_object_t *from, mti_objec
     // acquire: pairs with the release of the last other holder, whose reads come first
     uint64_t counts = mti_atomic_u64_load_acquire(&from->counts);
     bool sole = (counts & ~MTI_COUNT_SLOT_MASK) == MTI_COUNT_INTERNAL;
+    // While attempts are left it works on a copy.
+    if (run->actor && mti_method_of(run->record)->retries != 0) sole = false;
     if (!sole || mti_object_storage(from) != MTI_STORAGE_HEAP ||
         !mti_record_is_last_attempt(run->record)) {
         return run_copy_inout(run, from, to);
@@ -1411,7 +1568,10 @@ static manta_status_t run_body(manta_task_t *run)
 {
     mti_record_t *t = run->record;
     mti_thread_t *thread = mti_thread_tls;
-    manta_call_t call = {.task = run, .args = t->args, .buffers = run->buffers};
+    manta_call_t call = {.task = run,
+                         .args = t->args,
+                         .buffers = run->buffers,
+                         .self = run->actor ? run->actor->state : NULL};
     mti_body_t body;
     mti_body_enter(&body, thread, run);
     manta_status_t status = MANTA_OK;
@@ -1495,7 +1655,7 @@ static void run_forward(manta_task_t *run)
 
 // The canceller came when DONE was about to be stored over its flags: says it once more for the children.
 // The caller holds a count.
-static void run_cancelled_late(mti_ctx_t *ctx, mti_record_t *t, uint32_t gen, uint8_t flags)
+static void run_cancelled_late(mti_ctx_t *ctx, mti_record_t *t, uint32_t gen, uint16_t flags)
 {
     uint64_t done = mti_claim_make(gen, 0, MTI_TASK_DONE);
     if (MTI_LIKELY(!(flags & MTI_RECORD_PARENT)) ||
@@ -1598,7 +1758,7 @@ static void run_complete_one(manta_task_t *run, manta_status_t status, uint64_t 
     mti_ctx_t *ctx = run->ctx;
     mti_object_t *result = &t->result;
     uint32_t gen = mti_atomic_u32_load_relaxed(&result->gen);
-    uint8_t flags = mti_record_flags(t);
+    uint16_t flags = mti_record_flags(t);
     if (MTI_UNLIKELY(status != MANTA_OK)) run_store_error(run, status);
     if (MTI_UNLIKELY(flags & MTI_RECORD_OVERFLOW || t->cold)) {
         mti_record_free_room(ctx, t);
@@ -1638,6 +1798,16 @@ static void run_finish(manta_task_t *run, manta_status_t status, uint64_t *out_n
 {
     mti_record_t *t = run->record;
     if (MTI_UNLIKELY(t->cold != NULL)) status = mti_recover_end(run->ctx, t, status);
+    if (MTI_UNLIKELY(run->actor && status != MANTA_OK) && mti_actor_method_failed(run, &status)) {
+        for (uint32_t i = 0; i < t->result_count; i++)
+            mti_object_storage_free(run->ctx, mti_record_result(t, i));
+        if (run->error) manta_error_release(run->error);
+        if (run->forward.id) {
+            mti_object_release(run->ctx, mti_object_held(run->forward), MTI_COUNT_INTERNAL);
+        }
+        mti_actor_put_back(run->ctx, run->actor, t);
+        return;
+    }
     // Its children would not find what cancels them any more.
     if (MTI_UNLIKELY(mti_record_flags(t) & MTI_RECORD_PARENT) &&
         mti_cancel_is_stale(run->ctx->rt, t)) {
@@ -1672,6 +1842,7 @@ static void run_plain(mti_ctx_t *ctx, mti_record_t *t, uint64_t plan, uint64_t *
     run.record = t;
     run.ctx = ctx;
     run.outer = thread->task;
+    run.actor = MTI_UNLIKELY(t->flags & MTI_RECORD_METHOD) ? mti_method_actor(t) : NULL;
     run.buffers = buffers;
     run.results = &result;
     run.lane = NULL;
@@ -1681,7 +1852,10 @@ static void run_plain(mti_ctx_t *ctx, mti_record_t *t, uint64_t plan, uint64_t *
     run.index = 0;
     run.blocking = false;
     run.in_body = false;
-    manta_call_t call = {.task = &run, .args = t->inline_args, .buffers = buffers};
+    manta_call_t call = {.task = &run,
+                         .args = t->inline_args,
+                         .buffers = buffers,
+                         .self = run.actor ? run.actor->state : NULL};
     manta_status_t status = MANTA_OK;
     manta_buffer_t *out = buffers;
     uint32_t refs = t->link_count;
@@ -1736,7 +1910,7 @@ static void run_plain(mti_ctx_t *ctx, mti_record_t *t, uint64_t plan, uint64_t *
     thread->scope_mark = outer_mark;
     thread->task = run.outer;
     thread->epoch = outer_epoch;
-    uint8_t flags = mti_record_flags(t); // only PARENT can be among them
+    uint16_t flags = mti_record_flags(t) & MTI_RECORD_PARENT;
     bool told =
         MTI_UNLIKELY(flags) && (mti_cancel_is_stale(ctx->rt, t) ||
                                 mti_atomic_u64_load_relaxed(&t->claim) & MTI_CLAIM_CHILDREN);
@@ -1763,9 +1937,9 @@ static void run_plain(mti_ctx_t *ctx, mti_record_t *t, uint64_t plan, uint64_t *
 static void run_task(mti_ctx_t *ctx, mti_record_t *t, uint64_t *out_next)
 {
     mti_thread_t *self = mti_thread_tls;
-    if (MTI_LIKELY(t->def->plan & PLAN_PLAIN && !(t->flags | (t->cold != NULL)) &&
-                   self->ctx == ctx && !self->in_callback && !ctx->rt->runs_long &&
-                   !mti_cancel_is_stale(ctx->rt, t))) {
+    if (MTI_LIKELY(t->def->plan & PLAN_PLAIN &&
+                   !((t->flags & ~MTI_RECORD_METHOD) | (t->cold != NULL)) && self->ctx == ctx &&
+                   !self->in_callback && !ctx->rt->runs_long && !mti_cancel_is_stale(ctx->rt, t))) {
         run_plain(ctx, t, t->def->plan, out_next);
         return;
     }
@@ -1773,6 +1947,7 @@ static void run_task(mti_ctx_t *ctx, mti_record_t *t, uint64_t *out_next)
     mti_object_t *stack_results[STACK_BUFFERS];
     manta_task_t run = {
         .record = t, .ctx = ctx, .buffers = stack_buffers, .results = stack_results};
+    if (t->flags & MTI_RECORD_METHOD) run.actor = mti_method_actor(t);
     manta_status_t status = MANTA_OK;
     uint64_t plan = t->def->plan;
     uint32_t buffers = plan_buffers(plan), objects = t->result_count;
@@ -1816,8 +1991,17 @@ static void run_task(mti_ctx_t *ctx, mti_record_t *t, uint64_t *out_next)
     run_finish(&run, status, out_next);
 }
 
+void mti_task_run_method(mti_ctx_t *ctx, mti_record_t *t, uint64_t *out_next)
+{
+    run_task(ctx, t, out_next);
+}
+
 void mti_task_run_claimed(mti_ctx_t *ctx, mti_record_t *t, bool chain)
 {
+    if (MTI_UNLIKELY(t->flags & MTI_RECORD_METHOD)) {
+        mti_actor_run_handed_out(ctx, t, chain);
+        return;
+    }
     for (int length = 0;; length++) {
         uint64_t next = 0;
         run_task(ctx, t, chain ? &next : NULL);
@@ -1827,12 +2011,20 @@ void mti_task_run_claimed(mti_ctx_t *ctx, mti_record_t *t, bool chain)
         bool look_up = length == CHAIN_MAX || mti_sched_has_urgent(ctx->rt->sched);
         if (MTI_UNLIKELY(look_up) && mti_sched_push(&ctx->sched, next)) return;
         if (!mti_task_claim(ctx, t, (uint32_t)(next >> 32))) return;
+        if (MTI_UNLIKELY(t->flags & MTI_RECORD_METHOD)) {
+            mti_actor_run_handed_out(ctx, t, chain);
+            return;
+        }
     }
 }
 
 void mti_task_run_entry(mti_sched_ctx_t *sched_ctx, uint64_t entry)
 {
     mti_ctx_t *ctx = (mti_ctx_t *)(void *)sched_ctx;
+    if (MTI_UNLIKELY(entry & MTI_ACTOR_ENTRY)) {
+        mti_actor_run_entry(ctx, entry & ~MTI_ACTOR_ENTRY);
+        return;
+    }
     mti_record_t *t = mti_record_at((uint32_t)entry);
     uint32_t gen = (uint32_t)(entry >> 32);
     uint64_t next = mti_deque_peek(&sched_ctx->deque);
@@ -1863,22 +2055,26 @@ void mti_task_finish_cancelled(mti_ctx_t *ctx, mti_record_t *t, uint32_t gen)
     if (!mti_atomic_u64_cas_seq_cst(&t->claim, &cancelled, mti_claim_make(gen, 0, MTI_TASK_DONE))) {
         return; // somebody else does it
     }
+    mti_actor_t *actor = t->flags & MTI_RECORD_METHOD ? mti_method_actor(t) : NULL;
+    uint32_t group = actor ? mti_method_of(t)->group : 0;
     record_release_args(ctx, t);
     mti_record_free_room(ctx, t);
     mti_record_set_flags(t, 0);
     t->cold = NULL;
+    if (actor) mti_actor_call_over(ctx, actor, group, mti_ref_make(t->result.slot, gen).id);
     // One result: the count of fail_results; several: the record's own.
     mti_object_release(ctx, &t->result, t->result_count == 1 ? MTI_COUNT_INTERNAL : MTI_COUNT_SLOT);
 }
 
-// Fails a task that was moved from |claim| to CANCELLING.
+// Fails a task that was moved from |claim| to CANCELLING, with |given|, or |code| and |why|.
 static bool fail_waiting(mti_ctx_t *ctx, mti_record_t *t, uint64_t claim, manta_status_t code,
-                         const char *why)
+                         const char *why, const manta_error_t *given)
 {
     uint64_t cancelling = mti_claim_make(mti_claim_gen(claim), 0, MTI_TASK_CANCELLING);
     if (!mti_atomic_u64_cas_acq_rel(&t->claim, &claim, cancelling)) return false;
     manta_error_t *error =
-        mti_error_create(code, MANTA_SCOPE_TASK, mti_record_name(t), "", 0, why, NULL);
+        given ? (manta_error_t *)manta_error_retain(given)
+              : mti_error_create(code, MANTA_SCOPE_TASK, mti_record_name(t), "", 0, why, NULL);
     mti_task_fail_queued(ctx, t, error, NULL, 0, NULL);
     return true;
 }
@@ -1930,21 +2126,32 @@ static bool fail_running(mti_ctx_t *ctx, mti_record_t *t, uint64_t claim, manta_
     return true;
 }
 
-void mti_task_fail(mti_ctx_t *ctx, mti_record_t *t, uint32_t gen, manta_status_t code,
-                   const char *why, bool children)
+static void task_fail(mti_ctx_t *ctx, mti_record_t *t, uint32_t gen, manta_status_t code,
+                      const char *why, bool children, const manta_error_t *given)
 {
     for (;;) {
         uint64_t claim = mti_atomic_u64_load_acquire(&t->claim);
         mti_task_state_t state = mti_claim_state(claim);
         if (mti_claim_gen(claim) != gen) return;
         if (state == MTI_TASK_QUEUED || state == MTI_TASK_HELD) {
-            if (fail_waiting(ctx, t, claim, code, why)) return;
+            if (fail_waiting(ctx, t, claim, code, why, given)) return;
         } else if (state == MTI_TASK_RUNNING || state == MTI_TASK_FORWARDED) {
             if (claim & MTI_CLAIM_CANCEL || fail_running(ctx, t, claim, code, children)) return;
         } else {
             return; // complete, or somebody else is at it
         }
     }
+}
+
+void mti_task_fail(mti_ctx_t *ctx, mti_record_t *t, uint32_t gen, manta_status_t code,
+                   const char *why, bool children)
+{
+    task_fail(ctx, t, gen, code, why, children, NULL);
+}
+
+void mti_task_fail_now(mti_ctx_t *ctx, mti_record_t *t, uint32_t gen, const manta_error_t *error)
+{
+    task_fail(ctx, t, gen, manta_error_code(error), "", false, error);
 }
 
 manta_status_t mti_task_cancel(mti_ctx_t *ctx, mti_object_t *object, bool children)

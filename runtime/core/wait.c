@@ -9,6 +9,7 @@
 // Deadlock: a thread that is about to sleep publishes what it waits for (waiting_on, seq_cst) and walks
 // the chain again; if that leads to a task that runs on this very thread, the wait can never end. Of
 // several threads that close a cycle the last one to publish sees all of it.
+#include "core/actor.h"
 #include "core/core.h"
 
 #include "base/thread.h"
@@ -32,7 +33,9 @@ typedef struct walk {
     bool claimable; // there was something to claim, but it must not be
     uint64_t gated; // id of a task that it needs, and that waits to be admitted; 0: none was met
     bool stuck;     // it depends on something that no thread is at: a promise, a wide task, a range
-    mti_record_t *found; // claimed
+    mti_record_t *found; // claimed; or, if |actor| is set, to be run through that
+    uint32_t found_gen;  // of a method
+    mti_actor_t *actor;  // the walker has its turn
 } walk_t;
 
 static void walk_object(walk_t *walk, mti_object_t *object, int depth, mti_arg_iter_t *cursor);
@@ -76,8 +79,10 @@ static mti_object_t *walk_arguments(walk_t *walk, mti_record_t *t, uint32_t gen,
                                     mti_arg_iter_t *cursor)
 {
     uint32_t deps = mti_atomic_u32_load_relaxed(&t->deps);
-    // The last one of a gated task stands for its admission, and who took off the others has asked for it.
-    uint32_t last_ones = mti_record_flags(t) & MTI_RECORD_GATED ? 1 : 0;
+    // The last one of a gated task stands for its admission, and who took off the others has asked for it. A
+    // method's record has two more than it has open arguments (actor.c).
+    uint32_t flags = mti_record_flags(t);
+    uint32_t last_ones = flags & MTI_RECORD_METHOD ? 2 : flags & MTI_RECORD_GATED ? 1 : 0;
     do {
         if (deps <= last_ones) return NULL;
     } while (!mti_atomic_u32_cas_acq_rel(&t->deps, &deps, deps + 1));
@@ -121,6 +126,38 @@ static mti_object_t *walk_arguments(walk_t *walk, mti_record_t *t, uint32_t gen,
     return last;
 }
 
+// A queued method whose arguments are no hindrance: what makes its actor go on? Returns what has to close
+// first, with a count.
+static mti_object_t *walk_actor(walk_t *walk, mti_object_t *object, mti_record_t *t, uint32_t gen)
+{
+    mti_object_t *next = NULL;
+    mti_actor_t *actor;
+    uint32_t holder = 0;
+    switch (mti_actor_walk(walk->ctx, object, t, gen, walk->may_claim, &actor, &holder, &next)) {
+    case MTI_ACTOR_TAKEN:
+        walk->found = t;
+        walk->found_gen = gen;
+        walk->actor = actor;
+        break;
+    case MTI_ACTOR_HELD: {
+        mti_ctx_t *runner = (mti_ctx_t *)(void *)mti_sched_ctx_at(walk->ctx->rt->sched, holder);
+        if (runner == walk->ctx) {
+            walk->deadlock = true;
+        } else if (runner) {
+            uint64_t id = mti_atomic_u64_load_seq_cst(&runner->waiting_on);
+            if (id) next = mti_ref_acquire_weak(id, MTI_COUNT_SLOT);
+        }
+        break;
+    }
+    case MTI_ACTOR_WAITS:
+        break;
+    case MTI_ACTOR_NOTHING:
+        walk->claimable = walk->claimable || !walk->may_claim;
+        break;
+    }
+    return next;
+}
+
 // Follows what |object| (the caller holds a count) waits for, until something can be claimed.
 static void walk_object(walk_t *walk, mti_object_t *object, int depth, mti_arg_iter_t *cursor)
 {
@@ -161,6 +198,9 @@ static void walk_object(walk_t *walk, mti_object_t *object, int depth, mti_arg_i
                         walk->gated = mti_ref_make(t->result.slot, gen).id;
                     } else {
                         next = walk_arguments(walk, t, gen, depth, cursor);
+                        if (!next && !walk->found && mti_record_flags(t) & MTI_RECORD_METHOD) {
+                            next = walk_actor(walk, object, t, gen);
+                        }
                     }
                     if (&t->result != object) {
                         mti_object_release(walk->ctx, &t->result, MTI_COUNT_SLOT);
@@ -299,7 +339,13 @@ static help_t wait_help(mti_ctx_t *ctx, mti_object_t *object, uint32_t budget,
         if (blocked) mti_sched_block_end(&ctx->sched);
         // What runs on top of this wait does not wait for it.
         wait_withdraw(ctx);
-        run_nested(ctx, walk.found);
+        if (walk.actor) {
+            int saved = errno;
+            mti_actor_run_until(ctx, walk.actor, walk.found, walk.found_gen);
+            errno = saved;
+        } else {
+            run_nested(ctx, walk.found);
+        }
         return HELP_RAN;
     }
     // Once it is published what this thread waits for, others find their way through it.

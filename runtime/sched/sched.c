@@ -15,7 +15,12 @@
 enum { MAX_CTXS = 4096, CHUNK_ENTRIES = 1021, FREE_CHUNKS = 4 };
 
 // Why the occupant of a seat should look up.
-enum { ATTENTION_STOP = 1u << 0, ATTENTION_YIELD = 1u << 1, ATTENTION_DONATE = 1u << 2 };
+enum {
+    ATTENTION_STOP = 1u << 0,
+    ATTENTION_YIELD = 1u << 1,
+    ATTENTION_DONATE = 1u << 2,
+    ATTENTION_INBOX = 1u << 3,
+};
 
 // 2: somebody unparks it, and has not moved the count of sleepers yet. Until then the occupant must not
 // go on: it would move the count on its part, and for a moment others would see a searcher too many, and
@@ -26,6 +31,7 @@ typedef struct seat {
     _Alignas(MTI_LINE_BYTES) mti_atomic_u32_t parked; // the occupant sleeps on it; PARKED_x
     mti_atomic_u32_t attention;
     mti_atomic_ptr_t occupant; // mti_sched_ctx_t *; changes under the lock, thieves read it
+    mti_atomic_ptr_t inbox;    // mti_job_t *, newest first; only ever taken whole, hence no ABA
     mti_sched_ctx_t *claimant; // guarded by lock; wants the seat back
     bool short_of_threads;     // guarded by lock; the occupant blocks on the seat
     bool donated;              // guarded by lock; its core is a wide task's
@@ -470,6 +476,40 @@ void mti_sched_push_job(mti_sched_t *sched, mti_job_t *job)
     mti_atomic_u32_store_release(&sched->shared_count, 1);
     mti_mutex_unlock(&sched->overflow_lock);
     mti_sched_notify(sched);
+}
+
+void mti_sched_push_job_at(mti_sched_t *sched, int index, mti_job_t *job)
+{
+    seat_t *seat = &sched->seats[index];
+    void *first = mti_atomic_ptr_load_relaxed(&seat->inbox);
+    do {
+        job->next = first;
+        // release: publishes the job; pairs with the acquire in inbox_run
+    } while (!mti_atomic_ptr_cas_acq_rel(&seat->inbox, &first, job));
+    (void)mti_atomic_u32_fetch_or_acq_rel(&seat->attention, ATTENTION_INBOX);
+    mti_fence_light(); // between this and a look at |parked|; pairs with the heavy one in worker_sleep
+    if (seat_unpark(sched, seat)) return;
+    mti_mutex_lock(&sched->lock);
+    if (seat->short_of_threads) sched->ops->nudge(mti_atomic_ptr_load_relaxed(&seat->occupant));
+    mti_mutex_unlock(&sched->lock);
+}
+
+// Runs what is meant for this seat, oldest first.
+static void inbox_run(mti_sched_ctx_t *ctx, seat_t *seat)
+{
+    (void)mti_atomic_u32_fetch_and_acq_rel(&seat->attention, ~(uint32_t)ATTENTION_INBOX);
+    mti_job_t *job = mti_atomic_ptr_exchange_acquire(&seat->inbox, NULL), *oldest = NULL;
+    while (job) {
+        mti_job_t *next = job->next;
+        job->next = oldest;
+        oldest = job;
+        job = next;
+    }
+    while (oldest) {
+        job = oldest;
+        oldest = job->next; // it may be queued again as soon as it runs
+        job->fn(ctx, job);
+    }
 }
 
 static void search_end(mti_sched_ctx_t *ctx);
@@ -1221,6 +1261,7 @@ static void worker_run(mti_sched_ctx_t *ctx)
                 seat_donate(ctx, index);
                 continue;
             }
+            if (attention & ATTENTION_INBOX) inbox_run(ctx, seat);
         }
         if (mti_sched_step(ctx)) continue;
         ctx->sched->ops->idle(ctx);

@@ -148,6 +148,8 @@ static inline bool mti_sched_push(mti_sched_ctx_t *ctx, uint64_t entry)
 
 // Queues |job| for a worker. Threads: any.
 void mti_sched_push_job(mti_sched_t *sched, mti_job_t *job);
+// The same for the worker of |seat| and nobody else.
+void mti_sched_push_job_at(mti_sched_t *sched, int seat, mti_job_t *job);
 // Queues |entry| for |cores| workers at once. False: no memory.
 bool mti_sched_push_wide(mti_sched_t *sched, uint64_t entry, int cores);
 // Queues |entry| for a thread outside the workers; |milli| is its share. False: no memory.

@@ -58,6 +58,7 @@ typedef enum mti_object_kind {
     MTI_OBJECT_PUT,     // put, wrap, slice: closed from the start
     MTI_OBJECT_CREATED, // create/seal
     MTI_OBJECT_PROMISE,
+    MTI_OBJECT_ACTOR, // no value; its head closes when it has ended
 } mti_object_kind_t;
 
 // Where the bytes are. Written before the object is closed.
@@ -96,6 +97,7 @@ struct mti_object {
             manta_error_t *error; // the root error, one count
             mti_object_t *cause;  // the argument through which it came, one internal count, or NULL
         } fail;
+        mti_atomic_u64_t mail; // of an actor
     } u;
     // Bytes in the low 48 bits, storage and kind above. Atomic, because the kind is looked at while the
     // producer stores the rest; relaxed, because the head publishes it.

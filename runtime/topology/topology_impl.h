@@ -35,10 +35,12 @@ MANTA_BEGIN_DECLS
     (MTI_REFUSED(BIND) ? -1 : hwloc_get_cpubind(topology, set, flags))
 #define hwloc_set_cpubind(topology, set, flags)                                                    \
     (MTI_REFUSED(BIND) ? (errno = EPERM, -1) : hwloc_set_cpubind(topology, set, flags))
+#ifndef __cplusplus // only what the module calls itself
 #define fopen(path, mode) (MTI_REFUSED(FILE) ? NULL : fopen(path, mode))
 #define getline(line, capacity, file)                                                              \
     (MTI_REFUSED(FILE) ? (ssize_t)-1 : getline(line, capacity, file))
 #define strdup(text) (MTI_REFUSED(FILE) ? NULL : strdup(text))
+#endif
 
 // One block from the allocator: the struct, its arrays and its strings. Immutable after create.
 struct mti_topology {

@@ -64,6 +64,49 @@ MANTA_TASK(gated, MANTA_IN(uint64_t, gate), MANTA_VAL(Payload, payload), MANTA_O
     return MANTA_OK;
 }
 
+// ---- actors -------------------------------------------------------------------------------------
+
+struct Sink {
+    uint64_t seen;
+};
+
+MANTA_ACTOR(sink, Sink)
+{
+    self->seen = 0;
+    return MANTA_OK;
+}
+
+MANTA_METHOD(sink, take, MANTA_VAL(uint64_t, x))
+{
+    tick();
+    self->seen += x;
+    return MANTA_OK;
+}
+
+MANTA_METHOD(sink, ask, MANTA_VAL(uint64_t, x), MANTA_OUT(uint64_t, y, 1))
+{
+    tick();
+    y.data[0] = self->seen + x;
+    return MANTA_OK;
+}
+
+MANTA_METHOD(sink, bounce, MANTA_VAL(sink_t, other), MANTA_VAL(uint64_t, left),
+             MANTA_VAL(manta_ref_t, done))
+{
+    tick();
+    if (left) return sink_bounce_go(other, sink_self(task), left - 1, done);
+    return manta_promise_set(done, nullptr, 0);
+}
+
+MANTA_METHOD(sink, feed, MANTA_VAL(sink_t, to), MANTA_VAL(uint64_t, n))
+{
+    tick();
+    manta_status_t status = MANTA_OK;
+    for (uint64_t i = 0; i < n && status == MANTA_OK; i++)
+        status = sink_take_go(to, i);
+    return status;
+}
+
 namespace
 {
 
@@ -357,6 +400,101 @@ void put_get_large(Run &run)
     run.also({"-view", "ns", bench::Better::lower, bench::median(views)});
 }
 
+// Two actors that answer each other; an item is a call and its answer.
+void actor_rtt(Run &run)
+{
+    Runtime manta(run);
+    const size_t n = run.size(200000);
+    const sink_t a = sink_new(), b = sink_new();
+    run.each(n, 2 * n + 1, [&] {
+        const manta_ref_t done = manta_promise_create(0);
+        manta.check(sink_bounce_go(a, b, 2 * n, done));
+        manta.sleep_for(done);
+    });
+    manta.check(sink_destroy(a));
+    manta.check(sink_destroy(b));
+}
+
+// The main thread calls and waits for the result.
+void actor_ask(Run &run)
+{
+    Runtime manta(run);
+    const sink_t a = sink_new();
+    run.rounds(run.size(200), 1000, [&] {
+        const manta_ref_t ref = sink_ask(a, 1);
+        uint64_t y;
+        manta.check(manta_read(ref, &y, sizeof y, MANTA_FOREVER));
+        manta_release(ref);
+    });
+    manta.check(sink_destroy(a));
+}
+
+// Calls without a result, one after another; the last one is waited for.
+void actor_oneway(Run &run)
+{
+    Runtime manta(run);
+    const size_t n = run.size(500000);
+    const sink_t a = sink_new();
+    run.each(n, n, [&] {
+        for (size_t i = 1; i < n; i++)
+            manta.check(sink_take_go(a, i));
+        manta.sleep_for(sink_take(a, 0));
+    });
+    manta.check(sink_destroy(a));
+}
+
+// The same with a result to hold for each: what a plain task is in "independent".
+void actor_pipelined(Run &run)
+{
+    Runtime manta(run);
+    const size_t n = run.size(200000);
+    const sink_t a = sink_new();
+    std::vector<manta_ref_t> refs(n);
+    run.each(n, n, [&] {
+        for (size_t i = 0; i < n; i++)
+            refs[i] = sink_ask(a, i);
+        for (const manta_ref_t ref : refs)
+            manta.finish(ref);
+    });
+    manta.check(sink_destroy(a));
+}
+
+constexpr size_t kSenders = 8;
+
+// Eight actors send to one.
+void actor_fanin(Run &run)
+{
+    Runtime manta(run);
+    const size_t n = run.size(50000);
+    const sink_t a = sink_new();
+    sink_t senders[kSenders];
+    for (sink_t &sender : senders)
+        sender = sink_new();
+    run.each(n * kSenders, (n + 1) * kSenders, [&] {
+        for (const sink_t sender : senders)
+            manta.check(sink_feed_go(sender, a, n));
+        manta.drain();
+    });
+    for (const sink_t sender : senders)
+        manta.check(sink_destroy(sender));
+    manta.check(sink_destroy(a));
+}
+
+// Makes an actor, calls it once, lets it go.
+void actor_spawn(Run &run)
+{
+    Runtime manta(run);
+    const size_t n = run.size(100000);
+    run.each(n, n, [&] {
+        for (size_t i = 0; i < n; i++) {
+            const sink_t a = sink_new();
+            manta.check(sink_take_go(a, i));
+            manta.check(sink_destroy(a));
+        }
+        manta.drain();
+    });
+}
+
 void start_stop(Run &run)
 {
     manta_runtime_options_t options;
@@ -444,4 +582,10 @@ void bench::register_scenarios()
     large.workers = {1};
     add(large);
     add({"start-stop", "us", start_stop, ""});
+    add({"actor-rtt", "ns/round", actor_rtt, ""});
+    add({"actor-ask", "ns/call", actor_ask, ""});
+    add({"actor-oneway", "ns/call", actor_oneway, ""});
+    add({"actor-pipelined", "ns/call", actor_pipelined, ""});
+    add({"actor-fanin", "ns/call", actor_fanin, ""});
+    add({"actor-spawn", "ns/actor", actor_spawn, ""});
 }

@@ -147,7 +147,7 @@ TEST_P(ErrorTest, FailingWithOkIsStillAFailure)
         }
     };
     static const manta_variant_t variant = {body::invoke, nullptr};
-    static manta_task_def_t def = {"er_ok", nullptr, 0, 0, &variant, nullptr, 0};
+    static manta_task_def_t def = {"er_ok", nullptr, 0, 0, &variant, nullptr, 0, nullptr, nullptr};
     manta_task_desc_t desc = {sizeof desc, &def, nullptr, 0, nullptr};
     manta_ref_t done;
     ASSERT_OK(manta_submit(&desc, &done, 1));
@@ -284,7 +284,7 @@ TEST_P(ErrorTest, AFailingInoutBodyDoesNotGiveHalfAValue)
     static const manta_variant_t variant = {body::invoke, nullptr};
     static const manta_param_t params[] = {
         {"x", "int", MANTA_PARAM_INOUT, MANTA_DTYPE(MANTA_I32, 4), 4, 4, 0}};
-    static manta_task_def_t def = {"er_half", params, 1, 8, &variant, nullptr, 0};
+    static manta_task_def_t def = {"er_half", params, 1, 8, &variant, nullptr, 0, nullptr, nullptr};
     std::vector<int> source(1000, 1);
     for (bool held : {false, true}) {
         manta_ref_t x = manta_put(source.data(), source.size() * sizeof(int)), old = x, out;
@@ -319,7 +319,7 @@ TEST_P(ErrorTest, ASizeFunctionMayFail)
     static const manta_variant_t variant = {body::invoke, bad_sizes};
     static const manta_param_t params[] = {
         {"x", "int", MANTA_PARAM_OUT, MANTA_DTYPE(MANTA_I32, 4), 4, 4, 0}};
-    static manta_task_def_t def = {"er_sizes", params, 1, 0, &variant, nullptr, 0};
+    static manta_task_def_t def = {"er_sizes", params, 1, 0, &variant, nullptr, 0, nullptr, nullptr};
     manta_task_desc_t desc = {sizeof desc, &def, nullptr, 0, nullptr};
     manta_ref_t out;
     ASSERT_OK(manta_submit(&desc, &out, 1));
@@ -340,7 +340,7 @@ TEST_P(ErrorTest, ForwardedFailures)
     static const manta_variant_t variant = {body::invoke, nullptr};
     static const manta_param_t params[] = {
         {"x", "int", MANTA_PARAM_OUT, MANTA_DTYPE(MANTA_I32, 4), 4, 4, 0}};
-    static manta_task_def_t def = {"er_forward", params, 1, 0, &variant, nullptr, 0};
+    static manta_task_def_t def = {"er_forward", params, 1, 0, &variant, nullptr, 0, nullptr, nullptr};
     manta_task_desc_t desc = {sizeof desc, &def, nullptr, 0, nullptr};
     manta_ref_t out;
     ASSERT_OK(manta_submit(&desc, &out, 1));

@@ -18,8 +18,8 @@ const manta_param_t params[] = {
     {"in", "u64", MANTA_PARAM_IN, MANTA_DTYPE(MANTA_U64, 8), 8, 8, 0},
 };
 const manta_variant_t variant = {body, nullptr};
-manta_task_def_t after_def = {"after", params, 1, 8, &variant, nullptr, 0};
-manta_task_def_t plain_def = {"plain", nullptr, 0, 0, &variant, nullptr, 0};
+manta_task_def_t after_def = {"after", params, 1, 8, &variant, nullptr, 0, nullptr, nullptr};
+manta_task_def_t plain_def = {"plain", nullptr, 0, 0, &variant, nullptr, 0, nullptr, nullptr};
 
 manta_ref_t after(manta_ref_t ref)
 {

@@ -24,7 +24,7 @@ const manta_param_t params[] = {
     {"out", "u64", MANTA_PARAM_OUT, MANTA_DTYPE(MANTA_U64, 8), 8, 8, 0},
 };
 const manta_variant_t variant = {body, sizes};
-manta_task_def_t def = {"small", params, 2, 8, &variant, nullptr, 0};
+manta_task_def_t def = {"small", params, 2, 8, &variant, nullptr, 0, nullptr, nullptr};
 
 size_t resident()
 {

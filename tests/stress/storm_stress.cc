@@ -58,8 +58,8 @@ const manta_param_t after_params[] = {
     {"out", "u64", MANTA_PARAM_OUT, MANTA_DTYPE(MANTA_U64, 8), 8, 8, 0},
 };
 const manta_variant_t variant = {body, sizes};
-manta_task_def_t plain_def = {"plain", plain_params, 2, 16, &variant, nullptr, 0};
-manta_task_def_t after_def = {"after", after_params, 4, 32, &variant, nullptr, 0};
+manta_task_def_t plain_def = {"plain", plain_params, 2, 16, &variant, nullptr, 0, nullptr, nullptr};
+manta_task_def_t after_def = {"after", after_params, 4, 32, &variant, nullptr, 0, nullptr, nullptr};
 
 manta_status_t body(const manta_call_t *call)
 {

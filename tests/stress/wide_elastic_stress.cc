@@ -22,7 +22,7 @@ const manta_param_t params[] = {
     {"args", "Args", MANTA_PARAM_VAL, MANTA_DTYPE(MANTA_OPAQUE, sizeof(Args)), sizeof(Args), 8, 0},
 };
 const manta_variant_t variant = {body, nullptr};
-manta_task_def_t def = {"mixed", params, 1, sizeof(Args), &variant, nullptr, 0};
+manta_task_def_t def = {"mixed", params, 1, sizeof(Args), &variant, nullptr, 0, nullptr, nullptr};
 std::atomic<uint64_t> ran{0};
 
 manta_ref_t spawn(uint64_t seed, bool outermost)

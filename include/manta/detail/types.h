@@ -73,11 +73,11 @@ MTI_INLINE void mti_items_free(mti_items_t *items)
 
 // The size of a manta_task_def_t, as a number and as text.
 #if __SIZEOF_POINTER__ == 8
-#define MTI_TASK_DEF_BYTES 48
-#define MTI_TASK_DEF_TEXT  "48"
+#define MTI_TASK_DEF_BYTES 64
+#define MTI_TASK_DEF_TEXT  "64"
 #else
-#define MTI_TASK_DEF_BYTES 32
-#define MTI_TASK_DEF_TEXT  "32"
+#define MTI_TASK_DEF_BYTES 40
+#define MTI_TASK_DEF_TEXT  "40"
 #endif
 
 // The first parameter, from 0, that differs between the lists of two bodies of one task; |count| if none.

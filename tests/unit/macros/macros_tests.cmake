@@ -14,6 +14,10 @@ if(TARGET manta_core)
         manta_test(integration/cuda_bodies_cxx${std}_test CXX_STD ${std}
                    SOURCES ${macros}/cuda_test.cc ${macros}/cuda_c.c ${macros}/cuda_cc.cc)
     endforeach()
+    set(actor_sources ${macros}/actors_cc.cc ${macros}/actors_c.c)
+    manta_test(integration/actor_macros_test SOURCES ${actor_sources})
+    manta_test(integration/actor_macros_cxx20_test SOURCES ${actor_sources} CXX_STD 20
+               DEFINES MANTA_NO_SYSTEM_HEADER)
 endif()
 
 find_program(MANTA_LINT_CLANG clang)
