@@ -32,8 +32,8 @@ static const manta_param_t piece_params[] = {
      sizeof(piece_t), sizeof(void *), 0},
 };
 static const manta_variant_t piece_variant = {piece_invoke, NULL};
-manta_task_def_t mti_piece_def = {
-    "range", piece_params, 1, sizeof(piece_t), &piece_variant, NULL, 0, NULL, NULL};
+manta_task_def_t mti_piece_def = {"range", piece_params, 1,   sizeof(piece_t), &piece_variant, NULL,
+                                  0,       NULL,         NULL};
 
 static void bulk_failed(bulk_t *bulk, manta_task_t *run, manta_status_t status)
 {

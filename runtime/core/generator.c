@@ -89,8 +89,11 @@ static const manta_param_t step_params[] = {
     {"value", NULL, MANTA_PARAM_OUT, MANTA_UNTYPED, 1, 1, 0},
 };
 static const manta_variant_t step_variant = {step_invoke, NULL};
-static manta_task_def_t step_def = {"generator",   step_params, 3, sizeof(step_args_t),
-                                    &step_variant, NULL,        0};
+static manta_task_def_t step_def = {.name = "generator",
+                                    .params = step_params,
+                                    .param_count = 3,
+                                    .args_bytes = sizeof(step_args_t),
+                                    .cpu = &step_variant};
 
 // Gives a count of ours back. The caller may have one of the same ref in its scope.
 static void drop(mti_thread_t *thread, manta_ref_t ref)

@@ -954,6 +954,7 @@ static manta_status_t place_body(place_t *p)
         run->in_body = true;
         status = op->variant->invoke(&call);
         current_op = outer;
+        mti_device_rebind(op_device(op));
     }
     mti_body_leave(&body, thread, run);
     if (status != MANTA_OK || !op->by_host) return status;
@@ -1373,6 +1374,9 @@ static bool lane_step(mti_lane_t *lane, mti_ctx_t *ctx)
                             manta_error_message());
         }
     }
+    mti_bound_t bound;
+    bool is_bound = !lane->failed; // a lost or unusable device has no context to be current
+    if (is_bound) mti_device_bind(lane->device, &bound);
     lane_collect(lane);
     any |= lane_place_ready(lane, ctx);
     lane_poll(lane);
@@ -1389,6 +1393,7 @@ static bool lane_step(mti_lane_t *lane, mti_ctx_t *ctx)
             (void)queue_record(q);
         }
     }
+    if (is_bound) mti_device_unbind(lane->device, &bound);
     // release: for the next holder
     mti_atomic_u32_store_release(&lane->right, 0);
     return any;

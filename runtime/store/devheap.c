@@ -24,7 +24,7 @@ struct mti_devheap {
     mti_devheap_options_t options;
     mti_block_t *free[CLASSES + 1]; // LARGE: by no order
     chunk_t *chunks;                // the first one is being cut
-    mti_devheap_usage_t usage;
+    mti_devheap_bytes_t usage;
 };
 
 // The class of blocks that |size_bytes| fit in, and how large those are.
@@ -280,7 +280,7 @@ void mti_devheap_free(mti_block_t *block)
     heap->free[block->class_index] = block;
 }
 
-mti_devheap_usage_t mti_devheap_usage(const mti_devheap_t *heap)
+mti_devheap_bytes_t mti_devheap_usage(const mti_devheap_t *heap)
 {
     return heap->usage;
 }

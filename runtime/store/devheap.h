@@ -67,10 +67,10 @@ MANTA_NODISCARD manta_status_t mti_block_use(mti_block_t *block, mti_queue_t *qu
 // Makes |queue| wait for all users of |block|, as an overwrite needs.
 MANTA_NODISCARD manta_status_t mti_block_wait(mti_block_t *block, mti_queue_t *queue);
 
-typedef struct mti_devheap_usage {
+typedef struct mti_devheap_bytes {
     uint64_t held_bytes; // from the driver
     uint64_t used_bytes; // in blocks that are handed out
-} mti_devheap_usage_t;
-mti_devheap_usage_t mti_devheap_usage(const mti_devheap_t *heap);
+} mti_devheap_bytes_t;
+mti_devheap_bytes_t mti_devheap_usage(const mti_devheap_t *heap);
 
 #endif

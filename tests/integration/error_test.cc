@@ -319,7 +319,8 @@ TEST_P(ErrorTest, ASizeFunctionMayFail)
     static const manta_variant_t variant = {body::invoke, bad_sizes};
     static const manta_param_t params[] = {
         {"x", "int", MANTA_PARAM_OUT, MANTA_DTYPE(MANTA_I32, 4), 4, 4, 0}};
-    static manta_task_def_t def = {"er_sizes", params, 1, 0, &variant, nullptr, 0, nullptr, nullptr};
+    static manta_task_def_t def = {"er_sizes", params, 1,       0,      &variant,
+                                   nullptr,    0,      nullptr, nullptr};
     manta_task_desc_t desc = {sizeof desc, &def, nullptr, 0, nullptr};
     manta_ref_t out;
     ASSERT_OK(manta_submit(&desc, &out, 1));
@@ -340,7 +341,8 @@ TEST_P(ErrorTest, ForwardedFailures)
     static const manta_variant_t variant = {body::invoke, nullptr};
     static const manta_param_t params[] = {
         {"x", "int", MANTA_PARAM_OUT, MANTA_DTYPE(MANTA_I32, 4), 4, 4, 0}};
-    static manta_task_def_t def = {"er_forward", params, 1, 0, &variant, nullptr, 0, nullptr, nullptr};
+    static manta_task_def_t def = {"er_forward", params, 1,       0,      &variant,
+                                   nullptr,      0,      nullptr, nullptr};
     manta_task_desc_t desc = {sizeof desc, &def, nullptr, 0, nullptr};
     manta_ref_t out;
     ASSERT_OK(manta_submit(&desc, &out, 1));

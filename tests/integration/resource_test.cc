@@ -232,7 +232,8 @@ TEST_P(ResourceTest, AFailedArgumentLeavesTheQueue)
         static const manta_variant_t variant = {body::invoke, nullptr};
         static const manta_param_t params[] = {
             {"x", "int", MANTA_PARAM_IN, MANTA_DTYPE(MANTA_I32, 4), 4, 4, 0}};
-        static manta_task_def_t def = {"re_in", params, 1, 8, &variant, nullptr, 0};
+        static manta_task_def_t def = {"re_in", params, 1,       8,      &variant,
+                                       nullptr, 0,      nullptr, nullptr};
         manta_task_options_t options = with("tape", 1);
         manta_task_desc_t desc = {sizeof desc, &def, &p, sizeof p, &options};
         manta_ref_t out;

@@ -520,7 +520,8 @@ TEST_P(TaskTest, ThreeThousandResults)
     params[3000] = {"first", "int32_t", MANTA_PARAM_VAL, 0, 4, 4, 0};
     // The plan is kept in the definition, so that it is made once.
     static manta_task_def_t def = {"tk_wide",     params.data(), 3001, sizeof(wide_args),
-                                   &wide_variant, nullptr,       0};
+                                   &wide_variant, nullptr,       0,    nullptr,
+                                   nullptr};
     wide_args args = {10};
     manta_task_desc_t desc = {sizeof desc, &def, &args, sizeof args, nullptr};
     std::vector<manta_ref_t> refs(3000);
@@ -636,7 +637,8 @@ static const manta_param_t bodiless_params[] = {
 
 TEST_P(TaskTest, ARefusedSubmitTakesNothing)
 {
-    static manta_task_def_t def = {"tk_bodiless", bodiless_params, 1, 8, nullptr, nullptr, 0, nullptr, nullptr};
+    static manta_task_def_t def = {"tk_bodiless", bodiless_params, 1, 8, nullptr, nullptr, 0,
+                                   nullptr,       nullptr};
     manta_ref_t x = put1(1), out;
     manta_task_desc_t desc = {sizeof desc, &def, &x, sizeof x, nullptr};
     EXPECT_NE(MANTA_OK, manta_submit(&desc, &out, 1));
@@ -777,8 +779,10 @@ TEST_P(TaskTest, AWideTaskHasItsWorkersToItself)
     };
     static const manta_variant_t narrow_variant = {body::narrow, nullptr},
                                  wide_variant2 = {body::wide, nullptr};
-    static manta_task_def_t narrow = {"tk_narrow", nullptr, 0, 0, &narrow_variant, nullptr, 0, nullptr, nullptr},
-                            wide = {"tk_wide_body", nullptr, 0, 0, &wide_variant2, nullptr, 0, nullptr, nullptr};
+    static manta_task_def_t narrow = {"tk_narrow", nullptr, 0,       0,      &narrow_variant,
+                                      nullptr,     0,       nullptr, nullptr},
+                            wide = {"tk_wide_body", nullptr, 0,       0,      &wide_variant2,
+                                    nullptr,        0,       nullptr, nullptr};
     manta_task_options_t options = MANTA_OPTIONS(.cpus = 2);
     for (int i = 0; i < 2000; i++) {
         manta_task_desc_t desc = {sizeof desc, i % 10 ? &narrow : &wide, nullptr, 0,
@@ -876,7 +880,8 @@ TEST_P(TaskTest, BlockingBeginGivesTheCoreAway)
     };
     static const manta_variant_t variant = {body::invoke, nullptr};
     static const manta_param_t params[] = {{"gate", "Gate *", MANTA_PARAM_LOCAL, 0, 8, 8, 0}};
-    static manta_task_def_t def = {"tk_blocking", params, 1, 8, &variant, nullptr, 0, nullptr, nullptr};
+    static manta_task_def_t def = {"tk_blocking", params, 1,       8,      &variant,
+                                   nullptr,       0,      nullptr, nullptr};
     Gate gate;
     Gate *at = &gate;
     manta_task_desc_t desc = {sizeof desc, &def, &at, sizeof at, nullptr};

@@ -108,7 +108,7 @@ template <int IN, int INOUT, int OUT> void add_def()
     for (int i = 0; i < OUT; i++)
         d.params[n++] = {"out", "u64", MANTA_PARAM_OUT, u64, 8, 8, 0};
     d.variant = {invoke<IN, INOUT, OUT>, sizes<OUT>};
-    d.def = {"node", d.params, n, offset, &d.variant, nullptr, 0};
+    d.def = {"node", d.params, n, offset, &d.variant, nullptr, 0, nullptr, nullptr};
 }
 
 template <int IN> void add_defs()

@@ -24,7 +24,8 @@ const manta_param_t node_params[] = {
     {"sum", "u64", MANTA_PARAM_OUT, MANTA_DTYPE(MANTA_U64, 8), 8, 8, 0},
 };
 const manta_variant_t node_variant = {node_body, node_sizes};
-manta_task_def_t node_def = {"node", node_params, 2, sizeof(Args), &node_variant, nullptr, 0, nullptr, nullptr};
+manta_task_def_t node_def = {"node",  node_params, 2,       sizeof(Args), &node_variant,
+                             nullptr, 0,           nullptr, nullptr};
 
 struct AddArgs {
     manta_ref_list_t list;
@@ -46,7 +47,8 @@ const manta_param_t add_params[] = {
     {"sum", "u64", MANTA_PARAM_OUT, MANTA_DTYPE(MANTA_U64, 8), 8, 8, 0},
 };
 const manta_variant_t add_variant = {add_body, node_sizes};
-manta_task_def_t add_def = {"add", add_params, 3, sizeof(AddArgs), &add_variant, nullptr, 0, nullptr, nullptr};
+manta_task_def_t add_def = {"add",   add_params, 3,       sizeof(AddArgs), &add_variant,
+                            nullptr, 0,          nullptr, nullptr};
 
 double elastic_share = 0; // of nodes that ask for less than a CPU
 int wide_cores = 0;       // of some nodes; 0: none

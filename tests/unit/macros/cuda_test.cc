@@ -13,7 +13,7 @@ namespace
 
 manta_status_t run(const manta_variant_t *variant, const void *args, manta_buffer_t *buffers)
 {
-    manta_call_t call = {nullptr, args, buffers};
+    manta_call_t call = {nullptr, args, buffers, nullptr};
     return variant->invoke(&call);
 }
 
@@ -24,7 +24,7 @@ std::pair<int, int> run_both(const manta_variant_t *variant)
     int x[2] = {3, 4}, y[1] = {0}, z[4] = {0};
     manta_buffer_t buffers[3] = {{x, sizeof x}, {y, sizeof y}, {nullptr, 0}};
     size_t z_bytes = 0;
-    manta_call_t call = {nullptr, &args, buffers};
+    manta_call_t call = {nullptr, &args, buffers, nullptr};
     EXPECT_EQ(variant->sizes(&call, &z_bytes), MANTA_OK);
     EXPECT_EQ(z_bytes, sizeof z);
     buffers[2] = {z, sizeof z};

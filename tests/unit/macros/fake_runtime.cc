@@ -157,7 +157,7 @@ outcome_t run(const manta_task_def_t *def, const unsigned char *args, size_t ind
     }
     if (end.status != MANTA_OK) return end;
 
-    const manta_call_t call = {&task, args, buffers.data()};
+    const manta_call_t call = {&task, args, buffers.data(), nullptr};
     std::vector<size_t> sizes(out_at.size(), 0);
     if (def->cpu->sizes != nullptr) end.status = def->cpu->sizes(&call, sizes.data());
     if (end.status == MANTA_OK) {
