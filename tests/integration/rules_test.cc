@@ -132,6 +132,7 @@ TEST_P(BoundTest, ItIsABound)
         EXPECT_OK(status_of(ref));
         EXPECT_OK(manta_release(ref));
     }
+    EXPECT_OK(manta_drain(MANTA_FOREVER)); // they use |b|
 }
 
 TEST_P(BoundTest, InsideATaskNothingWaits)
@@ -147,6 +148,7 @@ TEST_P(BoundTest, InsideATaskNothingWaits)
     EXPECT_OK(manta_release(range));
     EXPECT_EQ(10500, b.ran.load());
     EXPECT_OK(ru_count_go(&b));
+    EXPECT_OK(manta_drain(MANTA_FOREVER));
 }
 
 TEST_P(BoundTest, WhoWaitsForRoomLeavesAtShutdown)
