@@ -182,12 +182,12 @@ static bool tier_want_host(mti_ctx_t *ctx, mti_object_t *object, mti_tier_t *tie
 
 bool mti_tier_park(mti_ctx_t *ctx, mti_object_t *object, uint64_t word)
 {
-    return !tier_want_host(ctx, object, object->u.mem.tier, word);
+    return !tier_want_host(ctx, object, mti_object_tier(object), word);
 }
 
 bool mti_tier_ask(mti_ctx_t *ctx, mti_object_t *object)
 {
-    return tier_want_host(ctx, object, object->u.mem.tier, 0);
+    return tier_want_host(ctx, object, mti_object_tier(object), 0);
 }
 
 void mti_tier_arrived(mti_ctx_t *ctx, mti_tier_t *tier, bool ok, manta_status_t code)

@@ -21,6 +21,7 @@ typedef struct photo {
     char *name; // in its folder
     char *path;
     char *out[EFFECTS];
+    manta_ref_t pixels;           // of the decoding
     manta_ref_t results[EFFECTS]; // of encode; {0} where an effect is not wanted
     int open;                     // results that are still awaited
     bool failed;
@@ -127,6 +128,12 @@ static bool folder_make(const char *path)
 
 static void photo_done(job_t *job, photo_t *photo)
 {
+    // It reads the path, and may still run: what follows fails at once if it is refused.
+    if (photo->pixels.id) {
+        (void)!manta_wait(&photo->pixels, 1, 1, MANTA_FOREVER, NULL, NULL);
+        manta_release(photo->pixels);
+        photo->pixels.id = 0;
+    }
     photo_free(photo);
     job->in_flight--;
     progress_step(&job->progress, photo->failed);
@@ -215,7 +222,7 @@ static manta_status_t photo_submit(job_t *job, size_t number)
         return MANTA_OK;
     }
     manta_status_t status = MANTA_OK;
-    manta_ref_t pixels = decode_remote(photo->path, info);
+    manta_ref_t pixels = photo->pixels = manta_keep(decode_remote(photo->path, info));
     for (int e = 0; e < EFFECTS; e++) {
         if (!job->options->effects[e]) continue;
         photo->results[e] = manta_keep(submit_effect(job, photo, e, info, pixels));
