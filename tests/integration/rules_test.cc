@@ -187,6 +187,7 @@ TEST_P(BoundTest, ASerialRuntimeThatCannotGoOn)
     int one = 1;
     EXPECT_OK(manta_promise_set(p, &one, sizeof one));
     EXPECT_OK(ru_count_go(&b));
+    EXPECT_OK(manta_drain(MANTA_FOREVER)); // they use |b|
 }
 
 // ---- failed arguments that are accepted -----------------------------------------------------------
