@@ -35,3 +35,7 @@ manta_cuda_test(unit/fakes/libcuda_test)
 # The conformance suite with the CUDA driver in the place of the others.
 list(TRANSFORM cts_sources REPLACE "/drivers.cc" "/cuda_drivers.cc" OUTPUT_VARIABLE cuda_cts_sources)
 manta_cuda_test(cts/cuda_cts LINK manta_testing TIMEOUT 120 SOURCES ${cuda_cts_sources})
+
+# What the lane makes of tasks, counted in calls of the driver.
+manta_cuda_test(integration/device_calls_test
+                SOURCES integration/device_calls_test.cc support/runtime_fixture.cc)
