@@ -41,22 +41,22 @@ enum { BATCH = 64 };
 
 // ---- the turn -----------------------------------------------------------------------------------
 
-bool mti_actor_seat_fits(const mti_runtime_t *rt, const mti_actor_more_t *more, int seat)
+bool mti_actor_seat_fits(const mti_runtime_t *rt, const mti_actor_rare_t *pin, int seat)
 {
     if (seat < 0) return false;
-    if (more->pin_core >= 0) return seat == more->pin_core;
+    if (pin->pin_core >= 0) return seat == pin->pin_core;
     int core = mti_sched_seat_core(rt->sched, seat);
-    return mti_topology_core(rt->topology, core)->node == more->pin_node;
+    return mti_topology_core(rt->topology, core)->node == pin->pin_node;
 }
 
 void mti_actor_pinned_run(mti_sched_ctx_t *sched_ctx, mti_job_t *job)
 {
     mti_ctx_t *ctx = (mti_ctx_t *)(void *)sched_ctx;
-    mti_actor_more_t *more =
-        (mti_actor_more_t *)(void *)((char *)job - offsetof(mti_actor_more_t, job));
-    mti_actor_t *actor = more->self;
+    mti_actor_rare_t *rare =
+        (mti_actor_rare_t *)(void *)((char *)job - offsetof(mti_actor_rare_t, job));
+    mti_actor_t *actor = rare->self;
     // acq_rel: it may be queued again from here on, by whoever makes the turn SCHEDULED after this
-    (void)mti_atomic_u32_exchange_acq_rel(&more->job_queued, 0);
+    (void)mti_atomic_u32_exchange_acq_rel(&rare->job_queued, 0);
     mti_actor_run_entry(ctx, mti_ref_of(&actor->object).id);
     mti_object_release(ctx, &actor->object, MTI_COUNT_SLOT);
 }
@@ -70,17 +70,17 @@ static bool schedule_pinned(mti_ctx_t *ctx, uint64_t id)
         mti_object_release(ctx, &actor->object, MTI_COUNT_SLOT);
         return false;
     }
-    mti_actor_more_t *more = actor->more;
-    int workers = mti_sched_worker_count(ctx->rt->sched), seat = more->pin_core;
+    mti_actor_rare_t *rare = actor->more->rare;
+    int workers = mti_sched_worker_count(ctx->rt->sched), seat = rare->pin_core;
     if (seat < 0) { // those of the node in turns; there is one
-        seat = (int)(mti_atomic_u32_fetch_add_relaxed(&more->pin_turn, 1) % (uint32_t)workers);
-        while (!mti_actor_seat_fits(ctx->rt, more, seat))
+        seat = (int)(mti_atomic_u32_fetch_add_relaxed(&rare->pin_turn, 1) % (uint32_t)workers);
+        while (!mti_actor_seat_fits(ctx->rt, rare, seat))
             seat = (seat + 1) % workers;
     }
-    if (mti_atomic_u32_exchange_acq_rel(&more->job_queued, 1)) {
+    if (mti_atomic_u32_exchange_acq_rel(&rare->job_queued, 1)) {
         mti_object_release(ctx, &actor->object, MTI_COUNT_SLOT); // there already
     } else {
-        mti_sched_push_job_at(ctx->rt->sched, seat, &more->job); // with the count
+        mti_sched_push_job_at(ctx->rt->sched, seat, &rare->job); // with the count
     }
     return true;
 }
@@ -302,15 +302,11 @@ typedef struct drive {
     bool counted;  // its end counts as a task that is complete then
 } drive_t;
 
-// The actor has ended: tells whoever wants to know. Its own count goes to the holder of the turn.
-static void actor_end(mti_ctx_t *ctx, mti_actor_t *actor, drive_t *drive)
+// Why there is nobody any more, for a call that came late. Without a failure that is made here first.
+static const manta_error_t *actor_end_error(mti_actor_t *actor)
 {
     mti_actor_more_t *more = actor->more;
-    run_destructor(ctx, actor);
-    mti_actor_name_drop(ctx->rt, actor);
     mti_mutex_lock(&more->lock);
-    mti_object_t *death = more->death;
-    more->death = NULL;
     if (!more->error) {
         char text[160];
         snprintf(text, sizeof text, "actor %s has ended", mti_actor_name(actor));
@@ -318,18 +314,35 @@ static void actor_end(mti_ctx_t *ctx, mti_actor_t *actor, drive_t *drive)
                                        "", 0, text, NULL);
     }
     const manta_error_t *error = more->error;
+    mti_mutex_unlock(&more->lock);
+    return error;
+}
+
+// The actor has ended: tells whoever wants to know. Its own count goes to the holder of the turn.
+static void actor_end(mti_ctx_t *ctx, mti_actor_t *actor, drive_t *drive)
+{
+    mti_actor_more_t *more = actor->more;
+    mti_actor_rare_t *rare = more->rare;
+    run_destructor(ctx, actor);
+    if (rare) mti_actor_name_drop(ctx->rt, actor);
+    mti_mutex_lock(&more->lock);
+    mti_object_t *death = more->death;
+    more->death = NULL;
+    const manta_error_t *error = more->error;
     bool failed = mti_atomic_u32_load_relaxed(&actor->life) == MTI_LIFE_FAILED;
-    bool has_creator = more->has_creator;
+    bool has_creator = rare && rare->has_creator;
     drive->counted = more->counted;
     drive->held = 1;
-    more->counted = more->has_creator = false;
+    more->counted = false;
+    if (rare) rare->has_creator = false;
     more->has_failed = failed;
     mti_atomic_u32_store_seq_cst(&actor->life, MTI_LIFE_DEAD);
     mti_mutex_unlock(&more->lock);
-    mti_actor_fail_calls(ctx, actor, error, false, false, 0);
-    mti_actor_kept_release(ctx, actor);
-    mti_rows_deinit(&more->rows);
-    if (has_creator && mti_watch_remove(&more->creator)) {
+    // One that was told to stop ends without calls; those that come late are failed by actor_drive.
+    if (failed) mti_actor_fail_calls(ctx, actor, error, false, false, 0);
+    if (more->kept) mti_actor_kept_release(ctx, actor);
+    if (more->rows.capacity) mti_rows_deinit(&more->rows);
+    if (has_creator && mti_watch_remove(&rare->creator)) {
         mti_object_release(ctx, &actor->object, MTI_COUNT_SLOT);
     }
     if (death && failed) {
@@ -339,8 +352,8 @@ static void actor_end(mti_ctx_t *ctx, mti_actor_t *actor, drive_t *drive)
         (void)mti_object_close(ctx, death, MTI_HEAD_CLOSED, NULL);
     }
     if (death) mti_object_release(ctx, death, MTI_COUNT_INTERNAL);
-    (void)mti_object_close(ctx, &actor->object,
-                           failed ? mti_head_bare(MANTA_ERR_ACTOR_DIED) : MTI_HEAD_CLOSED, NULL);
+    (void)mti_object_close_quick(
+        ctx, &actor->object, failed ? mti_head_bare(MANTA_ERR_ACTOR_DIED) : MTI_HEAD_CLOSED, NULL);
     if (actor->flags & MTI_ACTOR_KEEPS_COUNT) {
         mti_object_release(ctx, &actor->object, MTI_COUNT_USER);
     }
@@ -503,8 +516,9 @@ static void actor_is_up(mti_ctx_t *ctx, mti_actor_t *actor)
     mti_actor_more_t *more = actor->more;
     bool counted = false;
     actor->constructed = true;
-    mti_mutex_lock(&more->lock);
     mti_atomic_u64_store_relaxed(&more->create_id, 0);
+    if (!mti_atomic_u32_load_relaxed(&more->restarts)) return; // made for the first time
+    mti_mutex_lock(&more->lock);
     if (more->phase == MTI_RESTART_CREATING &&
         mti_atomic_u32_load_relaxed(&actor->life) == MTI_LIFE_RESTARTING) {
         more->phase = MTI_RESTART_NONE;
@@ -523,7 +537,9 @@ static turn_check_t turn_check(mti_ctx_t *ctx, mti_actor_t *actor, uint32_t gen,
     for (;;) {
         uint32_t life = mti_atomic_u32_load_seq_cst(&actor->life);
         if (MTI_LIKELY(life == MTI_LIFE_ALIVE && actor->constructed)) return CHECK_RUN;
-        mti_record_t *create = mti_atomic_ptr_exchange_acquire(&more->create_ready, NULL);
+        mti_record_t *create = mti_atomic_ptr_load_seq_cst(&more->create_ready)
+                                   ? mti_atomic_ptr_exchange_acquire(&more->create_ready, NULL)
+                                   : NULL;
         if (create && life >= MTI_LIFE_FAILED) {
             // Killed before it was submitted, or while its arguments became ready.
             mti_atomic_u32_store_release(&more->create_failed, 1);
@@ -536,9 +552,6 @@ static turn_check_t turn_check(mti_ctx_t *ctx, mti_actor_t *actor, uint32_t gen,
             continue;
         }
         if (life == MTI_LIFE_DEAD) return CHECK_RUN;
-        mti_mutex_lock(&more->lock);
-        mti_restart_phase_t phase = more->phase;
-        mti_mutex_unlock(&more->lock);
         if (life == MTI_LIFE_FAILED) {
             if (mti_actor_running(actor)) return CHECK_LEAVE;
             actor_end(ctx, actor, drive);
@@ -546,6 +559,9 @@ static turn_check_t turn_check(mti_ctx_t *ctx, mti_actor_t *actor, uint32_t gen,
         }
         if (life == MTI_LIFE_RESTARTING) {
             if (mti_actor_running(actor)) return CHECK_LEAVE;
+            mti_mutex_lock(&more->lock);
+            mti_restart_phase_t phase = more->phase;
+            mti_mutex_unlock(&more->lock);
             if (phase == MTI_RESTART_CREATING && !more->def->create) {
                 actor_is_up(ctx, actor);
                 continue;
@@ -605,7 +621,9 @@ static void actor_drive(mti_ctx_t *ctx, mti_actor_t *actor, uint32_t gen, const 
         if (check == CHECK_PASSED) break;
         bool enough = budget <= 0 || (until && !is_still_queued(until, until_gen));
         if (check == CHECK_RUN && drive.held) {
-            mti_actor_fail_calls(ctx, actor, actor->more->error, false, false, 0);
+            if (has_todo(actor) || has_mail(actor)) {
+                mti_actor_fail_calls(ctx, actor, actor_end_error(actor), false, false, 0);
+            }
         } else if (check == CHECK_RUN && enough) {
             if (has_todo(actor) || has_mail(actor) ||
                 (actor->more->group_count && actor_groups_have_work(actor))) {
@@ -680,7 +698,8 @@ static bool group_runner(mti_ctx_t *ctx, const mti_actor_t *actor, const mti_rec
 static bool may_run_here(const mti_ctx_t *ctx, const mti_actor_t *actor)
 {
     return !(actor->flags & MTI_ACTOR_PINNED) ||
-           mti_actor_seat_fits(ctx->rt, actor->more, mti_atomic_i32_load_relaxed(&ctx->sched.seat));
+           mti_actor_seat_fits(ctx->rt, actor->more->rare,
+                               mti_atomic_i32_load_relaxed(&ctx->sched.seat));
 }
 
 mti_actor_help_t mti_actor_walk(mti_ctx_t *ctx, mti_object_t *object, mti_record_t *t, uint32_t gen,

@@ -67,7 +67,7 @@ static manta_status_t check_place(mti_ctx_t *ctx, const manta_actor_def_t *def,
                         def->name);
     }
     int workers = mti_sched_worker_count(rt->sched);
-    mti_actor_more_t place = {.pin_core = -1, .pin_node = -1};
+    mti_actor_rare_t place = {.pin_core = -1, .pin_node = -1};
     if (o->pin > 0 && o->pin < MTI_PIN_NODE) {
         if (o->pin <= workers) return MANTA_OK;
         return mti_fail(MANTA_ERR_INFEASIBLE, "actor %s asks for worker %d; runtime '%s' has %d",
@@ -106,11 +106,11 @@ static bool make_groups(mti_ctx_t *ctx, mti_actor_more_t *more, const manta_acto
         places += (size_t)o->groups[i].max_concurrency;
         names += string_bytes(o->groups[i].name);
     }
-    more->groups_bytes =
+    more->rare->groups_bytes =
         count * sizeof(mti_actor_group_t) + places * sizeof(mti_atomic_u64_t) + names;
-    more->groups = mti_heap_alloc(&ctx->heap, more->groups_bytes);
+    more->groups = mti_heap_alloc(&ctx->heap, more->rare->groups_bytes);
     if (!more->groups) return false;
-    memset(more->groups, 0, more->groups_bytes);
+    memset(more->groups, 0, more->rare->groups_bytes);
     mti_atomic_u64_t *ids = (mti_atomic_u64_t *)(void *)(more->groups + count);
     char *text = (char *)(ids + places);
     for (uint32_t i = 0; i < count; i++) {
@@ -124,13 +124,48 @@ static bool make_groups(mti_ctx_t *ctx, mti_actor_more_t *more, const manta_acto
     return true;
 }
 
-// The block beside the slot: what is rarely looked at, the names, and the state. NULL: no memory.
+// Whether an actor with those options has a rare block.
+static bool wants_rare(const mti_ctx_t *ctx, const manta_actor_options_t *o)
+{
+    return o->name || o->max_concurrency > 1 || o->group_count || o->life == MANTA_LIFE_CREATOR ||
+           (o->pin && !ctx->rt->is_serial);
+}
+
+// What few actors have, and the names. False: no memory.
+static bool make_rare(mti_ctx_t *ctx, mti_actor_more_t *more, const manta_actor_options_t *o)
+{
+    size_t total = sizeof(mti_actor_rare_t) + string_bytes(o->name) + string_bytes(o->name_space);
+    mti_actor_rare_t *rare = mti_heap_alloc(&ctx->heap, total);
+    if (!rare) return false;
+    memset(rare, 0, sizeof *rare);
+    rare->total_bytes = total;
+    rare->pin_core = o->pin > 0 && o->pin < MTI_PIN_NODE ? (int)o->pin - 1 : -1;
+    rare->pin_node = o->pin >= MTI_PIN_NODE ? (int)o->pin - MTI_PIN_NODE : -1;
+    rare->job.fn = mti_actor_pinned_run;
+    char *text = (char *)(rare + 1);
+    rare->name = copy_string(&text, o->name);
+    rare->name_space = o->name ? copy_string(&text, o->name_space) : NULL;
+    more->rare = rare;
+    return (o->max_concurrency <= 1 && !o->group_count) || make_groups(ctx, more, o);
+}
+
+static void free_more(mti_ctx_t *ctx, mti_actor_more_t *more)
+{
+    mti_actor_rare_t *rare = more->rare;
+    if (more->rows.capacity) mti_rows_deinit(&more->rows);
+    if (more->error) manta_error_release((manta_error_t *)more->error);
+    if (more->groups) mti_heap_free(&ctx->heap, more->groups, rare->groups_bytes);
+    if (rare) mti_heap_free(&ctx->heap, rare, rare->total_bytes);
+    mti_mutex_deinit(&more->lock);
+    mti_heap_free(&ctx->heap, more, more->total_bytes);
+}
+
+// The block beside the slot: what is not looked at by every call, and the state. NULL: no memory.
 static mti_actor_more_t *make_more(mti_ctx_t *ctx, manta_actor_def_t *def,
                                    const manta_actor_options_t *o, void **out_state)
 {
     size_t align = def->state_align > 16 ? def->state_align : 16;
-    size_t names = string_bytes(o->name) + string_bytes(o->name_space);
-    size_t state_at = mti_size_align(sizeof(mti_actor_more_t) + names, align), total;
+    size_t state_at = mti_size_align(sizeof(mti_actor_more_t), align), total;
     if (!mti_size_add(state_at, def->state_bytes, &total)) return NULL;
     mti_actor_more_t *more = mti_heap_alloc(&ctx->heap, total);
     if (!more) return NULL;
@@ -138,29 +173,13 @@ static mti_actor_more_t *make_more(mti_ctx_t *ctx, manta_actor_def_t *def,
     more->total_bytes = total;
     more->def = def;
     more->restarts_left = o->max_restarts;
-    more->pin_core = o->pin > 0 && o->pin < MTI_PIN_NODE ? (int)o->pin - 1 : -1;
-    more->pin_node = o->pin >= MTI_PIN_NODE ? (int)o->pin - MTI_PIN_NODE : -1;
-    more->job.fn = mti_actor_pinned_run;
-    char *text = (char *)(more + 1);
-    more->name = copy_string(&text, o->name);
-    more->name_space = o->name ? copy_string(&text, o->name_space) : NULL;
-    *out_state = (char *)more + state_at;
     mti_mutex_init(&more->lock, MTI_RANK_ACTOR);
-    if ((o->max_concurrency > 1 || o->group_count) && !make_groups(ctx, more, o)) {
-        mti_mutex_deinit(&more->lock);
-        mti_heap_free(&ctx->heap, more, total);
+    if (MTI_UNLIKELY(wants_rare(ctx, o)) && !make_rare(ctx, more, o)) {
+        free_more(ctx, more);
         return NULL;
     }
+    *out_state = (char *)more + state_at;
     return more;
-}
-
-static void free_more(mti_ctx_t *ctx, mti_actor_more_t *more)
-{
-    mti_rows_deinit(&more->rows);
-    manta_error_release((manta_error_t *)more->error);
-    if (more->groups) mti_heap_free(&ctx->heap, more->groups, more->groups_bytes);
-    mti_mutex_deinit(&more->lock);
-    mti_heap_free(&ctx->heap, more, more->total_bytes);
 }
 
 void mti_actor_free(mti_ctx_t *ctx, mti_actor_t *actor)
@@ -187,7 +206,7 @@ static mti_actor_t *make_actor(mti_ctx_t *ctx, manta_actor_def_t *def,
     mti_atomic_u32_store_relaxed(&object->scope_hint, 0);
     mti_atomic_u64_store_relaxed(&object->u.mail, def->create ? MTI_MAIL_EMPTY : MTI_MAIL_IDLE);
     actor->more = more;
-    more->self = actor;
+    if (more->rare) more->rare->self = actor;
     actor->def = def;
     actor->state = state;
     mti_atomic_u32_store_relaxed(&actor->life, MTI_LIFE_ALIVE);
@@ -297,9 +316,9 @@ void mti_actor_kept_release(mti_ctx_t *ctx, mti_actor_t *actor)
 static void creator_fire(mti_ctx_t *ctx, mti_watcher_t *watcher, uint64_t head)
 {
     (void)head;
-    mti_actor_more_t *more =
-        (mti_actor_more_t *)(void *)((char *)watcher - offsetof(mti_actor_more_t, creator));
-    mti_actor_t *actor = more->self;
+    mti_actor_rare_t *rare =
+        (mti_actor_rare_t *)(void *)((char *)watcher - offsetof(mti_actor_rare_t, creator));
+    mti_actor_t *actor = rare->self;
     mti_actor_stop(ctx, actor);
     mti_object_release(ctx, &actor->object, MTI_COUNT_SLOT);
 }
@@ -307,13 +326,13 @@ static void creator_fire(mti_ctx_t *ctx, mti_watcher_t *watcher, uint64_t head)
 // Ties the actor's life to the task, or the actor, that makes it.
 static void tie_to_creator(mti_thread_t *thread, mti_ctx_t *ctx, mti_actor_t *actor)
 {
-    mti_actor_more_t *more = actor->more;
+    mti_actor_rare_t *rare = actor->more->rare;
     manta_task_t *task = thread->task;
     mti_object_t *creator = task->actor ? &task->actor->object : &task->record->result;
-    more->creator = (mti_watcher_t){.fire = creator_fire};
-    more->has_creator = true;
+    rare->creator = (mti_watcher_t){.fire = creator_fire};
+    rare->has_creator = true;
     (void)mti_atomic_u64_fetch_add_relaxed(&actor->object.counts, MTI_COUNT_SLOT);
-    if (!mti_watch_add(&more->creator, creator)) creator_fire(ctx, &more->creator, 0);
+    if (!mti_watch_add(&rare->creator, creator)) creator_fire(ctx, &rare->creator, 0);
 }
 
 // The context for a new actor; NULL with a message and thread->status.

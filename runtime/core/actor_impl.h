@@ -23,36 +23,42 @@ typedef enum mti_restart_phase {
     MTI_RESTART_CREATING
 } mti_restart_phase_t;
 
+// What most actors don't have.
+typedef struct mti_actor_rare {
+    const char *name, *name_space;
+    mti_actor_t *name_next; // guarded by names_lock
+    mti_watcher_t creator;  // holds a slot count on |self|, this actor
+    mti_actor_t *self;
+    bool has_creator; // guarded by lock
+    // Of a pinned actor: one worker (|pin_core|), or those of a node; and how it comes to them.
+    int pin_core, pin_node; // -1: not this
+    mti_atomic_u32_t pin_turn;
+    mti_atomic_u32_t job_queued; // |job| is in a worker's inbox, with a slot count
+    mti_job_t job;
+    size_t total_bytes, groups_bytes;
+} mti_actor_rare_t;
+
 struct mti_actor_more {
     mti_mutex_t lock;
-    mti_order_t *undelivered; // guarded by lock
-    const manta_error_t
-        *error;          // guarded by lock; why it failed or failed last, ACTOR_DIED at the end
-    mti_object_t *death; // guarded by lock; what watchers hold, NULL: there are none
-    mti_restart_phase_t phase;     // guarded by lock
-    bool counted;                  // guarded by lock; its end or restart counts as a task for drain
-    int32_t restarts_left;         // guarded by lock; < 0: any number
-    mti_atomic_u32_t restarts;     // so far
-    mti_atomic_u64_t create_id;    // record of the constructor that was submitted last
+    mti_order_t *undelivered;   // guarded by lock
+    const manta_error_t *error; // guarded by lock; why it failed or failed last; NULL: it has not
+    mti_object_t *death;        // guarded by lock; what watchers hold, NULL: there are none
+    mti_restart_phase_t phase;  // guarded by lock
+    int32_t restarts_left;      // guarded by lock; < 0: any number
+    bool counted;               // guarded by lock; its end or restart counts as a task for drain
+    bool has_failed;            // guarded by lock; how it ended
+    mti_atomic_u32_t restarts;  // so far; the holder adds
+    mti_atomic_u64_t create_id; // record of the constructor that was submitted last
     mti_atomic_ptr_t create_ready; // mti_record_t *, when its arguments are; the holder takes it
     mti_atomic_u32_t create_failed;
     uint32_t group_count; // with the nameless one; 0: not concurrent
     mti_actor_group_t *groups;
     mti_rows_t rows; // of its methods as callers; guarded by the turn
     void *kept;      // the constructor's arguments, for restarts
-    size_t kept_bytes, groups_bytes, total_bytes;
-    const char *name, *name_space;
-    mti_actor_t *name_next; // guarded by names_lock
-    mti_watcher_t creator;  // holds a slot count on |self|, this actor
-    mti_actor_t *self;
-    bool has_creator; // guarded by lock
-    bool has_failed;  // guarded by lock; how it ended
+    size_t kept_bytes;
+    size_t total_bytes;
     manta_actor_def_t *def;
-    // Of a pinned actor: one worker (|pin_core|), or those of a node; and how it comes to them.
-    int pin_core, pin_node; // -1: not this
-    mti_atomic_u32_t pin_turn;
-    mti_atomic_u32_t job_queued; // |job| is in a worker's inbox, with a slot count
-    mti_job_t job;
+    mti_actor_rare_t *rare; // NULL: nothing of it
 };
 
 static inline uint64_t mti_turn_word(uint32_t gen, mti_turn_t turn)
@@ -103,7 +109,8 @@ static inline uint32_t mti_actor_open_calls(const mti_actor_t *actor)
 
 static inline const char *mti_actor_name(const mti_actor_t *actor)
 {
-    return actor->more->name ? actor->more->name : actor->def->name;
+    const mti_actor_rare_t *rare = actor->more->rare;
+    return rare && rare->name ? rare->name : actor->def->name;
 }
 
 // ---- the turn and the mailbox (actor.c) ---------------------------------------------------------
@@ -139,7 +146,7 @@ void mti_actor_taken_out(mti_ctx_t *ctx, mti_record_t *t, uint32_t gen);
 // Fails |t|, which was taken out and is in nobody's list.
 void mti_actor_fail_taken_out(mti_ctx_t *ctx, mti_record_t *t, const manta_error_t *error);
 // Whether the worker with that seat may run a pinned actor.
-bool mti_actor_seat_fits(const mti_runtime_t *rt, const mti_actor_more_t *more, int seat);
+bool mti_actor_seat_fits(const mti_runtime_t *rt, const mti_actor_rare_t *pin, int seat);
 void mti_actor_pinned_run(mti_sched_ctx_t *sched_ctx, mti_job_t *job);
 
 // ---- order (actor_order.c) ----------------------------------------------------------------------

@@ -33,9 +33,10 @@ static void info_fill(const mti_actor_t *actor, uint64_t counts, manta_actor_inf
     bool ended = mti_atomic_u32_load_relaxed(&actor->life) == MTI_LIFE_DEAD;
     info.pending = internal > !ended ? internal - !ended : 0;
     if (actor->flags & MTI_ACTOR_KEEPS_COUNT && info.handles && !ended) info.handles--;
-    if (actor->more->name) snprintf(info.name, sizeof info.name, "%s", actor->more->name);
-    if (actor->more->name_space) {
-        snprintf(info.name_space, sizeof info.name_space, "%s", actor->more->name_space);
+    const mti_actor_rare_t *rare = actor->more->rare;
+    if (rare && rare->name) snprintf(info.name, sizeof info.name, "%s", rare->name);
+    if (rare && rare->name_space) {
+        snprintf(info.name_space, sizeof info.name_space, "%s", rare->name_space);
     }
     size_t known = out->struct_size < sizeof info ? out->struct_size : sizeof info;
     memcpy(out, &info, known);
@@ -96,7 +97,8 @@ static void each_actor(each_t *each)
 
 static void each_info(each_t *each, mti_actor_t *actor)
 {
-    if (each->name_space && !mti_names_equal(actor->more->name_space, each->name_space)) return;
+    const mti_actor_rare_t *rare = actor->more->rare;
+    if (each->name_space && !(rare && mti_names_equal(rare->name_space, each->name_space))) return;
     if (each->count < each->room) {
         info_fill(actor, mti_atomic_u64_load_relaxed(&actor->object.counts),
                   &each->infos[each->count]);

@@ -22,9 +22,9 @@ static mti_actor_t *names_find_locked(mti_runtime_t *rt, const char *name, const
 {
     if (!rt->name_buckets) return NULL;
     mti_actor_t *actor = *names_bucket(rt, name, name_space);
-    while (actor && !(mti_names_equal(actor->more->name, name) &&
-                      mti_names_equal(actor->more->name_space, name_space))) {
-        actor = actor->more->name_next;
+    while (actor && !(mti_names_equal(actor->more->rare->name, name) &&
+                      mti_names_equal(actor->more->rare->name_space, name_space))) {
+        actor = actor->more->rare->name_next;
     }
     return actor;
 }
@@ -40,9 +40,10 @@ static bool names_grow_locked(mti_runtime_t *rt)
     rt->name_buckets = buckets;
     for (size_t i = 0; i < old_buckets; i++) {
         for (mti_actor_t *actor = old[i], *next; actor; actor = next) {
-            next = actor->more->name_next;
-            mti_actor_t **bucket = names_bucket(rt, actor->more->name, actor->more->name_space);
-            actor->more->name_next = *bucket;
+            next = actor->more->rare->name_next;
+            mti_actor_t **bucket =
+                names_bucket(rt, actor->more->rare->name, actor->more->rare->name_space);
+            actor->more->rare->name_next = *bucket;
             *bucket = actor;
         }
     }
@@ -52,13 +53,13 @@ static bool names_grow_locked(mti_runtime_t *rt)
 
 void mti_actor_name_drop(mti_runtime_t *rt, mti_actor_t *actor)
 {
-    if (!actor->more->name) return;
+    if (!actor->more->rare || !actor->more->rare->name) return;
     mti_mutex_lock(&rt->names_lock);
-    mti_actor_t **at = names_bucket(rt, actor->more->name, actor->more->name_space);
+    mti_actor_t **at = names_bucket(rt, actor->more->rare->name, actor->more->rare->name_space);
     while (*at && *at != actor)
-        at = &(*at)->more->name_next;
+        at = &(*at)->more->rare->name_next;
     if (*at) {
-        *at = actor->more->name_next;
+        *at = actor->more->rare->name_next;
         rt->name_count--;
     }
     mti_mutex_unlock(&rt->names_lock);
@@ -81,13 +82,13 @@ manta_status_t mti_actor_name_take(mti_runtime_t *rt, mti_actor_t *actor, const 
         if (other) {
             mti_actor_t **at = names_bucket(rt, name, name_space);
             while (*at != other)
-                at = &(*at)->more->name_next;
-            *at = other->more->name_next;
+                at = &(*at)->more->rare->name_next;
+            *at = other->more->rare->name_next;
             rt->name_count--;
         }
         if (names_grow_locked(rt)) {
             mti_actor_t **bucket = names_bucket(rt, name, name_space);
-            actor->more->name_next = *bucket;
+            actor->more->rare->name_next = *bucket;
             *bucket = actor;
             rt->name_count++;
         } else {

@@ -240,6 +240,20 @@ bool mti_actor_enqueue(mti_record_t *t)
     return lives;
 }
 
+void mti_actor_create_ready(mti_ctx_t *ctx, mti_actor_t *actor, mti_record_t *t)
+{
+    uint32_t gen = mti_actor_gen(actor), slot = actor->object.slot;
+    // seq_cst, against mti_actor_fail: it sees the id and fails the constructor, or whoever comes to the
+    // turn after this sees that it has failed.
+    mti_atomic_u64_store_seq_cst(&actor->more->create_id, mti_ref_of(&t->result).id);
+    mti_atomic_ptr_store_seq_cst(&actor->more->create_ready, t);
+    if (mti_turn_change(actor, gen, MTI_TURN_NEW, mti_turn_word(gen, MTI_TURN_SCHEDULED))) {
+        mti_actor_schedule(ctx, slot, gen);
+    } else {
+        mti_actor_wake(ctx, actor, slot, gen); // it failed, and is to take this out
+    }
+}
+
 void mti_actor_call_ready(mti_ctx_t *ctx, mti_record_t *t)
 {
     mti_actor_t *actor = mti_method_actor(t);
@@ -268,23 +282,18 @@ void mti_actor_call_ready(mti_ctx_t *ctx, mti_record_t *t)
             row_deliver_locked(actor, row, &wake);
         } else {
             order_unlink_locked(actor, order);
-            if (is_create) mti_atomic_ptr_store_seq_cst(&actor->more->create_ready, t);
-            put = !is_create;
+            put = true;
         }
     }
     mti_mutex_unlock(&actor->more->lock);
     if (row) row_release(row);
     if (dropped) mti_actor_taken_out(ctx, t, gen);
-    if (put) mti_actor_put(ctx, actor, t);
-    if (wake) mti_actor_wake(ctx, actor, slot, actor_gen);
-    if (is_create && !dropped) {
-        if (mti_turn_change(actor, actor_gen, MTI_TURN_NEW,
-                            mti_turn_word(actor_gen, MTI_TURN_SCHEDULED))) {
-            mti_actor_schedule(ctx, slot, actor_gen);
-        } else {
-            mti_actor_wake(ctx, actor, slot, actor_gen); // it failed, and is to take this out
-        }
+    if (put && is_create) {
+        mti_actor_create_ready(ctx, actor, t);
+    } else if (put) {
+        mti_actor_put(ctx, actor, t);
     }
+    if (wake) mti_actor_wake(ctx, actor, slot, actor_gen);
     mti_object_release(ctx, &actor->object, MTI_COUNT_SLOT);
 }
 

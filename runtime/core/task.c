@@ -816,7 +816,11 @@ static void submit_publish_method(submit_t *s)
         // release: publishes the record to the timers
         mti_atomic_u64_store_release(&t->claim, queued);
         if (t->cold && t->cold->record) mti_recover_arm(ctx, t);
-        mti_actor_put(ctx, s->actor, t);
+        if (s->is_create) {
+            mti_actor_create_ready(ctx, s->actor, t);
+        } else {
+            mti_actor_put(ctx, s->actor, t);
+        }
         return;
     }
     uint32_t guard = (uint32_t)t->link_count + 3;
@@ -1138,7 +1142,7 @@ static manta_status_t submit(submit_t *s, const void *args, size_t args_bytes,
         if (MTI_UNLIKELY(status != MANTA_OK || s->error_arg != MANTA_OK)) goto release;
     }
     if (s->actor) {
-        status = mti_actor_order(s->thread, ctx, t, s->is_create || s->has_open);
+        status = mti_actor_order(s->thread, ctx, t, s->has_open);
         if (MTI_UNLIKELY(status != MANTA_OK)) goto release;
     }
     status = submit_make_results(s, result_count != 0);
@@ -1275,10 +1279,11 @@ static inline bool plain_all_closed(mti_object_t **objects, uint32_t refs)
 // everything at hand. False: go the long way, nothing has happened.
 static inline __attribute__((always_inline)) bool
 submit_plain(mti_thread_t *thread, manta_task_def_t *def, uint64_t plan, const void *args,
-             manta_ref_t *out_results, size_t result_count, manta_actor_t handle)
+             manta_ref_t *out_results, size_t result_count, manta_actor_t handle,
+             mti_actor_t *create)
 {
     bool is_method = handle.id != 0;
-    mti_actor_t *actor = NULL;
+    mti_actor_t *actor = create; // has its count already
     mti_ctx_t *ctx = thread->ctx;
     bool current = ctx && (thread->epoch == 0 ||
                            thread->epoch == mti_atomic_u32_load_acquire(&mti_default_epoch));
@@ -1288,7 +1293,11 @@ submit_plain(mti_thread_t *thread, manta_task_def_t *def, uint64_t plan, const v
     bool ready = mti_atomic_u32_load_acquire(&ctx->rt->state) == MTI_RUNTIME_RUNNING && slot &&
                  (!thread->scope_mark || thread->scope_count < thread->scope_capacity) &&
                  !ctx->rt->submits_long;
-    if (is_method && ready) {
+    if (is_method && ready && create) {
+        // Of a restarted actor's arguments the actor alone has a count: not here.
+        ready = mti_atomic_u32_load_relaxed(&create->life) == MTI_LIFE_ALIVE &&
+                mti_object_runtime(&create->object) == ctx->rt->index;
+    } else if (is_method && ready) {
         ready = !mti_actor_caller_is_held_up(thread) &&
                 (actor = mti_actor_begin_quick(ctx, handle, def)) != NULL;
     }
@@ -1305,7 +1314,7 @@ submit_plain(mti_thread_t *thread, manta_task_def_t *def, uint64_t plan, const v
         acquired = false;
     }
     if (MTI_UNLIKELY(!acquired)) {
-        if (is_method) mti_actor_calls_gone(ctx, actor, 1);
+        if (is_method && !create) mti_actor_calls_gone(ctx, actor, 1);
         mti_thread_leave(thread);
         return false;
     }
@@ -1323,18 +1332,19 @@ submit_plain(mti_thread_t *thread, manta_task_def_t *def, uint64_t plan, const v
     mti_atomic_u32_store_relaxed(&t->deps, is_method ? 1 : refs ? refs + 1 : 0);
     t->link_count = (uint16_t)refs;
     __atomic_store_n(&t->result_count, 1, __ATOMIC_RELAXED);
-    record_set_parent(thread->task, ctx, t);
+    record_set_parent(create ? NULL : thread->task, ctx, t);
     t->cold = NULL;
     t->args = t->inline_args;
     t->args_bytes = (uint16_t)def->args_bytes;
-    mti_record_set_flags(t, is_method ? MTI_RECORD_METHOD : 0);
+    uint16_t flags = create ? MTI_RECORD_METHOD | MTI_RECORD_CREATE : MTI_RECORD_METHOD;
+    mti_record_set_flags(t, is_method ? flags : 0);
     copy_image(t->inline_args, args, def->args_bytes);
     if (is_method) {
         mti_method_t *method = mti_method_of(t);
         method->actor = actor->object.slot;
         method->group = 0;
         method->attempt = 0;
-        method->retries = (int16_t)actor->task_retries;
+        method->retries = create ? 0 : (int16_t)actor->task_retries;
     }
     manta_ref_t ref = mti_ref_make(t->result.slot, gen);
     bool held = result_count != 0;
@@ -1348,7 +1358,9 @@ submit_plain(mti_thread_t *thread, manta_task_def_t *def, uint64_t plan, const v
     mti_atomic_u64_owner_add(&ctx->submitted, 1);
     // release: publishes the record to who sweeps through all of them (cancel.c), and may cancel it
     mti_atomic_u64_store_release(&t->claim, mti_claim_make(gen, 0, MTI_TASK_QUEUED));
-    if (is_method) {
+    if (create) {
+        mti_actor_create_ready(ctx, create, t);
+    } else if (is_method) {
         mti_actor_put(ctx, actor, t);
     } else if (refs) {
         plain_publish(ctx, t, gen, refs, objects);
@@ -1367,7 +1379,7 @@ manta_status_t mti_task_submit(manta_task_def_t *def, const manta_task_options_t
     if (MTI_LIKELY(plan & PLAN_PLAIN && !options && args_bytes == def->args_bytes &&
                    result_count <= 1 && mti_thread_tls && !def->owner)) {
         if (MTI_LIKELY(submit_plain(mti_thread_tls, def, plan, args, out_results, result_count,
-                                    (manta_actor_t){0}))) {
+                                    (manta_actor_t){0}, NULL))) {
             return MANTA_OK;
         }
     }
@@ -1382,11 +1394,12 @@ manta_status_t mti_task_submit_method(manta_actor_t handle, mti_actor_t *create,
 {
     uint64_t plan = __atomic_load_n(&def->plan, __ATOMIC_RELAXED);
     if (MTI_LIKELY(plan & PLAN_PLAIN && !options && args_bytes == def->args_bytes &&
-                   result_count <= 1 && mti_thread_tls && !create && def->owner && handle.id)) {
-        if (MTI_LIKELY(
-                submit_plain(mti_thread_tls, def, plan, args, out_results, result_count, handle))) {
-            return MANTA_OK;
-        }
+                   result_count <= 1 && mti_thread_tls && def->owner && handle.id)) {
+        bool done = create ? submit_plain(mti_thread_tls, def, plan, args, out_results,
+                                          result_count, handle, create)
+                           : submit_plain(mti_thread_tls, def, plan, args, out_results,
+                                          result_count, handle, NULL);
+        if (MTI_LIKELY(done)) return MANTA_OK;
     }
     submit_t s = {.def = def,
                   .options = options,
@@ -1938,8 +1951,9 @@ static void run_task(mti_ctx_t *ctx, mti_record_t *t, uint64_t *out_next)
 {
     mti_thread_t *self = mti_thread_tls;
     if (MTI_LIKELY(t->def->plan & PLAN_PLAIN &&
-                   !((t->flags & ~MTI_RECORD_METHOD) | (t->cold != NULL)) && self->ctx == ctx &&
-                   !self->in_callback && !ctx->rt->runs_long && !mti_cancel_is_stale(ctx->rt, t))) {
+                   !((t->flags & ~(MTI_RECORD_METHOD | MTI_RECORD_CREATE)) | (t->cold != NULL)) &&
+                   self->ctx == ctx && !self->in_callback && !ctx->rt->runs_long &&
+                   !mti_cancel_is_stale(ctx->rt, t))) {
         run_plain(ctx, t, t->def->plan, out_next);
         return;
     }
