@@ -979,9 +979,13 @@ mti_object_t *mti_tier_destroy(mti_ctx_t *ctx, mti_object_t *object);
 bool mti_tier_fail(mti_object_t *object, manta_error_t *error, mti_object_t *cause);
 const manta_error_t *mti_tier_error(const mti_object_t *object);
 mti_object_t *mti_tier_cause(const mti_object_t *object);
+// The device that the task runs on, whose |lane| is set.
+const char *mti_lane_device_name(const manta_task_t *task);
 manta_status_t mti_lane_out_resize(manta_task_t *task, mti_object_t *object, size_t size_bytes,
                                    manta_buffer_t *out_buffer);
 
+// Where |run| runs, for messages: a worker, a device.
+void mti_task_place(const manta_task_t *run, char *text, size_t size);
 // What a body's thread was doing before.
 typedef struct mti_body {
     mti_ctx_t *ctx;
