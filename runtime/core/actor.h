@@ -104,7 +104,7 @@ struct mti_order {
 #define MTI_ACTOR_ENTRY ((uint64_t)1 << 63)
 void mti_actor_run_entry(mti_ctx_t *ctx, uint64_t entry);
 
-// ---- for task.c ---------------------------------------------------------------------------------
+// ---- for submit.c, run.c ------------------------------------------------------------------------
 
 // Looks |handle| up for a call of |def|: on OK one internal count is the caller's.
 manta_status_t mti_actor_begin_call(mti_thread_t *thread, manta_actor_t handle,

@@ -705,7 +705,7 @@ void mti_object_become(mti_ctx_t *ctx, mti_object_t *object, mti_object_t *targe
 // The FORWARDED record |t| takes the value of |result.u.mem.parent|, which is closed.
 void mti_forward_finish(mti_ctx_t *ctx, mti_record_t *t);
 
-// ---- tasks (task.c) ---------------------------------------------------------------------------
+// ---- tasks (task.c, submit.c, run.c, fail.c) ----------------------------------------------------
 
 manta_status_t mti_task_submit(manta_task_def_t *def, const manta_task_options_t *options,
                                const void *args, size_t args_bytes, manta_ref_t *out_results,
