@@ -33,6 +33,10 @@ MANTA_API int manta_gpu_count(manta_runtime_t runtime);
 MANTA_API manta_status_t manta_gpu_describe(manta_runtime_t runtime, int index,
                                             manta_gpu_info_t *out_info);
 
+// The GPUs that the running task has a share of (.gpus), bit i for GPU i; 0: none. Until the body returns.
+// Threads: the body's.
+MANTA_API uint64_t manta_task_gpus(const manta_task_t *task);
+
 // Where the bytes of |ref| are now: bit i of |*out_gpus| for GPU i (up to 64), |*out_host| for the host.
 // An object that is empty, pending or failed is nowhere; one on its way to a device counts as there.
 // A snapshot. Errors: STALE_REF · INVALID_ARGUMENT · the code of an error ref.

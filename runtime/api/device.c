@@ -61,6 +61,11 @@ manta_status_t manta_gpu_describe(manta_runtime_t runtime, int index, manta_gpu_
     return MANTA_OK;
 }
 
+uint64_t manta_task_gpus(const manta_task_t *task)
+{
+    return task ? mti_admit_gpus_of(task->record) : 0;
+}
+
 // The object of |ref| with a count, entered; NULL with a status.
 static mti_object_t *look(manta_ref_t ref, mti_thread_t **out_thread, mti_ctx_t **out_ctx,
                           manta_status_t *out_status)

@@ -22,6 +22,11 @@ const manta_allocator_t *mti_lanes_allocator(const mti_lanes_t *lanes)
     return &lanes->allocator;
 }
 
+bool mti_lanes_is_lost(const mti_lanes_t *lanes, uint32_t index)
+{
+    return mti_lane_is_down(&lanes->lane[index]);
+}
+
 mti_device_t *mti_lanes_device(const mti_lanes_t *lanes, uint32_t index)
 {
     return lanes->lane[index].device;
@@ -254,14 +259,14 @@ static bool lane_step(mti_lane_t *lane, mti_ctx_t *ctx)
     if (mti_device_state(lane->device) == MTI_DEVICE_CLOSED && !lane->failure) {
         manta_status_t status = lane_open(lane);
         if (status != MANTA_OK) {
-            lane->failure = status;
             mti_runtime_log(ctx->rt, status, "device %s can't be used: %s", lane->device->name,
                             manta_error_message());
+            mti_lane_fail(lane, ctx, status);
         }
     }
     lane_collect(lane);
     any |= lane_place_ready(lane, ctx);
-    mti_lane_poll(lane);
+    mti_lane_poll(lane, ctx);
     for (uint32_t i = 0; i < MTI_LANE_QUEUES; i++)
         if (lane->queues[i].first) any |= mti_lane_queue_complete(lane, ctx, &lane->queues[i]);
     any |= mti_lane_fetch(lane, ctx);
@@ -444,6 +449,7 @@ manta_status_t mti_lanes_start(mti_runtime_t *rt, mti_lanes_t **out_lanes)
             lanes->has_thread = mti_thread_create(&lanes->thread, lanes_main, lanes, name);
             if (!lanes->has_thread) mti_ctx_retire(lanes->ctx);
         }
+        mti_admit_gpus(rt, lanes->count);
         // release: publishes the lanes
         mti_atomic_ptr_store_release(&rt->lanes, lanes);
     }
@@ -491,7 +497,7 @@ void mti_lanes_destroy(mti_ctx_t *ctx)
             uint64_t seq = 0;
             if (!queue || mti_queue_signal(queue, &seq) != MANTA_OK) continue;
             while (mti_queue_completed(queue) < seq && !lane->failure) {
-                mti_lane_poll(lane);
+                mti_lane_poll(lane, ctx);
                 if (mti_queue_completed(queue) >= seq || lane->failure) break;
                 manta_status_t status =
                     mti_device_block(lane->device, mti_device_now_ns(lane->device) + 1000000);

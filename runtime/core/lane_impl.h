@@ -109,7 +109,9 @@ struct mti_lane {
     mti_device_t *device;
     uint32_t index;
     mti_atomic_u32_t right; // 1: somebody has it
-    manta_status_t failure; // OK: the device can be used; else it could not be opened, or was lost
+    manta_status_t
+        failure; // the right's. OK: the device can be used; else it could not be opened, or was lost
+    mti_atomic_u32_t is_down; // the same for everybody: 1 if there is a failure
 
     // Written by whoever comes.
     _Alignas(MTI_LINE_BYTES) mti_mutex_t lock;
@@ -184,7 +186,14 @@ bool mti_lane_queue_complete(mti_lane_t *lane, mti_ctx_t *ctx, mti_lane_queue_t 
 // Makes the device's context current, once a step; what only looks does without.
 void mti_lane_bind(mti_lane_t *lane);
 // Asks the device what is done, what failed, and whether it is lost.
-void mti_lane_poll(mti_lane_t *lane);
+void mti_lane_poll(mti_lane_t *lane, mti_ctx_t *ctx);
+// The lane's device can't be used any more: tasks go elsewhere, or fail.
+void mti_lane_fail(mti_lane_t *lane, mti_ctx_t *ctx, manta_status_t status);
+static inline bool mti_lane_is_down(const mti_lane_t *lane)
+{
+    // relaxed: a hint for who chooses; the right's holder decides
+    return mti_atomic_u32_load_relaxed(&lane->is_down) != 0;
+}
 
 // ---- lane_copy.c ---------------------------------------------------------------------------------
 

@@ -173,7 +173,14 @@ static void queue_failure(mti_lane_t *lane, const mti_op_failure_t *failure)
     }
 }
 
-void mti_lane_poll(mti_lane_t *lane)
+void mti_lane_fail(mti_lane_t *lane, mti_ctx_t *ctx, manta_status_t status)
+{
+    lane->failure = status;
+    mti_atomic_u32_store_relaxed(&lane->is_down, 1);
+    mti_admit_gpu_lost(ctx);
+}
+
+void mti_lane_poll(mti_lane_t *lane, mti_ctx_t *ctx)
 {
     mti_poll_t poll;
     do {
@@ -183,7 +190,5 @@ void mti_lane_poll(mti_lane_t *lane)
             mti_queue_acknowledge(poll.failures[i].queue, poll.failures[i].seq);
         }
     } while (poll.more);
-    if (poll.lost && !lane->failure) {
-        lane->failure = MANTA_ERR_DEVICE_LOST;
-    }
+    if (poll.lost && !lane->failure) mti_lane_fail(lane, ctx, MANTA_ERR_DEVICE_LOST);
 }

@@ -30,12 +30,14 @@ static uint64_t route_cost(mti_lane_t *lane, mti_record_t *t)
 static mti_lane_t *route_choose(mti_lanes_t *lanes, mti_record_t *t)
 {
     manta_where_t where = t->cold->where;
+    uint64_t share = mti_admit_gpus_of(t); // what it holds is where it runs
+    if (share) return &lanes->lane[__builtin_ctzll(share)];
     if (where >= manta_gpu(0)) return &lanes->lane[where - manta_gpu(0)];
     mti_lane_t *best = NULL;
     uint64_t best_cost = UINT64_MAX;
     for (uint32_t i = 0; i < lanes->count; i++) {
         mti_lane_t *lane = &lanes->lane[i];
-        if (mti_device_state(lane->device) == MTI_DEVICE_LOST) continue;
+        if (mti_lane_is_down(lane)) continue;
         if (!t->def->cuda && !mti_device_can(lane->device, MTI_CAP_HOST_FN)) continue;
         uint64_t cost = route_cost(lane, t);
         if (cost < best_cost) {
