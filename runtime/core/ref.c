@@ -125,9 +125,9 @@ bool mti_scope_grow(mti_thread_t *thread, size_t more)
     return true;
 }
 
-mti_scope_entry_t *mti_scope_find(mti_thread_t *thread, const mti_object_t *object, manta_ref_t ref)
+mti_scope_entry_t *mti_scope_search(mti_thread_t *thread, const mti_object_t *object,
+                                    manta_ref_t ref)
 {
-    if (thread->scope_count == thread->scope_base) return NULL;
     uint32_t hint = mti_atomic_u32_load_relaxed(&object->scope_hint);
     if (hint == 0) return NULL; // it never was in a scope
     if (hint - 1 >= thread->scope_base && hint - 1 < thread->scope_count) {
@@ -277,16 +277,18 @@ manta_ref_t manta_retain(manta_ref_t ref)
 // The last count of a small closed value of this thread's runtime: gone without further questions.
 static inline bool release_quick(mti_thread_t *thread, mti_object_t *object, manta_ref_t ref)
 {
-    mti_ctx_t *ctx = thread->ctx;
-    uint64_t one = MTI_COUNT_USER;
     // The head first: before it is closed the storage is not settled.
-    bool small = mti_atomic_u64_load_acquire(&object->head) == MTI_HEAD_CLOSED &&
-                 mti_object_storage(object) <= MTI_STORAGE_INLINE;
+    if (mti_atomic_u64_load_acquire(&object->head) != MTI_HEAD_CLOSED ||
+        mti_object_storage(object) > MTI_STORAGE_INLINE) {
+        return false;
+    }
     // The epoch first: the context of a default runtime that ended is gone.
+    mti_ctx_t *ctx = thread->ctx;
     bool current = ctx && (thread->epoch == 0 ||
                            thread->epoch == mti_atomic_u32_load_relaxed(&mti_default_epoch));
-    if (!small || !current || ctx->rt->index != mti_object_runtime(object) ||
-        mti_atomic_u64_load_relaxed(&object->counts) != one ||
+    if (!current || ctx->rt->index != mti_object_runtime(object)) return false;
+    uint64_t one = MTI_COUNT_USER;
+    if (mti_atomic_u64_load_relaxed(&object->counts) != one ||
         !mti_atomic_u64_cas_acq_rel(&object->counts, &one, 0)) {
         return false;
     }

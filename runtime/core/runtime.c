@@ -632,13 +632,10 @@ static void drain_wake(mti_runtime_t *rt)
     mti_notify_wake(&rt->drain_word, INT32_MAX);
 }
 
-void mti_drain_check(mti_ctx_t *ctx)
+void mti_drain_check_slow(mti_ctx_t *ctx)
 {
-    mti_runtime_t *rt = ctx->rt;
-    mti_fence_light(); // between our last completion and this load; pairs with the heavy one in drain
-    if (MTI_LIKELY(mti_atomic_u32_load_relaxed(&rt->drainers) == 0)) return;
     uint64_t sum;
-    if (all_complete(rt, &sum)) drain_wake(rt);
+    if (all_complete(ctx->rt, &sum)) drain_wake(ctx->rt);
 }
 
 // Sleeps until |drain_word| is no longer |word|. In a serial runtime pushes change it, too.
