@@ -104,7 +104,7 @@ struct mti_order {
 #define MTI_ACTOR_ENTRY ((uint64_t)1 << 63)
 void mti_actor_run_entry(mti_ctx_t *ctx, uint64_t entry);
 
-// ---- for task.c ---------------------------------------------------------------------------------
+// ---- for submit.c, run.c ------------------------------------------------------------------------
 
 // Looks |handle| up for a call of |def|: on OK one internal count is the caller's.
 manta_status_t mti_actor_begin_call(mti_thread_t *thread, manta_actor_t handle,
@@ -144,6 +144,8 @@ manta_status_t mti_actor_order(mti_thread_t *thread, mti_ctx_t *ctx, mti_record_
 bool mti_actor_enqueue(mti_record_t *t);
 // The arguments of |t| are ready (deps is 1).
 void mti_actor_call_ready(mti_ctx_t *ctx, mti_record_t *t);
+// The constructor |t|, whose arguments are ready (deps is 1), may run. It may have by the time of the return.
+void mti_actor_create_ready(mti_ctx_t *ctx, mti_actor_t *actor, mti_record_t *t);
 // |t|, a method that was queued, is about to fail: nobody waits for its delivery any more.
 void mti_actor_call_failed(mti_ctx_t *ctx, mti_record_t *t);
 // Puts |t| into the mailbox; wakes the actor.
