@@ -91,6 +91,11 @@ static const char *actor_name(const mti_actor_t *actor)
     return actor->more->name ? actor->more->name : actor->def->name;
 }
 
+const char *mti_actor_name(const mti_actor_t *actor)
+{
+    return actor_name(actor);
+}
+
 // ---- the turn -----------------------------------------------------------------------------------
 
 static uint64_t turn_word(uint32_t gen, mti_turn_t turn)
