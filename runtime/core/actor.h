@@ -147,6 +147,8 @@ manta_status_t mti_actor_order(mti_thread_t *thread, mti_ctx_t *ctx, mti_record_
 bool mti_actor_enqueue(mti_record_t *t);
 // The arguments of |t| are ready (deps is 1).
 void mti_actor_call_ready(mti_ctx_t *ctx, mti_record_t *t);
+// The constructor |t|, whose arguments are ready (deps is 1), may run. It may have by the time of the return.
+void mti_actor_create_ready(mti_ctx_t *ctx, mti_actor_t *actor, mti_record_t *t);
 // |t|, a method that was queued, is about to fail: nobody waits for its delivery any more.
 void mti_actor_call_failed(mti_ctx_t *ctx, mti_record_t *t);
 // Puts |t| into the mailbox; wakes the actor.

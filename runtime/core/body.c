@@ -4,6 +4,16 @@
 
 #include <string.h>
 
+void mti_task_place(const manta_task_t *run, char *text, size_t size)
+{
+    int seat = mti_atomic_i32_load_relaxed(&run->ctx->sched.seat);
+    if (run->lane) {
+        snprintf(text, size, "%s", mti_lane_device_name(run));
+    } else {
+        snprintf(text, size, seat >= 0 ? "worker %d" : "thread outside the workers", seat);
+    }
+}
+
 manta_status_t manta_fail(manta_task_t *task, manta_status_t code, const char *format, ...)
 {
     char text[512] = "";
@@ -17,8 +27,7 @@ manta_status_t manta_fail(manta_task_t *task, manta_status_t code, const char *f
     if (!task && mti_thread_tls) task = mti_thread_tls->task;
     if (!task) return mti_fail(code, "%s", text);
     char place[32];
-    int seat = mti_atomic_i32_load_relaxed(&task->ctx->sched.seat);
-    snprintf(place, sizeof place, seat >= 0 ? "worker %d" : "thread outside the workers", seat);
+    mti_task_place(task, place, sizeof place);
     const mti_cold_t *cold = task->record->cold;
     const manta_error_t *first = cold ? cold->first_error : NULL;
     manta_error_t *error = mti_error_create(code, MANTA_SCOPE_TASK, mti_record_name(task->record),

@@ -587,6 +587,9 @@ static inline mti_object_t *mti_ref_peek(manta_ref_t ref)
 }
 // Like acquire, but any count will do, not only a user's.
 mti_object_t *mti_ref_acquire_weak(uint64_t id, uint64_t add);
+// Looks |ref| up for a public call: OK leaves the thread entered and gives one internal count.
+manta_status_t mti_ref_begin(manta_ref_t ref, mti_thread_t **out_thread, mti_ctx_t **out_ctx,
+                             mti_object_t **out_object);
 // Gives |sub| back; frees the object when nothing is left.
 void mti_object_release(mti_ctx_t *ctx, mti_object_t *object, uint64_t sub);
 void mti_object_free(mti_ctx_t *ctx, mti_object_t *object);
@@ -981,9 +984,13 @@ mti_object_t *mti_tier_destroy(mti_ctx_t *ctx, mti_object_t *object);
 bool mti_tier_fail(mti_object_t *object, manta_error_t *error, mti_object_t *cause);
 const manta_error_t *mti_tier_error(const mti_object_t *object);
 mti_object_t *mti_tier_cause(const mti_object_t *object);
+// The device that the task runs on, whose |lane| is set.
+const char *mti_lane_device_name(const manta_task_t *task);
 manta_status_t mti_lane_out_resize(manta_task_t *task, mti_object_t *object, size_t size_bytes,
                                    manta_buffer_t *out_buffer);
 
+// Where |run| runs, for messages: a worker, a device.
+void mti_task_place(const manta_task_t *run, char *text, size_t size);
 // What a body's thread was doing before.
 typedef struct mti_body {
     mti_ctx_t *ctx;

@@ -90,6 +90,24 @@ void mti_object_free(mti_ctx_t *ctx, mti_object_t *object)
     }
 }
 
+manta_status_t mti_ref_begin(manta_ref_t ref, mti_thread_t **out_thread, mti_ctx_t **out_ctx,
+                             mti_object_t **out_object)
+{
+    mti_thread_t *thread = mti_thread_self();
+    if (!thread) return mti_thread_failure();
+    mti_thread_enter(thread);
+    mti_object_t *object = mti_ref_acquire(ref, MTI_COUNT_INTERNAL);
+    mti_ctx_t *ctx = object ? mti_ctx_for(thread, object) : NULL;
+    if (!ctx) {
+        mti_thread_leave(thread);
+        return object ? thread->status : mti_stale(ref);
+    }
+    *out_thread = thread;
+    *out_ctx = ctx;
+    *out_object = object;
+    return MANTA_OK;
+}
+
 // ---- scopes -----------------------------------------------------------------------------------
 
 bool mti_scope_grow(mti_thread_t *thread, size_t more)

@@ -1,4 +1,5 @@
 // Running a task and completing it: the long way, for every kind of task.
+#include "core/params.h"
 #include "core/task_impl.h"
 
 #include <stdio.h>
@@ -55,90 +56,31 @@ static manta_status_t run_in(const mti_record_t *t, const manta_param_t *param, 
     return mti_arg_check_bytes(mti_record_name(t), param, out_buffer->data, out_buffer->size_bytes);
 }
 
-// Buffers of everything but OUTs, which are left empty.
-static manta_status_t run_arguments(manta_task_t *run, manta_buffer_t *list_room)
+// The buffer of one argument, and the next version of an INOUT.
+static inline manta_status_t run_argument(void *user, const manta_param_t *param, uint32_t index,
+                                          manta_ref_t ref, mti_object_t *result,
+                                          manta_buffer_t *out_buffer)
 {
-    mti_record_t *t = run->record;
-    const manta_task_def_t *def = t->def;
-    uint32_t b = 0, r = 0;
-    for (uint32_t i = 0; i < def->param_count; i++) {
-        const manta_param_t *param = &def->params[i];
-        unsigned char *at = t->args + param->offset;
-        manta_status_t status = MANTA_OK;
-        if (param->kind == MANTA_PARAM_IN || param->kind == MANTA_PARAM_INOUT) {
-            manta_ref_t ref;
-            memcpy(&ref, at, sizeof ref);
-            manta_buffer_t *buffer = &run->buffers[b++];
-            status = run_in(t, param, ref, buffer);
-            if (param->kind == MANTA_PARAM_INOUT) {
-                mti_object_t *to = run->results[r++];
-                if (status == MANTA_OK &&
-                    (status = run_inout(run, mti_object_held(ref), to)) != MANTA_OK) {
-                    status = run_note(t, param, status);
-                }
-                *buffer = (manta_buffer_t){mti_object_data(to), mti_object_size(to)};
-            }
-        } else if (param->kind == MANTA_PARAM_OUT) {
-            r++;
-            run->buffers[b++] = (manta_buffer_t){NULL, 0};
-        } else if (param->kind == MANTA_PARAM_IN_LIST) {
-            const manta_ref_list_t *list = (const manta_ref_list_t *)(const void *)at;
-            run->buffers[b++] = (manta_buffer_t){list_room, list->count * sizeof(manta_buffer_t)};
-            for (size_t k = 0; k < list->count && status == MANTA_OK; k++) {
-                status = run_in(t, param, list->refs[k], list_room++);
-            }
-        }
-        if (MTI_UNLIKELY(status != MANTA_OK)) return status;
-    }
-    return MANTA_OK;
+    (void)index;
+    manta_task_t *run = user;
+    manta_status_t status = run_in(run->record, param, ref, out_buffer);
+    if (!result || status != MANTA_OK) return status;
+    status = run_inout(run, mti_object_held(ref), result);
+    *out_buffer = (manta_buffer_t){mti_object_data(result), mti_object_size(result)};
+    return status == MANTA_OK ? MANTA_OK : run_note(run->record, param, status);
 }
 
-manta_status_t mti_run_alloc_out(mti_object_t *object, manta_task_t *run,
-                                 const manta_param_t *param, size_t size,
-                                 manta_buffer_t *out_buffer)
+// Memory for one OUT.
+manta_status_t mti_run_out(void *user, const manta_param_t *param, mti_object_t *object,
+                           size_t size_bytes, manta_buffer_t *out_buffer)
 {
-    if (!mti_object_storage_alloc(run->ctx, object, size)) {
+    manta_task_t *run = user;
+    if (!mti_object_storage_alloc(run->ctx, object, size_bytes)) {
         return mti_fail(MANTA_ERR_OUT_OF_MEMORY, "task %s, result %s: no memory for %zu bytes",
-                        mti_record_name(run->record), param->name, size);
+                        mti_record_name(run->record), param->name, size_bytes);
     }
-    *out_buffer = (manta_buffer_t){mti_object_data(object), size};
+    *out_buffer = (manta_buffer_t){mti_object_data(object), size_bytes};
     return MANTA_OK;
-}
-
-static manta_status_t run_outs(manta_task_t *run, const manta_call_t *call)
-{
-    mti_record_t *t = run->record;
-    const manta_task_def_t *def = t->def;
-    size_t stack_sizes[STACK_BUFFERS];
-    uint32_t outs = t->result_count;
-    size_t *sizes = stack_sizes;
-    if (outs > STACK_BUFFERS) {
-        sizes = mti_heap_alloc(&run->ctx->heap, outs * sizeof *sizes);
-        if (!sizes) return mti_fail(MANTA_ERR_OUT_OF_MEMORY, "no memory for %u sizes", outs);
-    }
-    manta_status_t status = MANTA_OK;
-    memset(sizes, 0, outs * sizeof *sizes);
-    if (def->cpu->sizes) status = def->cpu->sizes(call, sizes);
-    for (uint32_t i = 0, b = 0, o = 0, r = 0; i < def->param_count && status == MANTA_OK; i++) {
-        manta_param_kind_t kind = def->params[i].kind;
-        if (kind == MANTA_PARAM_OUT) {
-            mti_object_t *object = run->results[r++];
-            size_t size = sizes[o++];
-            if (!mti_object_storage_alloc(run->ctx, object, size)) {
-                status =
-                    mti_fail(MANTA_ERR_OUT_OF_MEMORY, "task %s, result %s: no memory for %zu bytes",
-                             mti_record_name(t), def->params[i].name, size);
-            }
-            run->buffers[b++] = (manta_buffer_t){mti_object_data(object), size};
-        } else if (kind == MANTA_PARAM_INOUT) {
-            r++;
-            b++;
-        } else if (kind == MANTA_PARAM_IN || kind == MANTA_PARAM_IN_LIST) {
-            b++;
-        }
-    }
-    if (sizes != stack_sizes) mti_heap_free(&run->ctx->heap, sizes, outs * sizeof *sizes);
-    return status;
 }
 
 void mti_body_enter(mti_body_t *body, mti_thread_t *thread, manta_task_t *run)
@@ -180,7 +122,9 @@ static manta_status_t run_body(manta_task_t *run)
     mti_body_t body;
     mti_body_enter(&body, thread, run);
     manta_status_t status = MANTA_OK;
-    if (plan_results(t->def->plan)) status = run_outs(run, &call);
+    if (plan_results(t->def->plan)) {
+        status = mti_params_outs(run, &call, t->def->cpu, mti_run_out, run);
+    }
     if (MTI_LIKELY(status == MANTA_OK)) {
         run->in_body = true;
         if (MTI_UNLIKELY(run->ctx->rt->measure_busy)) {
@@ -221,8 +165,7 @@ manta_error_t *mti_task_error(manta_task_t *run, manta_status_t status)
                                 "the body returned a code that is no failure", NULL);
     }
     char place[32];
-    int seat = mti_atomic_i32_load_relaxed(&run->ctx->sched.seat);
-    snprintf(place, sizeof place, seat >= 0 ? "worker %d" : "thread outside the workers", seat);
+    mti_task_place(run, place, sizeof place);
     const mti_record_t *t = run->record;
     const char *text = status == MANTA_ERR_TIMEOUT ? mti_status_text(status)
                        : run->in_body              ? ""
@@ -464,7 +407,9 @@ void mti_run_general(mti_ctx_t *ctx, mti_record_t *t, uint64_t *out_next)
     if (MTI_LIKELY(status == MANTA_OK)) {
         for (uint32_t i = 0; i < objects; i++)
             run.results[i] = mti_record_result(t, i);
-        if (buffers) status = run_arguments(&run, run.buffers + buffers);
+        if (buffers) {
+            status = mti_params_fill(&run, run.buffers + buffers, run_argument, &run);
+        }
     }
     if (MTI_UNLIKELY(t->flags & MTI_RECORD_RANGE) && status == MANTA_OK) {
         mti_recover_begin(ctx, t);

@@ -423,7 +423,11 @@ static void submit_publish_method(submit_t *s)
         // release: publishes the record to the timers
         mti_atomic_u64_store_release(&t->claim, queued);
         if (t->cold && t->cold->record) mti_recover_arm(ctx, t);
-        mti_actor_put(ctx, s->actor, t);
+        if (s->is_create) {
+            mti_actor_create_ready(ctx, s->actor, t);
+        } else {
+            mti_actor_put(ctx, s->actor, t);
+        }
         return;
     }
     uint32_t guard = (uint32_t)t->link_count + 3;
@@ -593,7 +597,7 @@ static manta_status_t submit(submit_t *s, const void *args, size_t args_bytes,
         if (MTI_UNLIKELY(status != MANTA_OK || s->error_arg != MANTA_OK)) goto release;
     }
     if (s->actor) {
-        status = mti_actor_order(s->thread, ctx, t, s->is_create || s->has_open);
+        status = mti_actor_order(s->thread, ctx, t, s->has_open);
         if (MTI_UNLIKELY(status != MANTA_OK)) goto release;
     }
     status = submit_make_results(s, result_count != 0);

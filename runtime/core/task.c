@@ -82,10 +82,11 @@ static inline bool plain_all_closed(mti_object_t **objects, uint32_t refs)
 // everything at hand. False: go the long way, nothing has happened.
 static inline __attribute__((always_inline)) bool
 submit_plain(mti_thread_t *thread, manta_task_def_t *def, uint64_t plan, const void *args,
-             manta_ref_t *out_results, size_t result_count, manta_actor_t handle)
+             manta_ref_t *out_results, size_t result_count, manta_actor_t handle,
+             mti_actor_t *create)
 {
     bool is_method = handle.id != 0;
-    mti_actor_t *actor = NULL;
+    mti_actor_t *actor = create; // has its count already
     mti_ctx_t *ctx = thread->ctx;
     bool current = ctx && (thread->epoch == 0 ||
                            thread->epoch == mti_atomic_u32_load_acquire(&mti_default_epoch));
@@ -95,7 +96,11 @@ submit_plain(mti_thread_t *thread, manta_task_def_t *def, uint64_t plan, const v
     bool ready = mti_atomic_u32_load_acquire(&ctx->rt->state) == MTI_RUNTIME_RUNNING && slot &&
                  (!thread->scope_mark || thread->scope_count < thread->scope_capacity) &&
                  !ctx->rt->submits_long;
-    if (is_method && ready) {
+    if (is_method && ready && create) {
+        // Of a restarted actor's arguments the actor alone has a count: not here.
+        ready = mti_atomic_u32_load_relaxed(&create->life) == MTI_LIFE_ALIVE &&
+                mti_object_runtime(&create->object) == ctx->rt->index;
+    } else if (is_method && ready) {
         ready = !mti_actor_caller_is_held_up(thread) &&
                 (actor = mti_actor_begin_quick(ctx, handle, def)) != NULL;
     }
@@ -112,7 +117,7 @@ submit_plain(mti_thread_t *thread, manta_task_def_t *def, uint64_t plan, const v
         acquired = false;
     }
     if (MTI_UNLIKELY(!acquired)) {
-        if (is_method) mti_actor_calls_gone(ctx, actor, 1);
+        if (is_method && !create) mti_actor_calls_gone(ctx, actor, 1);
         mti_thread_leave(thread);
         return false;
     }
@@ -130,18 +135,19 @@ submit_plain(mti_thread_t *thread, manta_task_def_t *def, uint64_t plan, const v
     mti_atomic_u32_store_relaxed(&t->deps, is_method ? 1 : refs ? refs + 1 : 0);
     t->link_count = (uint16_t)refs;
     __atomic_store_n(&t->result_count, 1, __ATOMIC_RELAXED);
-    record_set_parent(thread->task, ctx, t);
+    record_set_parent(create ? NULL : thread->task, ctx, t);
     t->cold = NULL;
     t->args = t->inline_args;
     t->args_bytes = (uint16_t)def->args_bytes;
-    mti_record_set_flags(t, is_method ? MTI_RECORD_METHOD : 0);
+    uint16_t flags = create ? MTI_RECORD_METHOD | MTI_RECORD_CREATE : MTI_RECORD_METHOD;
+    mti_record_set_flags(t, is_method ? flags : 0);
     copy_image(t->inline_args, args, def->args_bytes);
     if (is_method) {
         mti_method_t *method = mti_method_of(t);
         method->actor = actor->object.slot;
         method->group = 0;
         method->attempt = 0;
-        method->retries = (int16_t)actor->task_retries;
+        method->retries = create ? 0 : (int16_t)actor->task_retries;
     }
     manta_ref_t ref = mti_ref_make(t->result.slot, gen);
     bool held = result_count != 0;
@@ -155,7 +161,9 @@ submit_plain(mti_thread_t *thread, manta_task_def_t *def, uint64_t plan, const v
     mti_atomic_u64_owner_add(&ctx->submitted, 1);
     // release: publishes the record to who sweeps through all of them (cancel.c), and may cancel it
     mti_atomic_u64_store_release(&t->claim, mti_claim_make(gen, 0, MTI_TASK_QUEUED));
-    if (is_method) {
+    if (create) {
+        mti_actor_create_ready(ctx, create, t);
+    } else if (is_method) {
         mti_actor_put(ctx, actor, t);
     } else if (refs) {
         plain_publish(ctx, t, gen, refs, objects);
@@ -174,7 +182,7 @@ manta_status_t mti_task_submit(manta_task_def_t *def, const manta_task_options_t
     if (MTI_LIKELY(plan & PLAN_PLAIN && !options && args_bytes == def->args_bytes &&
                    result_count <= 1 && mti_thread_tls && !def->owner)) {
         if (MTI_LIKELY(submit_plain(mti_thread_tls, def, plan, args, out_results, result_count,
-                                    (manta_actor_t){0}))) {
+                                    (manta_actor_t){0}, NULL))) {
             return MANTA_OK;
         }
     }
@@ -189,11 +197,12 @@ manta_status_t mti_task_submit_method(manta_actor_t handle, mti_actor_t *create,
 {
     uint64_t plan = __atomic_load_n(&def->plan, __ATOMIC_RELAXED);
     if (MTI_LIKELY(plan & PLAN_PLAIN && !options && args_bytes == def->args_bytes &&
-                   result_count <= 1 && mti_thread_tls && !create && def->owner && handle.id)) {
-        if (MTI_LIKELY(
-                submit_plain(mti_thread_tls, def, plan, args, out_results, result_count, handle))) {
-            return MANTA_OK;
-        }
+                   result_count <= 1 && mti_thread_tls && def->owner && handle.id)) {
+        bool done = create ? submit_plain(mti_thread_tls, def, plan, args, out_results,
+                                          result_count, handle, create)
+                           : submit_plain(mti_thread_tls, def, plan, args, out_results,
+                                          result_count, handle, NULL);
+        if (MTI_LIKELY(done)) return MANTA_OK;
     }
     submit_t s = {.def = def,
                   .options = options,
@@ -273,7 +282,7 @@ static inline __attribute__((always_inline)) void run_plain(mti_ctx_t *ctx, mti_
             out->size_bytes = size;
         } else if (status == MANTA_OK) {
             uint32_t first = (uint32_t)(plan >> PLAN_FIRST_SHIFT) - 1;
-            status = mti_run_alloc_out(result, &run, &def->params[first], size, out);
+            status = mti_run_out(&run, &def->params[first], result, size, out);
         }
     }
     if (MTI_LIKELY(status == MANTA_OK)) {
@@ -316,8 +325,9 @@ static void run_task(mti_ctx_t *ctx, mti_record_t *t, uint64_t *out_next)
 {
     mti_thread_t *self = mti_thread_tls;
     if (MTI_LIKELY(t->def->plan & PLAN_PLAIN &&
-                   !((t->flags & ~MTI_RECORD_METHOD) | (t->cold != NULL)) && self->ctx == ctx &&
-                   !self->in_callback && !ctx->rt->runs_long && !mti_cancel_is_stale(ctx->rt, t))) {
+                   !((t->flags & ~(MTI_RECORD_METHOD | MTI_RECORD_CREATE)) | (t->cold != NULL)) &&
+                   self->ctx == ctx && !self->in_callback && !ctx->rt->runs_long &&
+                   !mti_cancel_is_stale(ctx->rt, t))) {
         run_plain(ctx, t, t->def->plan, out_next);
         return;
     }

@@ -145,9 +145,8 @@ static inline void publish_linked(mti_ctx_t *ctx, mti_record_t *t, uint32_t gen,
 // Runs what is not plain.
 void mti_run_general(mti_ctx_t *ctx, mti_record_t *t, uint64_t *out_next);
 // Memory for one OUT of |size| bytes.
-manta_status_t mti_run_alloc_out(mti_object_t *object, manta_task_t *run,
-                                 const manta_param_t *param, size_t size,
-                                 manta_buffer_t *out_buffer);
+manta_status_t mti_run_out(void *user, const manta_param_t *param, mti_object_t *object,
+                           size_t size_bytes, manta_buffer_t *out_buffer);
 // After the body: forwarded, tried again, or complete.
 void mti_run_finish(manta_task_t *run, manta_status_t status, uint64_t *out_next);
 // The canceller came when DONE was about to be stored over its flags: says it once more for the children.

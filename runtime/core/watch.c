@@ -96,25 +96,6 @@ void mti_watch_fire(mti_ctx_t *ctx, mti_object_t *object, uint32_t gen, uint64_t
     }
 }
 
-// Looks |ref| up for somebody who wants to be told: one internal count.
-static manta_status_t watch_begin(manta_ref_t ref, mti_thread_t **out_thread, mti_ctx_t **out_ctx,
-                                  mti_object_t **out_object)
-{
-    mti_thread_t *thread = mti_thread_self();
-    if (!thread) return mti_thread_failure();
-    mti_thread_enter(thread);
-    mti_object_t *object = mti_ref_acquire(ref, MTI_COUNT_INTERNAL);
-    mti_ctx_t *ctx = object ? mti_ctx_for(thread, object) : NULL;
-    if (!ctx) {
-        mti_thread_leave(thread);
-        return object ? thread->status : mti_stale(ref);
-    }
-    *out_thread = thread;
-    *out_ctx = ctx;
-    *out_object = object;
-    return MANTA_OK;
-}
-
 // ---- callbacks ------------------------------------------------------------------------------------
 
 typedef struct ready {
@@ -175,7 +156,7 @@ manta_status_t manta_on_ready(manta_ref_t ref, manta_ready_fn_t fn, void *user)
         if (!ctx) return thread->status;
         mti_thread_enter(thread);
     } else {
-        manta_status_t status = watch_begin(ref, &thread, &ctx, &object);
+        manta_status_t status = mti_ref_begin(ref, &thread, &ctx, &object);
         if (status != MANTA_OK) return status;
     }
     const manta_allocator_t *allocator = &ctx->rt->allocator;
@@ -352,7 +333,7 @@ manta_status_t manta_cq_add(manta_cq_t handle, manta_ref_t ref, uint64_t tag)
     }
     mti_thread_t *thread;
     mti_ctx_t *ctx;
-    manta_status_t status = watch_begin(ref, &thread, &ctx, &node->object);
+    manta_status_t status = mti_ref_begin(ref, &thread, &ctx, &node->object);
     if (status != MANTA_OK) {
         mti_free(NULL, node, sizeof *node);
         cq_release(cq);

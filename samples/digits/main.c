@@ -53,7 +53,7 @@ static int job_load(const digits_options_t *options, job_t *job)
     }
     size_t most = job->train.count > job->test.count ? job->train.count : job->test.count;
     size_t tile = (size_t)options->tile;
-    if ((most + tile - 1) / tile > BLOCKS_MOST) {
+    if (tile && (most + tile - 1) / tile > BLOCKS_MOST) {
         fprintf(stderr, "digits: --tile %zu is too small for %zu images: it takes at least %zu\n",
                 tile, most, (most + BLOCKS_MOST - 1) / BLOCKS_MOST);
         goto fail;
@@ -84,18 +84,33 @@ static uint64_t busy_ns(int *out_workers)
     return stats.busy_ns;
 }
 
+// The larger a tile, the closer its BLAS calls come to what the core can do: on a Xeon with AVX-512 a
+// factorisation goes from 73 GFLOP/s with tiles of 256 to 92 with tiles of 704, and no further. But
+// every worker wants a few columns of its own, or it waits for the diagonal.
+static size_t tile_choose(const job_t *job, int workers)
+{
+    enum { STEP = 64, MOST = 704, COLUMNS_LEAST = 8, COLUMNS_PER_WORKER = 2 };
+    size_t columns = (size_t)workers * COLUMNS_PER_WORKER;
+    if (columns < COLUMNS_LEAST) columns = COLUMNS_LEAST;
+    size_t images = job->train.count > job->test.count ? job->train.count : job->test.count;
+    size_t least = (images + BLOCKS_MOST - 1) / BLOCKS_MOST;
+    size_t tile = (job->train.count / columns + STEP) / STEP * STEP;
+    if (tile > MOST) tile = MOST;
+    return tile > least ? tile : least;
+}
+
 // Trains, and writes to |out_digits| what each image of the test set is taken for.
 static bool job_run(const job_t *job, const digits_options_t *options, uint8_t *out_digits,
                     report_t *report)
 {
     MANTA_SCOPE();
-    size_t tile = (size_t)options->tile;
     stopwatch_t watch = {0};
     blocks_t train = {0}, test = {0};
     triangle_t factor = {0};
     manta_ref_t weights[BLOCKS_MOST], digits[BLOCKS_MOST];
     int workers;
     uint64_t busy = busy_ns(&workers);
+    size_t tile = options->tile ? (size_t)options->tile : tile_choose(job, workers);
     int64_t start_ns = stopwatch_now_ns();
 
     bool ok = blocks_create(&job->train, tile, &train) && blocks_create(&job->test, tile, &test) &&

@@ -27,7 +27,8 @@ static const struct argp_option option_table[] = {
     {"gamma", OPTION_GAMMA, "G", 0, "Kernel exp(-G |x - y|^2) (default: 0.001)", 2},
     {"lambda", OPTION_LAMBDA, "L", 0, "Add L to the diagonal of the Gram matrix (default: 0.01)",
      2},
-    {"tile", OPTION_TILE, "T", 0, "Cut matrices into tiles of T by T (default: 256)", 3},
+    {"tile", OPTION_TILE, "T", 0,
+     "Cut matrices into tiles of T by T (default: by size and workers)", 3},
     {"workers", OPTION_WORKERS, "N", 0,
      "Threads that run tasks (default: one per core); 0: all in the main thread, one by one", 3},
     {"data", OPTION_DATA, "FILE", 0, "Images to read (default: those that come with manta)", 4},
@@ -109,11 +110,8 @@ void digits_options_parse(int argc, char **argv, digits_options_t *out_options)
         .parser = parse_option,
         .doc = "Recognises handwritten digits by kernel ridge regression: a Gram matrix, its "
                "Cholesky factor, triangular solves and predictions, all of them tasks."};
-    *out_options = (digits_options_t){.gamma = 0.001,
-                                      .lambda = 0.01,
-                                      .tile = 256,
-                                      .workers = MANTA_AUTO,
-                                      .data = DIGITS_DEFAULT_DATA};
+    *out_options = (digits_options_t){
+        .gamma = 0.001, .lambda = 0.01, .workers = MANTA_AUTO, .data = DIGITS_DEFAULT_DATA};
     argp_err_exit_status = 2;
     if (argp_parse(&parser, argc, argv, 0, NULL, out_options)) exit(2);
 }

@@ -8,7 +8,7 @@ typedef struct digits_options {
     long train;          // images to train with; 0: the first half
     double gamma;        // width of the kernel: exp(-gamma |x - y|^2)
     double lambda;       // added to the diagonal of the Gram matrix
-    int tile;            // rows and columns of a tile
+    int tile;            // rows and columns of a tile; 0: by size and workers
     int workers;         // MANTA_AUTO: one per core
     bool augment;        // train with the shifted images too
     const char *data;    // where the images are

@@ -1,0 +1,205 @@
+// Actors, between the files actor*.c. The protocol is told in actor.c.
+#ifndef MTI_CORE_ACTOR_IMPL_H
+#define MTI_CORE_ACTOR_IMPL_H
+
+#include "core/actor.h"
+
+#include <sched.h>
+
+enum { MTI_PIN_NODE = 1 << 24 }; // manta_pin_node(0)
+
+typedef struct mti_actor_group {
+    const char *name;
+    uint32_t limit;
+    mti_atomic_u32_t running;   // handed out; only the holder adds
+    mti_atomic_u32_t waiting;   // in the list below
+    mti_record_t *first, *last; // guarded like |todo|
+    mti_atomic_u64_t *ids;      // of those that are handed out, |limit| places; 0: free
+} mti_actor_group_t;
+
+typedef enum mti_restart_phase {
+    MTI_RESTART_NONE,
+    MTI_RESTART_DOWN,
+    MTI_RESTART_CREATING
+} mti_restart_phase_t;
+
+// What most actors don't have.
+typedef struct mti_actor_rare {
+    const char *name, *name_space;
+    mti_actor_t *name_next; // guarded by names_lock
+    mti_watcher_t creator;  // holds a slot count on |self|, this actor
+    mti_actor_t *self;
+    bool has_creator; // guarded by lock
+    // Of a pinned actor: one worker (|pin_core|), or those of a node; and how it comes to them.
+    int pin_core, pin_node; // -1: not this
+    mti_atomic_u32_t pin_turn;
+    mti_atomic_u32_t job_queued; // |job| is in a worker's inbox, with a slot count
+    mti_job_t job;
+    size_t total_bytes, groups_bytes;
+} mti_actor_rare_t;
+
+struct mti_actor_more {
+    mti_mutex_t lock;
+    mti_order_t *undelivered;   // guarded by lock
+    const manta_error_t *error; // guarded by lock; why it failed or failed last; NULL: it has not
+    mti_object_t *death;        // guarded by lock; what watchers hold, NULL: there are none
+    mti_restart_phase_t phase;  // guarded by lock
+    int32_t restarts_left;      // guarded by lock; < 0: any number
+    bool counted;               // guarded by lock; its end or restart counts as a task for drain
+    bool has_failed;            // guarded by lock; how it ended
+    mti_atomic_u32_t restarts;  // so far; the holder adds
+    mti_atomic_u64_t create_id; // record of the constructor that was submitted last
+    mti_atomic_ptr_t create_ready; // mti_record_t *, when its arguments are; the holder takes it
+    mti_atomic_u32_t create_failed;
+    uint32_t group_count; // with the nameless one; 0: not concurrent
+    mti_actor_group_t *groups;
+    mti_rows_t rows; // of its methods as callers; guarded by the turn
+    void *kept;      // the constructor's arguments, for restarts
+    size_t kept_bytes;
+    size_t total_bytes;
+    manta_actor_def_t *def;
+    mti_actor_rare_t *rare; // NULL: nothing of it
+};
+
+static inline uint64_t mti_turn_word(uint32_t gen, mti_turn_t turn)
+{
+    return mti_claim_make(gen, 0, (mti_task_state_t)turn);
+}
+
+static inline bool mti_turn_change(mti_actor_t *actor, uint32_t gen, mti_turn_t from, uint64_t to)
+{
+    uint64_t word = mti_turn_word(gen, from);
+    return mti_atomic_u64_cas_seq_cst(&actor->claim, &word, to);
+}
+
+static inline bool mti_turn_take(mti_ctx_t *ctx, mti_actor_t *actor, uint32_t gen, mti_turn_t from)
+{
+    return mti_turn_change(
+        actor, gen, from,
+        mti_claim_make(gen, (uint32_t)ctx->sched.index, (mti_task_state_t)MTI_TURN_HELD));
+}
+
+// Brackets every touch of |todo|, the groups' lists, and of |current| being set by the holder of the
+// turn. A killer, who is not it, freezes: then nobody is inside such a bracket. Short, runs nothing.
+static inline void mti_actor_todo_enter(mti_actor_t *actor)
+{
+    for (;;) {
+        mti_atomic_u32_store_relaxed(&actor->busy, 1);
+        mti_fence_light(); // between this store and that load; pairs with the heavy one in mti_actor_todo_freeze
+        // acquire: what the freezer did to the lists
+        if (MTI_LIKELY(!mti_atomic_u32_load_acquire(&actor->frozen))) return;
+        mti_atomic_u32_store_release(&actor->busy, 0);
+        while (mti_atomic_u32_load_acquire(&actor->frozen))
+            sched_yield();
+    }
+}
+
+static inline void mti_actor_todo_leave(mti_actor_t *actor)
+{
+    // release: the lists; pairs with the acquire in mti_actor_todo_freeze and of the next holder's bracket
+    mti_atomic_u32_store_release(&actor->busy, 0);
+}
+
+// Calls that are not complete.
+static inline uint32_t mti_actor_open_calls(const mti_actor_t *actor)
+{
+    uint32_t counts = mti_count_internal(mti_atomic_u64_load_seq_cst(&actor->object.counts));
+    return counts ? counts - 1 : 0;
+}
+
+static inline const char *mti_actor_name(const mti_actor_t *actor)
+{
+    const mti_actor_rare_t *rare = actor->more->rare;
+    return rare && rare->name ? rare->name : actor->def->name;
+}
+
+// ---- the turn and the mailbox (actor.c) ---------------------------------------------------------
+
+// The turn is SCHEDULED: queues an entry for it. The actor may be gone when this returns.
+void mti_actor_schedule(mti_ctx_t *ctx, uint32_t slot, uint32_t gen);
+// There is something for the holder of the turn: makes sure that there will be one.
+void mti_actor_wake(mti_ctx_t *ctx, mti_actor_t *actor, uint32_t slot, uint32_t gen);
+// The same when |life| has changed: it needn't wait for the constructor then.
+void mti_actor_kick(mti_ctx_t *ctx, mti_actor_t *actor);
+// Calls that were handed out.
+uint32_t mti_actor_running(const mti_actor_t *actor);
+// Puts |t| into the mailbox. True: it was idle, and the actor has to be woken.
+static inline bool mti_mail_put(mti_actor_t *actor, mti_record_t *t)
+{
+    mti_method_t *method = mti_method_of(t);
+    uint64_t mail = mti_atomic_u64_load_relaxed(&actor->object.u.mail);
+    do {
+        method->mail_next =
+            mail == MTI_MAIL_IDLE ? NULL : (mti_record_t *)(uintptr_t)mail; // EMPTY is NULL
+        // release: publishes the record; pairs with the acquire in mti_mail_take. seq_cst: see actor.c
+    } while (!mti_atomic_u64_cas_seq_cst(&actor->object.u.mail, &mail, (uint64_t)(uintptr_t)t));
+    return mail == MTI_MAIL_IDLE;
+}
+// Everything in the mailbox, oldest first; NULL: nothing. For the holder of the turn, or a freezer.
+mti_record_t *mti_mail_take(mti_actor_t *actor, mti_record_t **out_last);
+// One freezer at a time; others wait for it, which does not take long.
+void mti_actor_todo_freeze(mti_actor_t *actor);
+void mti_actor_todo_thaw(mti_actor_t *actor);
+void mti_actor_todo_append(mti_actor_t *actor, mti_record_t *first, mti_record_t *last);
+// |t| was taken out and can't be claimed: it was cancelled.
+void mti_actor_taken_out(mti_ctx_t *ctx, mti_record_t *t, uint32_t gen);
+// Fails |t|, which was taken out and is in nobody's list.
+void mti_actor_fail_taken_out(mti_ctx_t *ctx, mti_record_t *t, const manta_error_t *error);
+// Whether the worker with that seat may run a pinned actor.
+bool mti_actor_seat_fits(const mti_runtime_t *rt, const mti_actor_rare_t *pin, int seat);
+void mti_actor_pinned_run(mti_sched_ctx_t *sched_ctx, mti_job_t *job);
+
+// ---- order (actor_order.c) ----------------------------------------------------------------------
+
+// What stands before |t| in its row, with a slot count; NULL: nothing.
+mti_object_t *mti_actor_undelivered_before(mti_actor_t *actor, const mti_record_t *t);
+
+// ---- failing and stopping (actor_life.c) --------------------------------------------------------
+
+// |actor| fails: |cause| (may be NULL) and the text say why. Its calls fail, it is restarted if that is
+// wanted and possible, or ends. Nothing happens if it has failed before. The call |but| is the caller's to
+// look after. The caller has a count.
+void mti_actor_fail(mti_ctx_t *ctx, mti_actor_t *actor, const manta_error_t *cause,
+                    bool may_restart, uint64_t but, const char *format, ...)
+    __attribute__((format(printf, 6, 7)));
+// Fails all calls that wait, and with |running| those that run, but those that will be tried again.
+// Threads: any, without locks, also the holder of the turn.
+void mti_actor_fail_calls(mti_ctx_t *ctx, mti_actor_t *actor, const manta_error_t *error,
+                          bool restarts, bool running, uint64_t but);
+// Begins the end of an actor that is to run what was accepted first.
+void mti_actor_stop(mti_ctx_t *ctx, mti_actor_t *actor);
+// What counted its end, or its restart, as a task is over (|counted|).
+void mti_actor_uncount(mti_ctx_t *ctx, bool counted);
+
+// ---- names (actor_name.c) -----------------------------------------------------------------------
+
+bool mti_names_equal(const char *a, const char *b);
+// The name goes to |actor| (NULL: only look). ALREADY_EXISTS: |*out_other| has it, with one more handle
+// count. One that is about to end gives it up.
+manta_status_t mti_actor_name_take(mti_runtime_t *rt, mti_actor_t *actor, const char *name,
+                                   const char *name_space, mti_actor_t **out_other);
+void mti_actor_name_drop(mti_runtime_t *rt, mti_actor_t *actor);
+
+// ---- making them (actor_create.c) ---------------------------------------------------------------
+
+// Releases the constructor's arguments that were kept for restarts.
+void mti_actor_kept_release(mti_ctx_t *ctx, mti_actor_t *actor);
+
+// ---- handles (actor_handle.c) -------------------------------------------------------------------
+
+static inline manta_actor_t mti_actor_error(manta_status_t code)
+{
+    return (manta_actor_t){mti_ref_error(code).id};
+}
+// A handle of |actor|, one of whose counts is the caller's, goes out. There is room in the scope.
+manta_actor_t mti_actor_give_handle(mti_thread_t *thread, mti_actor_t *actor);
+// The actor that has the name, if it is of the right kind; else its count is given back.
+manta_actor_t mti_actor_give_found(mti_thread_t *thread, mti_ctx_t *ctx, mti_actor_t *found,
+                                   const manta_actor_def_t *def, const char *name);
+// Looks a handle up, entered, with an internal count; mti_actor_handle_end gives that back.
+manta_status_t mti_actor_handle_begin(manta_actor_t handle, const char *what,
+                                      mti_thread_t **out_thread, mti_ctx_t **out_ctx,
+                                      mti_actor_t **out_actor);
+void mti_actor_handle_end(mti_thread_t *thread, mti_ctx_t *ctx, mti_actor_t *actor);
+
+#endif

@@ -1,0 +1,216 @@
+// Inside of the lanes, between the lane_*.c files. lane.h tells the way of a task, docs/architecture.md the rules.
+//
+//   lane.c        the inbox, steps, the thread, start and stop, waiting for bytes
+//   lane_route.c  which device a task goes to
+//   lane_place.c  a task is given to a queue: operands, waits, body, results
+//   lane_copy.c   queues and their order, copies between host and devices
+//   lane_op.c     what is known of a task while it is routed, placed and in flight; its end
+//   lane_body.c   what bodies call
+//   lane_code.c   kernels on a device
+//
+// Everything in a lane that is not atomic belongs to the holder of its right. Other threads reach a lane
+// through three lists, each with one word or a lock of its own: the inbox (ids of tasks, ready), the ready list
+// (operations, claimed) and the stack of freed blocks. Whoever adds to one of them kicks the lanes' thread
+// afterwards; that looks at them again after it has said that it sleeps (seq_cst both).
+#ifndef MTI_CORE_LANE_IMPL_H
+#define MTI_CORE_LANE_IMPL_H
+
+#include "core/code.h"
+#include "core/lane.h"
+
+#include "base/alloc.h"
+#include "devices/registry.h"
+
+#include <string.h>
+
+enum {
+    MTI_LANE_COMPUTE_QUEUES = 8,
+    MTI_LANE_QUEUES = MTI_LANE_COMPUTE_QUEUES + 3, // and one per direction
+    MTI_LANE_QUEUE_IN = MTI_LANE_COMPUTE_QUEUES,
+    MTI_LANE_QUEUE_OUT,
+    MTI_LANE_QUEUE_PEER,
+    MTI_LANE_SNAPSHOTS = 16, // what a queue knew of others, remembered
+    MTI_OP_BUFFERS = 24,
+};
+
+typedef struct mti_op mti_op_t;
+typedef struct mti_lane_queue mti_lane_queue_t;
+
+// A result that a CPU body made larger than was foreseen: from then on it is host memory.
+typedef struct mti_op_grown mti_op_grown_t;
+struct mti_op_grown {
+    mti_op_grown_t *next;
+    uint32_t result;
+    void *data;
+    size_t size_bytes;
+};
+
+// A task from the time it is routed until it is complete.
+struct mti_op {
+    mti_op_t *next;
+    manta_task_t run; // what bodies see as their task
+    mti_lane_t *lane;
+    mti_lane_queue_t *queue;
+    uint32_t gen;
+    uint64_t first_seq, seq; // its operations are those in (first_seq, seq]
+    manta_status_t status;   // of placing it, or of its body
+    bool enqueued;           // its body launched something, or asked for the stream
+    bool assigned;           // its results are
+    bool by_host;            // its CPU body runs in the place of a kernel
+    const manta_variant_t *variant;
+    mti_block_t *word_block; // pinned, gets the status word
+    mti_block_t *scratch;    // linked by |next|
+    mti_op_grown_t *grown;   // written by the body's thread, read when it is done
+    size_t room_bytes;       // of |room|
+    void *room;              // buffers and results beyond those below
+    manta_buffer_t buffers[MTI_OP_BUFFERS];
+    mti_object_t *results[MTI_OP_BUFFERS];
+};
+
+// What a queue knew: operations of it from |seq| on come behind |known[i]| of queue i.
+typedef struct mti_lane_snapshot {
+    uint64_t seq;
+    uint64_t known[MTI_LANE_QUEUES];
+} mti_lane_snapshot_t;
+
+typedef struct mti_lane_local mti_lane_local_t;
+struct mti_lane_local {
+    mti_lane_local_t *next;
+    const void *key;
+    void *value;
+    manta_local_destroy_fn_t destroy;
+};
+
+struct mti_lane_queue {
+    mti_queue_t *queue;
+    mti_op_t *first, *last; // in flight, in order
+    uint32_t in_flight;
+    uint32_t unrecorded; // tasks since the last record
+    int64_t unrecorded_since_ns;
+    uint64_t known[MTI_LANE_QUEUES];
+    mti_lane_snapshot_t snapshots[MTI_LANE_SNAPSHOTS];
+    uint32_t snapshot_next;
+    mti_lane_local_t *locals;
+};
+
+// A code object as devices see it.
+typedef struct mti_lane_code mti_lane_code_t;
+struct mti_lane_code {
+    mti_lane_code_t *next;
+    size_t bytes; // of this
+    mti_code_t code;
+    const manta_kernel_t **rows; // where kernels[i] comes from; behind |kernels|
+    mti_kernel_desc_t kernels[];
+};
+
+struct mti_lane {
+    mti_lanes_t *lanes;
+    mti_device_t *device;
+    uint32_t index;
+    mti_atomic_u32_t right; // 1: somebody has it
+    manta_status_t failure; // OK: the device can be used; else it could not be opened, or was lost
+
+    // Written by whoever comes.
+    _Alignas(MTI_LINE_BYTES) mti_mutex_t lock;
+    mti_op_t *ready, *ready_last; // guarded by lock
+    mti_tier_t *fetches;          // guarded by lock; wanted at the host
+    mti_atomic_ptr_t freed;       // mti_block_t *, a stack that is only ever taken whole
+    mti_atomic_u32_t waiting;     // operations in |ready|, fetches wanted
+    mti_atomic_u32_t in_flight;   // tasks and fetches: is there anything to do?
+
+    // The right's.
+    _Alignas(MTI_LINE_BYTES) mti_lane_queue_t queues[MTI_LANE_QUEUES];
+    uint32_t queue_count; // compute queues that were made
+    mti_devheap_t *heap, *host_heap;
+    mti_tier_t *fetching, *fetching_last; // in order
+    mti_op_t *parked;        // placed again later: an operand is on its way through the host
+    uint32_t code_seen;      // code objects that were loaded, or tried
+    mti_lane_code_t *loaded; // what the device borrows of them
+};
+
+struct mti_lanes {
+    mti_runtime_t *rt;
+    manta_allocator_t allocator;
+    mti_devices_t *devices;
+    uint32_t count;
+    bool
+        is_virtual; // a virtual clock: one thread at a time steps all; time moves when all stand still
+    mti_atomic_u32_t stepping; // the right to step a virtual clock
+    mti_atomic_u32_t hurry;    // somebody waits: record what is unrecorded
+
+    // Tasks that are ready, by id. Room is reserved at submit, so that a push can't fail.
+    mti_mutex_t inbox_lock;
+    uint64_t *inbox; // guarded by inbox_lock, a ring
+    size_t inbox_capacity, inbox_first, inbox_count, inbox_reserved;
+    mti_atomic_u32_t inbox_hint;
+
+    mti_atomic_u32_t told; // changes when something arrived at the host; waiters sleep on it
+    mti_atomic_u32_t tell_waiters;
+
+    pthread_t thread;
+    bool has_thread;
+    mti_ctx_t *ctx; // the thread's
+    mti_atomic_u32_t stop;
+    mti_atomic_u32_t asleep;
+    mti_atomic_u32_t wake;
+    mti_lane_t lane[];
+};
+
+// ---- lane_route.c --------------------------------------------------------------------------------
+
+// Claims what is in the inbox, and chooses a device for it. False: there was nothing.
+bool mti_lanes_route(mti_lanes_t *lanes, mti_ctx_t *ctx);
+
+// ---- lane_op.c -----------------------------------------------------------------------------------
+
+// The operation whose CUDA body this thread runs.
+extern __thread mti_op_t *mti_op_current __attribute__((tls_model("initial-exec")));
+
+// For a task that was claimed. NULL: no memory.
+mti_op_t *mti_op_create(mti_lanes_t *lanes, mti_record_t *t);
+// Completes the task of |op|, which is on no list any more, and frees |op|.
+void mti_op_complete(mti_ctx_t *ctx, mti_lanes_t *lanes, mti_op_t *op, manta_status_t status);
+// |op| fails with |status| and this thread's message, unless it has an error already.
+void mti_op_set_error(mti_op_t *op, manta_status_t status, const char *text);
+// Completes what |q| is done with, in order. False: nothing.
+bool mti_lane_queue_complete(mti_lane_t *lane, mti_ctx_t *ctx, mti_lane_queue_t *q);
+// Asks the device what is done, what failed, and whether it is lost.
+void mti_lane_poll(mti_lane_t *lane);
+
+// ---- lane_copy.c ---------------------------------------------------------------------------------
+
+// MTI_LANE_QUEUES: |queue| is none of the lane's.
+uint32_t mti_lane_queue_index(const mti_lane_t *lane, const mti_queue_t *queue);
+// The lane's queue |index|, made if need be.
+manta_status_t mti_lane_queue_get(mti_lane_t *lane, uint32_t index, mti_lane_queue_t **out);
+// Makes |q| wait for |fence|, unless that is implied by what it waited for before.
+manta_status_t mti_lane_queue_after(mti_lane_t *lane, mti_lane_queue_t *q, mti_fence_t fence);
+// The host wants to see the end of what |q| was given so far.
+manta_status_t mti_lane_queue_record(mti_lane_queue_t *q);
+// Brings |size_bytes| host bytes into a new block; |out_ready| is when they are there. |pinned| NULL: the
+// driver does not know the bytes.
+manta_status_t mti_lane_upload(mti_lane_t *lane, const void *from, mti_block_t *pinned,
+                               size_t size_bytes, mti_block_t **out_block, mti_fence_t *out_ready);
+// Makes sure that the lane's device has a replica of |tier|. NOT_READY: its bytes have to go through the host
+// first, which was asked for.
+manta_status_t mti_lane_bring(mti_lane_t *lane, mti_ctx_t *ctx, mti_tier_t *tier);
+// Starts the copies to the host that are wanted, and tells of those that are there. False: nothing moved.
+bool mti_lane_fetch(mti_lane_t *lane, mti_ctx_t *ctx);
+
+// ---- lane_place.c --------------------------------------------------------------------------------
+
+// Gives |op| to a queue. NOT_READY: try again later. Anything else is settled.
+manta_status_t mti_lane_place(mti_lane_t *lane, mti_ctx_t *ctx, mti_op_t *op);
+
+// ---- lane_code.c ---------------------------------------------------------------------------------
+
+// Loads all code that was registered since the last time. One that can't be loaded is skipped: who launches
+// from it is told. The status is that of |wanted|, if it is among them.
+manta_status_t mti_lane_load_code(mti_lane_t *lane, const manta_code_t *wanted);
+// The kernel of |row| on the lane's device.
+manta_status_t mti_lane_kernel(mti_lane_t *lane, const manta_kernel_t *row, manta_twin_fn_t twin,
+                               const mti_kernel_t **out_kernel);
+// Frees what the device borrowed; it is closed.
+void mti_lane_forget_code(mti_lane_t *lane);
+
+#endif

@@ -1,0 +1,189 @@
+// Operations: what is known of a task from its routing to its end.
+//
+// A task in flight holds its arguments. It completes when its queue has passed it *and* its arguments are closed:
+// it may have been placed behind a task that has not completed yet, and failed after all.
+#include "core/lane_impl.h"
+
+__thread mti_op_t *mti_op_current __attribute__((tls_model("initial-exec")));
+
+void mti_op_set_error(mti_op_t *op, manta_status_t status, const char *text)
+{
+    manta_scope_kind_t scope =
+        status == MANTA_ERR_DEVICE_LOST ? MANTA_SCOPE_DEVICE : MANTA_SCOPE_TASK;
+    const char *place = op->lane ? op->lane->device->name : "";
+    manta_error_release(op->run.error);
+    op->run.error = mti_error_create(status, scope, mti_record_name(op->run.record), place,
+                                     mti_record_attempt(op->run.record), text, NULL);
+}
+
+mti_op_t *mti_op_create(mti_lanes_t *lanes, mti_record_t *t)
+{
+    mti_op_t *op = mti_alloc_zeroed(&lanes->allocator, sizeof *op, 16);
+    if (!op) return NULL;
+    op->run.record = t;
+    op->run.buffers = op->buffers;
+    op->run.results = op->results;
+    op->gen = mti_atomic_u32_load_relaxed(&t->result.gen);
+    uint32_t buffers = mti_task_buffer_count(t->def);
+    if (buffers + t->link_count <= MTI_OP_BUFFERS && t->result_count <= MTI_OP_BUFFERS) return op;
+    // Lists have a buffer each besides.
+    op->room_bytes = (buffers + t->link_count) * sizeof(manta_buffer_t) +
+                     t->result_count * sizeof(mti_object_t *);
+    op->room = mti_alloc_zeroed(&lanes->allocator, op->room_bytes, 16);
+    if (!op->room) {
+        mti_free(&lanes->allocator, op, sizeof *op);
+        return NULL;
+    }
+    op->run.buffers = op->room;
+    op->run.results = (mti_object_t **)(void *)(op->run.buffers + buffers + t->link_count);
+    return op;
+}
+
+static void op_destroy(mti_lanes_t *lanes, mti_op_t *op)
+{
+    if (op->room) mti_free(&lanes->allocator, op->room, op->room_bytes);
+    mti_free(&lanes->allocator, op, sizeof *op);
+}
+
+// Makes the results that outgrew their device memory the host's.
+static void op_take_grown(mti_ctx_t *ctx, mti_lanes_t *lanes, mti_op_t *op)
+{
+    for (mti_op_grown_t *grown; (grown = op->grown) != NULL;) {
+        op->grown = grown->next;
+        mti_object_t *object = op->run.results[grown->result];
+        mti_tier_t *tier = mti_object_tier(object);
+        mti_block_t *block = tier ? tier->at[op->lane->index].block : NULL;
+        if (block) {
+            tier->at[op->lane->index] = (mti_replica_t){0};
+            mti_lanes_free_block(lanes, block);
+        }
+        if (!tier) tier = mti_tier_create(lanes, object, grown->size_bytes);
+        if (tier) {
+            mti_tier_adopt(tier, grown->data, grown->size_bytes);
+        } else {
+            mti_heap_free(&ctx->heap, grown->data, grown->size_bytes); // the task fails below
+            op->status = MANTA_ERR_OUT_OF_MEMORY;
+        }
+        mti_free(&lanes->allocator, grown, sizeof *grown);
+    }
+}
+
+// Completes the task of |op|, which is on no list any more.
+void mti_op_complete(mti_ctx_t *ctx, mti_lanes_t *lanes, mti_op_t *op, manta_status_t status)
+{
+    mti_record_t *t = op->run.record;
+    op->run.ctx = ctx;
+    op->run.lane = NULL;
+    if (op->lane && op->seq) { // it was placed: it counts among the readers of its arguments
+        mti_arg_iter_t iter = {.t = t};
+        for (manta_ref_t ref; mti_arg_next(&iter, &ref);) {
+            mti_tier_t *tier = mti_object_tier(mti_object_held(ref));
+            if (tier) (void)mti_atomic_u32_fetch_sub_acq_rel(&tier->readers, 1);
+        }
+    }
+    op_take_grown(ctx, lanes, op);
+    for (mti_block_t *block; (block = op->scratch) != NULL;) {
+        op->scratch = block->next;
+        mti_lanes_free_block(lanes, block);
+    }
+    if (op->word_block) mti_lanes_free_block(lanes, op->word_block);
+    mti_task_complete(&op->run, status);
+    op->run.error = NULL; // taken
+    op_destroy(lanes, op);
+    if (!ctx->sched.thread) mti_drain_check(ctx);
+}
+
+// ---- completing ----------------------------------------------------------------------------------
+
+// An argument of |op| that is still open, or failed (|*out_index|).
+static mti_object_t *op_bad_argument(const mti_op_t *op, uint32_t *out_index, bool *out_open)
+{
+    mti_arg_iter_t iter = {.t = op->run.record};
+    manta_ref_t ref;
+    *out_open = false;
+    for (uint32_t i = 0; mti_arg_next(&iter, &ref); i++) {
+        mti_object_t *object = mti_object_held(ref);
+        uint64_t head;
+        *out_open = !mti_object_is_closed(object, &head);
+        *out_index = i;
+        if (*out_open || head & MTI_HEAD_FAILED) return object;
+    }
+    return NULL;
+}
+
+static manta_status_t op_word_status(mti_op_t *op)
+{
+    int32_t word = 0;
+    memcpy(&word, op->word_block->ptr, sizeof word);
+    if (word == 0) return MANTA_OK;
+    manta_status_t code = MANTA_ERR_USER;
+    if (word > 0 && word < 1 << 30) code += word;
+    char text[64];
+    snprintf(text, sizeof text, "its status word on the device is %d", (int)word);
+    mti_op_set_error(op, code, text);
+    return code;
+}
+
+// Completes what |q| is done with, in order. False: nothing.
+bool mti_lane_queue_complete(mti_lane_t *lane, mti_ctx_t *ctx, mti_lane_queue_t *q)
+{
+    bool any = false;
+    while (q->first) {
+        mti_op_t *op = q->first;
+        if (mti_queue_completed(q->queue) < op->seq && !lane->failure) break;
+        uint32_t index = 0;
+        bool open;
+        mti_object_t *bad = op_bad_argument(op, &index, &open);
+        if (bad && open && !lane->failure) break; // its maker is complete any moment now
+        q->first = op->next;
+        if (!q->first) q->last = NULL;
+        q->in_flight--;
+        (void)mti_atomic_u32_fetch_sub_acq_rel(&lane->in_flight, 1);
+        manta_status_t status = op->status;
+        if (lane->failure && status == MANTA_OK && mti_queue_completed(q->queue) < op->seq) {
+            status = MANTA_ERR_DEVICE_LOST;
+            mti_op_set_error(op, status, "the device was lost while it ran");
+        } else if (bad && !open && status == MANTA_OK) {
+            op->run.cause = bad;
+            op->run.cause_argument = index;
+            uint64_t head;
+            (void)mti_object_is_closed(bad, &head);
+            status = manta_error_code(mti_object_error(bad, head));
+        }
+        if (status == MANTA_OK && op->word_block) status = op_word_status(op);
+        mti_op_complete(ctx, lane->lanes, op, status);
+        any = true;
+    }
+    return any;
+}
+
+// The operation of |q| that number |seq| belongs to failed.
+static void queue_failure(mti_lane_t *lane, const mti_op_failure_t *failure)
+{
+    uint32_t index = mti_lane_queue_index(lane, failure->queue);
+    if (index == MTI_LANE_QUEUES) return;
+    for (mti_op_t *op = lane->queues[index].first; op; op = op->next) {
+        if (failure->seq <= op->first_seq || failure->seq > op->seq) continue;
+        if (op->status != MANTA_OK) return; // the first one counts
+        op->status = failure->code;
+        if (!op->run.error || manta_error_code(op->run.error) != failure->code) {
+            mti_op_set_error(op, failure->code, failure->text ? failure->text : "");
+        }
+        return;
+    }
+}
+
+void mti_lane_poll(mti_lane_t *lane)
+{
+    mti_poll_t poll;
+    do {
+        mti_device_poll(lane->device, &poll);
+        for (uint32_t i = 0; i < poll.failure_count; i++) {
+            queue_failure(lane, &poll.failures[i]);
+            mti_queue_acknowledge(poll.failures[i].queue, poll.failures[i].seq);
+        }
+    } while (poll.more);
+    if (poll.lost && !lane->failure) {
+        lane->failure = MANTA_ERR_DEVICE_LOST;
+    }
+}

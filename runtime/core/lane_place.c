@@ -1,0 +1,415 @@
+// Placing: a task is given to a queue of its device.
+#include "core/lane_impl.h"
+
+#include "core/params.h"
+
+enum { RECORD_EVERY = 16 }; // tasks on a queue without a record
+
+// What is known of one ref among the arguments while its task is placed.
+typedef struct operand {
+    mti_object_t *object;
+    mti_tier_t *tier;   // NULL: small, or empty
+    mti_block_t *block; // a copy of a small value, for this task alone
+    mti_fence_t ready;
+} operand_t;
+
+typedef struct place {
+    mti_lane_t *lane;
+    mti_ctx_t *ctx;
+    mti_op_t *op;
+    mti_lane_queue_t *queue;
+    operand_t *operands; // by argument ref
+    operand_t few[16];
+    uint32_t count;
+} place_t;
+
+static manta_status_t place_note(const place_t *p, manta_status_t status)
+{
+    return mti_fail_note(status, "task %s", mti_record_name(p->op->run.record));
+}
+
+static manta_status_t place_operands(place_t *p)
+{
+    mti_record_t *t = p->op->run.record;
+    mti_arg_iter_t iter = {.t = t};
+    manta_ref_t ref;
+    p->operands = p->few;
+    if (t->link_count > sizeof p->few / sizeof p->few[0]) {
+        p->operands =
+            mti_alloc(&p->lane->lanes->allocator, t->link_count * sizeof *p->operands, 16);
+        if (!p->operands) return mti_fail(MANTA_ERR_OUT_OF_MEMORY, "no memory for its arguments");
+    }
+    memset(p->operands, 0, t->link_count * sizeof *p->operands);
+    for (uint32_t i = 0; mti_arg_next(&iter, &ref); i++) {
+        operand_t *operand = &p->operands[i];
+        operand->object = mti_object_held(ref);
+        p->count = i + 1;
+        uint64_t head;
+        // Placed behind it while it was open, and it failed since: nothing has to be run.
+        if (mti_object_is_closed(operand->object, &head) && head & MTI_HEAD_FAILED) {
+            p->op->run.cause = operand->object;
+            p->op->run.cause_argument = i;
+            return manta_error_code(mti_object_error(operand->object, head));
+        }
+        if (mti_object_size(operand->object) == 0) continue;
+        bool failed;
+        operand->tier = mti_tier_of(p->lane->lanes, operand->object, &failed);
+        if (failed) return mti_fail(MANTA_ERR_OUT_OF_MEMORY, "no memory to keep track of a copy");
+        manta_status_t status;
+        if (operand->tier) {
+            status = mti_lane_bring(p->lane, p->ctx, operand->tier);
+            if (status == MANTA_OK) operand->ready = operand->tier->at[p->lane->index].ready;
+        } else {
+            status =
+                mti_lane_upload(p->lane, operand->object->u.bytes, NULL,
+                                mti_object_size(operand->object), &operand->block, &operand->ready);
+        }
+        if (status != MANTA_OK) return status;
+    }
+    return MANTA_OK;
+}
+
+// The queue of the operand that is the last thing on its queue, so that order costs nothing; else the one with
+// the least on it.
+static manta_status_t place_queue(place_t *p)
+{
+    mti_lane_t *lane = p->lane;
+    mti_lane_queue_t *best = NULL;
+    for (uint32_t i = 0; i < p->count; i++) {
+        mti_fence_t ready = p->operands[i].ready;
+        if (!ready.queue || ready.queue->device != lane->device) continue;
+        uint32_t index = mti_lane_queue_index(lane, ready.queue);
+        if (index >= MTI_LANE_COMPUTE_QUEUES || ready.queue->submitted != ready.seq) continue;
+        if (mti_fence_is_done(ready)) continue;
+        mti_lane_queue_t *q = &lane->queues[index];
+        if (!best || q->in_flight > best->in_flight)
+            best = q; // the one that is done last, most likely
+    }
+    for (uint32_t i = 0; !p->queue && !best && i < MTI_LANE_COMPUTE_QUEUES; i++) {
+        mti_lane_queue_t *q = &lane->queues[i];
+        if (q->queue && q->in_flight) continue;
+        manta_status_t status = mti_lane_queue_get(lane, i, &best);
+        if (status != MANTA_OK && i == 0) return status;
+        if (status != MANTA_OK) best = NULL;
+        break;
+    }
+    for (uint32_t i = 0; !best && i < lane->queue_count; i++) {
+        mti_lane_queue_t *q = &lane->queues[i];
+        if (!p->queue || q->in_flight < p->queue->in_flight) p->queue = q;
+    }
+    if (best) p->queue = best;
+    return MANTA_OK;
+}
+
+static manta_status_t place_waits(place_t *p)
+{
+    for (uint32_t i = 0; i < p->count; i++) {
+        manta_status_t status = mti_lane_queue_after(p->lane, p->queue, p->operands[i].ready);
+        if (status != MANTA_OK) return status;
+    }
+    return MANTA_OK;
+}
+
+static manta_status_t copy_block(place_t *p, mti_block_t *from, size_t size_bytes,
+                                 mti_block_t **out_block)
+{
+    mti_block_t *to;
+    mti_queue_t *queue = p->queue->queue;
+    manta_status_t status = mti_devheap_alloc(p->lane->heap, queue, size_bytes, &to);
+    if (status != MANTA_OK) return status;
+    uint64_t seq;
+    mti_copy_t copy = {{to->ptr, to->memory}, {from->ptr, from->memory}, size_bytes};
+    status = mti_queue_copy(queue, &copy, MTI_OP_NONE, &seq);
+    if (status == MANTA_OK) status = mti_block_use(from, queue, seq);
+    if (status == MANTA_OK) status = mti_block_use(to, queue, seq);
+    if (status != MANTA_OK) {
+        mti_devheap_free(to);
+        return status;
+    }
+    *out_block = to;
+    return MANTA_OK;
+}
+
+// The next version of an INOUT argument: its replica here, if only tasks on devices hold the object, and they are
+// placed already; else a copy.
+static manta_status_t place_inout(place_t *p, operand_t *operand, mti_object_t *to)
+{
+    mti_object_t *from = operand->object;
+    size_t size = mti_object_size(from);
+    if (size == 0) {
+        mti_object_set(to, mti_object_kind(to), MTI_STORAGE_NONE, 0);
+        return MANTA_OK;
+    }
+    mti_tier_t *next = mti_tier_create(p->lane->lanes, to, size);
+    if (!next) return mti_fail(MANTA_ERR_OUT_OF_MEMORY, "no memory to keep track of a result");
+    mti_replica_t *mine = &next->at[p->lane->index];
+    if (!operand->tier) {
+        mine->block = operand->block;
+        operand->block = NULL;
+        return MANTA_OK;
+    }
+    mti_tier_t *tier = operand->tier;
+    uint64_t readers = mti_atomic_u32_load_acquire(&tier->readers);
+    // acquire: what the last other holder did comes before
+    uint64_t counts = mti_atomic_u64_load_acquire(&from->counts) & ~MTI_COUNT_SLOT_MASK;
+    bool sole = counts == (readers + 1) * MTI_COUNT_INTERNAL;
+    if (!sole || !mti_record_is_last_attempt(p->op->run.record)) {
+        return copy_block(p, tier->at[p->lane->index].block, size, &mine->block);
+    }
+    mti_fence_t peers[MTI_TIER_PEERS];
+    mti_mutex_lock(&tier->lock);
+    bool wanted = tier->requested && mti_atomic_u32_load_relaxed(&tier->host) != MTI_HOST_VALID;
+    uint32_t peer_count = tier->peer_count;
+    memcpy(peers, tier->peers, sizeof peers);
+    mti_block_t *block = tier->at[p->lane->index].block;
+    if (!wanted) tier->at[p->lane->index] = (mti_replica_t){0};
+    mti_mutex_unlock(&tier->lock);
+    if (wanted) return copy_block(p, block, size, &mine->block); // the host still wants to see it
+    mine->block = block;
+    manta_status_t status = mti_block_wait(block, p->queue->queue);
+    for (uint32_t i = 0; i < peer_count && status == MANTA_OK; i++)
+        status = mti_lane_queue_after(p->lane, p->queue, peers[i]);
+    return status;
+}
+
+// The buffer of one argument.
+static manta_status_t place_argument(void *user, const manta_param_t *param, uint32_t index,
+                                     manta_ref_t ref, mti_object_t *result,
+                                     manta_buffer_t *out_buffer)
+{
+    (void)ref;
+    place_t *p = user;
+    operand_t *operand = &p->operands[index];
+    size_t size = mti_object_size(operand->object);
+    mti_block_t *block = operand->tier ? operand->tier->at[p->lane->index].block : operand->block;
+    const char *name = mti_record_name(p->op->run.record);
+    manta_status_t status = mti_arg_check_bytes(name, param, NULL, size);
+    if (status == MANTA_OK && result) {
+        status = place_inout(p, operand, result);
+        mti_tier_t *tier = mti_object_tier(result);
+        block = tier ? tier->at[p->lane->index].block : NULL;
+    }
+    *out_buffer = (manta_buffer_t){block ? block->ptr : NULL, size};
+    return status;
+}
+
+// Memory of the device for one OUT.
+static manta_status_t place_out(void *user, const manta_param_t *param, mti_object_t *result,
+                                size_t size_bytes, manta_buffer_t *out_buffer)
+{
+    place_t *p = user;
+    mti_lane_t *lane = p->lane;
+    *out_buffer = (manta_buffer_t){NULL, size_bytes};
+    if (size_bytes == 0) {
+        mti_object_set(result, mti_object_kind(result), MTI_STORAGE_NONE, 0);
+        return MANTA_OK;
+    }
+    mti_tier_t *tier = mti_tier_create(lane->lanes, result, size_bytes);
+    if (!tier) {
+        return mti_fail(MANTA_ERR_OUT_OF_MEMORY, "result %s: no memory to keep track of it",
+                        param->name);
+    }
+    mti_replica_t *mine = &tier->at[lane->index];
+    manta_status_t status =
+        mti_devheap_alloc(lane->heap, p->queue->queue, size_bytes, &mine->block);
+    if (status != MANTA_OK) return mti_fail_note(status, "result %s", param->name);
+    out_buffer->data = mine->block->ptr;
+    return MANTA_OK;
+}
+
+// A CPU body in the place of a kernel, on a thread of the driver's.
+static manta_status_t host_body(void *user)
+{
+    mti_op_t *op = user;
+    mti_thread_t *thread = mti_thread_self();
+    if (!thread) return mti_thread_failure();
+    mti_thread_enter(thread);
+    mti_ctx_t *ctx = mti_ctx_slow(thread, mti_runtime_handle(op->lane->lanes->rt));
+    mti_thread_leave(thread);
+    if (!ctx) return thread->status;
+    manta_task_t *run = &op->run;
+    run->ctx = ctx;
+    manta_call_t call = {.task = run, .args = run->record->args, .buffers = run->buffers};
+    mti_body_t body;
+    mti_body_enter(&body, thread, run);
+    run->in_body = true;
+    manta_status_t status = op->variant->invoke(&call);
+    mti_body_leave(&body, thread, run);
+    return status;
+}
+
+static manta_status_t place_body(place_t *p)
+{
+    mti_op_t *op = p->op;
+    manta_task_t *run = &op->run;
+    mti_thread_t *thread = mti_thread_tls;
+    manta_call_t call = {.task = run, .args = run->record->args, .buffers = run->buffers};
+    mti_body_t body;
+    run->ctx = p->ctx;
+    mti_body_enter(&body, thread, run);
+    manta_status_t status = MANTA_OK;
+    if (mti_task_has_results(run->record->def)) {
+        status = mti_params_outs(run, &call, op->variant, place_out, p);
+    }
+    if (status == MANTA_OK && !op->by_host) {
+        mti_op_t *outer = mti_op_current;
+        mti_op_current = op;
+        run->in_body = true;
+        status = op->variant->invoke(&call);
+        mti_op_current = outer;
+        mti_device_rebind(op->lane->device);
+    }
+    mti_body_leave(&body, thread, run);
+    if (status != MANTA_OK || !op->by_host) return status;
+    return mti_queue_launch_host_fn(p->queue->queue, host_body, op, MTI_OP_NONE, NULL);
+}
+
+// Everything that the task used is used until |op->seq|, and the results are there then.
+static manta_status_t place_fences(place_t *p)
+{
+    mti_op_t *op = p->op;
+    mti_queue_t *queue = p->queue->queue;
+    manta_status_t status = MANTA_OK;
+    for (uint32_t i = 0; i < p->count; i++) {
+        operand_t *operand = &p->operands[i];
+        mti_block_t *block =
+            operand->tier ? operand->tier->at[p->lane->index].block : operand->block;
+        if (block && status == MANTA_OK) status = mti_block_use(block, queue, op->seq);
+    }
+    for (uint32_t i = 0; i < op->run.record->result_count; i++) {
+        mti_tier_t *tier = mti_object_tier(op->run.results[i]);
+        if (!tier || !tier->at[p->lane->index].block) continue;
+        mti_replica_t *mine = &tier->at[p->lane->index];
+        if (status == MANTA_OK) status = mti_block_use(mine->block, queue, op->seq);
+        mti_mutex_lock(&tier->lock);
+        mine->ready = (mti_fence_t){queue, op->seq};
+        mti_mutex_unlock(&tier->lock);
+    }
+    for (mti_block_t *block = op->scratch; block; block = block->next)
+        if (status == MANTA_OK) status = mti_block_use(block, queue, op->seq);
+    return status;
+}
+
+// Whether the end of |op| has to be seen by the host soon: somebody waits for it.
+static bool op_is_watched(const mti_op_t *op)
+{
+    for (uint32_t i = 0; i < op->run.record->result_count; i++) {
+        const mti_object_t *object = op->run.results[i];
+        if (mti_count_user(mti_atomic_u64_load_relaxed(&object->counts))) return true;
+        uint64_t head = mti_atomic_u64_load_relaxed(&object->head);
+        if (head & ~(uint64_t)(MTI_HEAD_ASSIGNED | MTI_HEAD_ORPHAN)) return true;
+    }
+    return op->word_block != NULL;
+}
+
+// |op| has been given to its queue, wholly or in part: it completes when the queue is done with that.
+static void place_in_flight(place_t *p)
+{
+    mti_op_t *op = p->op;
+    mti_lane_queue_t *q = p->queue;
+    mti_arg_iter_t iter = {.t = op->run.record};
+    for (manta_ref_t ref; mti_arg_next(&iter, &ref);) {
+        mti_tier_t *tier = mti_object_tier(mti_object_held(ref));
+        if (tier) (void)mti_atomic_u32_fetch_add_acq_rel(&tier->readers, 1);
+    }
+    op->next = NULL;
+    if (q->last) {
+        q->last->next = op;
+    } else {
+        q->first = op;
+    }
+    q->last = op;
+    q->in_flight++;
+    (void)mti_atomic_u32_fetch_add_acq_rel(&p->lane->in_flight, 1);
+    if (q->unrecorded++ == 0) q->unrecorded_since_ns = mti_clock_ns();
+}
+
+// Results of |op| are on their way: whoever is to follow it on a device may be placed now.
+static void place_assign(place_t *p)
+{
+    mti_op_t *op = p->op;
+    op->assigned = true;
+    for (uint32_t i = 0; i < op->run.record->result_count; i++)
+        mti_object_assign(p->ctx, op->run.results[i]);
+}
+
+manta_status_t mti_lane_place(mti_lane_t *lane, mti_ctx_t *ctx, mti_op_t *op)
+{
+    place_t p = {.lane = lane, .ctx = ctx, .op = op};
+    mti_record_t *t = op->run.record;
+    manta_status_t status = lane->failure;
+    op->variant = t->def->cuda;
+    op->by_host = !t->def->cuda;
+    if (op->by_host) op->variant = t->def->cpu;
+    op->run.lane = op;
+    if (status != MANTA_OK) {
+        (void)mti_fail(status, "device %s is lost", lane->device->name);
+    } else if (mti_atomic_u64_load_relaxed(&t->claim) & MTI_CLAIM_CANCEL ||
+               mti_atomic_u32_load_relaxed(&ctx->rt->cancelling)) {
+        status = mti_fail(MANTA_ERR_CANCELLED, "cancelled before it was submitted to %s",
+                          lane->device->name);
+    }
+    for (uint32_t i = 0; i < t->result_count; i++)
+        op->run.results[i] = mti_record_result(t, i);
+    if (status == MANTA_OK) status = place_operands(&p);
+    if (status == MANTA_OK) status = place_queue(&p);
+    uint64_t before = 0;
+    if (status == MANTA_OK) {
+        op->queue = p.queue;
+        before = op->first_seq = p.queue->queue->submitted;
+        status = place_waits(&p);
+    }
+    if (status == MANTA_OK) {
+        manta_buffer_t *lists = op->run.buffers + mti_task_buffer_count(t->def);
+        status = mti_params_fill(&op->run, lists, place_argument, &p);
+    }
+    if (status == MANTA_OK) {
+        mti_recover_begin(ctx, t);
+        status = place_body(&p);
+    }
+    bool submitted = op->queue && op->queue->queue->submitted != before;
+    if (status == MANTA_OK && !submitted) {
+        if (!op->enqueued && mti_task_has_results(t->def)) {
+            status = mti_fail(MANTA_ERR_INVALID_ARGUMENT,
+                              "its body enqueued nothing on device %s: no launch, and it did not "
+                              "ask for its stream",
+                              lane->device->name);
+        } else if (op->enqueued && mti_device_can(lane->device, MTI_CAP_NATIVE)) {
+            status = mti_queue_adopt(p.queue->queue, NULL);
+        } else {
+            status = mti_queue_empty(p.queue->queue, MTI_OP_NONE, NULL);
+        }
+    } else if (status == MANTA_OK && op->enqueued && mti_device_can(lane->device, MTI_CAP_NATIVE)) {
+        status = mti_queue_adopt(p.queue->queue, NULL);
+    }
+    submitted = op->queue && op->queue->queue->submitted != before;
+    if (submitted) op->seq = op->queue->queue->submitted;
+    if (submitted) {
+        manta_status_t fences = place_fences(&p);
+        if (status == MANTA_OK) status = fences;
+    }
+    for (uint32_t i = 0; i < p.count; i++)
+        mti_devheap_free(p.operands[i].block);
+    if (p.operands != p.few && p.operands) {
+        mti_free(&lane->lanes->allocator, p.operands, t->link_count * sizeof *p.operands);
+    }
+    if (status == MANTA_NOT_READY && !submitted) return status;
+    if (status != MANTA_OK && !op->run.error && !op->run.cause) {
+        status = place_note(&p, status);
+        mti_op_set_error(op, status, manta_error_message());
+    }
+    op->status = status;
+    if (!submitted) {
+        mti_op_complete(ctx, lane->lanes, op, status);
+        return MANTA_OK;
+    }
+    place_in_flight(&p);
+    // Other devices can only wait for what is recorded, so that comes first.
+    if (lane->lanes->count > 1 || op_is_watched(op) || p.queue->unrecorded >= RECORD_EVERY) {
+        (void)mti_lane_queue_record(p.queue);
+    }
+    bool sized = !op->by_host || !mti_task_has_outs(t->def);
+    // Another attempt may have other bytes.
+    if (status == MANTA_OK && sized && mti_record_is_last_attempt(t)) place_assign(&p);
+    return MANTA_OK;
+}
