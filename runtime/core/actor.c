@@ -39,11 +39,6 @@
 
 enum { BATCH = 64 };
 
-const char *mti_actor_name(const mti_actor_t *actor)
-{
-    return actor_name(actor);
-}
-
 // ---- the turn -----------------------------------------------------------------------------------
 
 bool mti_actor_seat_fits(const mti_runtime_t *rt, const mti_actor_rare_t *pin, int seat)

@@ -100,9 +100,6 @@ struct mti_order {
     bool is_linked, is_ready;
 };
 
-// The name that it was given, else its definition's. No lock, no memory.
-const char *mti_actor_name(const mti_actor_t *actor);
-
 // Entries of actors in the scheduler's queues have the top bit, which no generation has.
 #define MTI_ACTOR_ENTRY ((uint64_t)1 << 63)
 void mti_actor_run_entry(mti_ctx_t *ctx, uint64_t entry);

@@ -6,7 +6,7 @@
 //            thread wrote: the bodies on its stack, which keep their records. |before| is written while the
 //            handler is not in.
 // Progress:  a second fault inside the handler ends the process at once, as the signal is blocked there.
-#include "core/actor.h"
+#include "core/actor_impl.h"
 #include "core/lane.h"
 
 #include <errno.h>
