@@ -13,7 +13,11 @@ bool mti_thread_create(pthread_t *out_thread, void *(*fn)(void *), void *arg, co
     if (mti_thread_create_hook && !mti_thread_create_hook()) return false;
     sigset_t all, before;
     sigfillset(&all);
-    // The new thread inherits the mask: signals go to the user's threads.
+    // The new thread inherits the mask: signals go to the user's threads. Not those of a fault, which is
+    // this thread's own: blocked, they would end the process without asking any handler.
+    static const int faults[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP, SIGSYS, SIGABRT};
+    for (size_t i = 0; i < sizeof faults / sizeof faults[0]; i++)
+        sigdelset(&all, faults[i]);
     pthread_sigmask(SIG_SETMASK, &all, &before);
     int rc = pthread_create(out_thread, NULL, fn, arg);
     pthread_sigmask(SIG_SETMASK, &before, NULL);

@@ -368,6 +368,7 @@ struct mti_thread {
     size_t scope_mark; // 1 + bottom of the innermost scope; 0: no scope, refs are the user's alone
     mti_rows_t *rows;  // calls to actors that are not delivered yet; NULL: there never were any
     bool call_kept;    // the method that just returned will be tried again
+    void *crash_stack; // for signal handlers, crash.c; NULL: none of ours
     struct {           // contexts of this thread, by runtime
         mti_ctx_t *ctx;
         uint64_t runtime_id;
@@ -422,6 +423,10 @@ static inline void mti_thread_leave(mti_thread_t *thread)
 }
 // Returns when every thread that was inside such a bracket has left it.
 void mti_thread_quiesce(void);
+
+// A stack for the handler that names crashes, if there is one (crash.c). By the thread itself.
+void mti_crash_thread_begin(mti_thread_t *thread);
+void mti_crash_thread_end(mti_thread_t *thread);
 
 // ---- the runtime -------------------------------------------------------------------------------
 

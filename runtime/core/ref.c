@@ -43,17 +43,23 @@ mti_object_t *mti_ref_acquire_weak(uint64_t id, uint64_t add)
     return ref_acquire((manta_ref_t){id}, add, UINT64_MAX);
 }
 
+// The last count is gone: an open object is left to whoever closes it. True: it was closed before, and the
+// caller frees it. A CAS, because the bit means something else in a closed head (MTI_HEAD_BARE).
+static bool object_orphan(mti_object_t *object)
+{
+    uint64_t head = mti_atomic_u64_load_acquire(&object->head);
+    do {
+        if (MTI_LIKELY(head & MTI_HEAD_CLOSED)) return true;
+    } while (!mti_atomic_u64_cas_acq_rel(&object->head, &head, head | MTI_HEAD_ORPHAN));
+    return false;
+}
+
 // Gives a count back and tells whether the caller has to free the object now.
 static bool object_drop(mti_object_t *object, uint64_t sub)
 {
     // release: what this holder did with the object comes before; acquire: the last one sees all of it
     uint64_t left = mti_atomic_u64_fetch_sub_acq_rel(&object->counts, sub) - sub;
-    if (MTI_LIKELY(left != 0)) return false;
-    uint64_t head = mti_atomic_u64_load_acquire(&object->head);
-    if (MTI_LIKELY(head & MTI_HEAD_CLOSED)) return true;
-    // Open and without counts: whoever closes it frees it, unless that happened just now.
-    head = mti_atomic_u64_fetch_or_acq_rel(&object->head, MTI_HEAD_ORPHAN);
-    return (head & MTI_HEAD_CLOSED) != 0;
+    return MTI_UNLIKELY(left == 0) && object_orphan(object);
 }
 
 void mti_object_release(mti_ctx_t *ctx, mti_object_t *object, uint64_t sub)
@@ -202,12 +208,7 @@ manta_status_t mti_ref_release_user(mti_thread_t *thread, manta_ref_t ref)
         (void)mti_atomic_u64_fetch_add_acq_rel(&object->counts, MTI_COUNT_USER);
         return mti_stale(ref);
     }
-    uint64_t head = mti_atomic_u64_load_acquire(&object->head);
-    if (!(head & MTI_HEAD_CLOSED)) {
-        head = mti_atomic_u64_fetch_or_acq_rel(&object->head, MTI_HEAD_ORPHAN);
-        if (!(head & MTI_HEAD_CLOSED)) return MANTA_OK;
-    }
-    mti_object_free(ctx, object);
+    if (object_orphan(object)) mti_object_free(ctx, object);
     return MANTA_OK;
 }
 

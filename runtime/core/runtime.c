@@ -78,6 +78,7 @@ static void thread_register(mti_thread_t *thread)
     process.threads = thread;
     mti_mutex_unlock(&process.lock);
     mti_thread_tls = thread;
+    mti_crash_thread_begin(thread);
 }
 
 mti_thread_t *mti_thread_slow(void)
@@ -123,6 +124,7 @@ void mti_thread_end(void)
     *thread->link = thread->next;
     if (thread->next) thread->next->link = thread->link;
     mti_mutex_unlock(&process.lock);
+    mti_crash_thread_end(thread);
     mti_thread_tls = NULL;
     (void)pthread_setspecific(process.key, NULL);
     mti_free(NULL, thread->scopes, thread->scope_capacity * sizeof *thread->scopes);
