@@ -27,6 +27,8 @@ int manta_gpu_count(manta_runtime_t runtime)
 {
     manta_status_t status;
     mti_lanes_t *lanes = lanes_of(runtime, &status);
+    // Why there are none is in the message, if there is a reason.
+    if (lanes) status = mti_lanes_failure(lanes, "gpu_count");
     return lanes ? (int)mti_lanes_count(lanes) : 0;
 }
 

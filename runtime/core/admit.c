@@ -171,6 +171,7 @@ manta_status_t mti_admit_check_gpus(mti_ctx_t *ctx, const char *name,
     if (count > MTI_GPU_RESOURCES) count = MTI_GPU_RESOURCES;
     for (uint32_t i = 0; i < count; i++)
         lost += gpu_is_lost(ctx->rt, i);
+    if (count == 0 && (status = mti_lanes_failure(lanes, name)) != MANTA_OK) return status;
     if (count == 0) {
         return mti_fail(MANTA_ERR_INFEASIBLE, "task %s asks for a GPU; this machine offers 0",
                         name);

@@ -27,6 +27,20 @@ bool mti_lanes_is_lost(const mti_lanes_t *lanes, uint32_t index)
     return mti_lane_is_down(&lanes->lane[index]);
 }
 
+bool mti_lanes_all_down(const mti_lanes_t *lanes)
+{
+    uint32_t down = 0;
+    for (uint32_t i = 0; i < lanes->count; i++)
+        down += mti_lane_is_down(&lanes->lane[i]);
+    return down == lanes->count;
+}
+
+manta_status_t mti_lanes_failure(const mti_lanes_t *lanes, const char *who)
+{
+    if (lanes->failure == MANTA_OK) return MANTA_OK;
+    return mti_fail(lanes->failure, "%s: GPUs can't be used: %s", who, lanes->failure_text);
+}
+
 mti_device_t *mti_lanes_device(const mti_lanes_t *lanes, uint32_t index)
 {
     return lanes->lane[index].device;
@@ -259,9 +273,11 @@ static bool lane_step(mti_lane_t *lane, mti_ctx_t *ctx)
     if (mti_device_state(lane->device) == MTI_DEVICE_CLOSED && !lane->failure) {
         manta_status_t status = lane_open(lane);
         if (status != MANTA_OK) {
+            char text[200];
+            snprintf(text, sizeof text, "%s", manta_error_message());
             mti_runtime_log(ctx->rt, status, "device %s can't be used: %s", lane->device->name,
-                            manta_error_message());
-            mti_lane_fail(lane, ctx, status);
+                            text);
+            mti_lane_fail(lane, ctx, status, text);
         }
     }
     lane_collect(lane);
@@ -405,12 +421,12 @@ static void lanes_free(mti_lanes_t *lanes)
 
 static manta_status_t lanes_create(mti_runtime_t *rt, mti_lanes_t **out_lanes)
 {
-    mti_devices_t *devices;
+    mti_devices_t *devices = NULL;
     mti_devices_options_t options = rt->device_options;
     options.allocator = rt->allocator;
     manta_status_t status = mti_devices_create(&options, &devices);
-    if (status != MANTA_OK) return status;
-    uint32_t count = mti_devices_gpu_count(devices);
+    if (status == MANTA_ERR_OUT_OF_MEMORY) return status;
+    uint32_t count = status == MANTA_OK ? mti_devices_gpu_count(devices) : 0;
     mti_lanes_t *lanes = mti_alloc_zeroed(
         &rt->allocator, sizeof *lanes + count * sizeof lanes->lane[0], MTI_LINE_BYTES);
     if (!lanes) {
@@ -422,7 +438,13 @@ static manta_status_t lanes_create(mti_runtime_t *rt, mti_lanes_t **out_lanes)
     lanes->allocator = rt->allocator;
     lanes->devices = devices;
     lanes->count = count;
-    lanes->is_virtual = mti_devices_has_virtual_clock(devices);
+    lanes->is_virtual = devices && mti_devices_has_virtual_clock(devices);
+    if (status != MANTA_OK) {
+        // Tasks for devices are told; the others don't care.
+        lanes->failure = status;
+        snprintf(lanes->failure_text, sizeof lanes->failure_text, "%s", manta_error_message());
+        mti_runtime_log(rt, status, "GPUs can't be used: %s", lanes->failure_text);
+    }
     mti_mutex_init(&lanes->inbox_lock, MTI_RANK_LANE);
     for (uint32_t i = 0; i < count; i++) {
         lanes->lane[i].lanes = lanes;

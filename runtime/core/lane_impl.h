@@ -108,9 +108,9 @@ struct mti_lane {
     mti_lanes_t *lanes;
     mti_device_t *device;
     uint32_t index;
-    mti_atomic_u32_t right; // 1: somebody has it
-    manta_status_t
-        failure; // the right's. OK: the device can be used; else it could not be opened, or was lost
+    mti_atomic_u32_t right;   // 1: somebody has it
+    manta_status_t failure;   // the right's. OK: it can be used; else not opened, or lost
+    char failure_text[200];   // … and why
     mti_atomic_u32_t is_down; // the same for everybody: 1 if there is a failure
 
     // Written by whoever comes.
@@ -140,8 +140,9 @@ struct mti_lanes {
     manta_allocator_t allocator;
     mti_devices_t *devices;
     uint32_t count;
-    bool
-        is_virtual; // a virtual clock: one thread at a time steps all; time moves when all stand still
+    manta_status_t failure; // why there are none, OK: there just are none; immutable
+    char failure_text[200];
+    bool is_virtual; // its clock: one thread at a time steps all; time moves when all stand still
     mti_atomic_u32_t stepping; // the right to step a virtual clock
     mti_atomic_u32_t hurry;    // somebody waits: record what is unrecorded
 
@@ -169,6 +170,8 @@ struct mti_lanes {
 
 // Claims what is in the inbox, and chooses a device for it. False: there was nothing.
 bool mti_lanes_route(mti_lanes_t *lanes, mti_ctx_t *ctx);
+// |op| was routed to |lane|, which is down, and has not begun: it goes to another device, to a CPU, or fails.
+void mti_lane_reroute(mti_lane_t *lane, mti_ctx_t *ctx, mti_op_t *op);
 
 // ---- lane_op.c -----------------------------------------------------------------------------------
 
@@ -179,6 +182,8 @@ extern __thread mti_op_t *mti_op_current __attribute__((tls_model("initial-exec"
 mti_op_t *mti_op_create(mti_lanes_t *lanes, mti_record_t *t);
 // Completes the task of |op|, which is on no list any more, and frees |op|.
 void mti_op_complete(mti_ctx_t *ctx, mti_lanes_t *lanes, mti_op_t *op, manta_status_t status);
+// Frees |op| alone.
+void mti_op_destroy(mti_lanes_t *lanes, mti_op_t *op);
 // |op| fails with |status| and this thread's message, unless it has an error already.
 void mti_op_set_error(mti_op_t *op, manta_status_t status, const char *text);
 // Completes what |q| is done with, in order. False: nothing.
@@ -188,7 +193,7 @@ void mti_lane_bind(mti_lane_t *lane);
 // Asks the device what is done, what failed, and whether it is lost.
 void mti_lane_poll(mti_lane_t *lane, mti_ctx_t *ctx);
 // The lane's device can't be used any more: tasks go elsewhere, or fail.
-void mti_lane_fail(mti_lane_t *lane, mti_ctx_t *ctx, manta_status_t status);
+void mti_lane_fail(mti_lane_t *lane, mti_ctx_t *ctx, manta_status_t status, const char *text);
 static inline bool mti_lane_is_down(const mti_lane_t *lane)
 {
     // relaxed: a hint for who chooses; the right's holder decides

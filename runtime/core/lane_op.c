@@ -39,7 +39,7 @@ mti_op_t *mti_op_create(mti_lanes_t *lanes, mti_record_t *t)
     return op;
 }
 
-static void op_destroy(mti_lanes_t *lanes, mti_op_t *op)
+void mti_op_destroy(mti_lanes_t *lanes, mti_op_t *op)
 {
     if (op->room) mti_free(&lanes->allocator, op->room, op->room_bytes);
     mti_free(&lanes->allocator, op, sizeof *op);
@@ -89,7 +89,7 @@ void mti_op_complete(mti_ctx_t *ctx, mti_lanes_t *lanes, mti_op_t *op, manta_sta
     if (op->word_block) mti_lanes_free_block(lanes, op->word_block);
     mti_task_complete(&op->run, status);
     op->run.error = NULL; // taken
-    op_destroy(lanes, op);
+    mti_op_destroy(lanes, op);
     if (!ctx->sched.thread) mti_drain_check(ctx);
 }
 
@@ -173,8 +173,9 @@ static void queue_failure(mti_lane_t *lane, const mti_op_failure_t *failure)
     }
 }
 
-void mti_lane_fail(mti_lane_t *lane, mti_ctx_t *ctx, manta_status_t status)
+void mti_lane_fail(mti_lane_t *lane, mti_ctx_t *ctx, manta_status_t status, const char *text)
 {
+    snprintf(lane->failure_text, sizeof lane->failure_text, "%s", text);
     lane->failure = status;
     mti_atomic_u32_store_relaxed(&lane->is_down, 1);
     mti_admit_gpu_lost(ctx);
@@ -190,5 +191,7 @@ void mti_lane_poll(mti_lane_t *lane, mti_ctx_t *ctx)
             mti_queue_acknowledge(poll.failures[i].queue, poll.failures[i].seq);
         }
     } while (poll.more);
-    if (poll.lost && !lane->failure) mti_lane_fail(lane, ctx, MANTA_ERR_DEVICE_LOST);
+    if (poll.lost && !lane->failure) {
+        mti_lane_fail(lane, ctx, MANTA_ERR_DEVICE_LOST, "it is lost");
+    }
 }

@@ -424,16 +424,18 @@ manta_status_t mti_lane_place(mti_lane_t *lane, mti_ctx_t *ctx, mti_op_t *op)
 {
     place_t p = {.lane = lane, .ctx = ctx, .op = op};
     mti_record_t *t = op->run.record;
+    if (lane->failure) {
+        mti_lane_reroute(lane, ctx, op);
+        return MANTA_OK;
+    }
     mti_lane_bind(lane);
-    manta_status_t status = lane->failure;
+    manta_status_t status = MANTA_OK;
     op->variant = t->def->cuda;
     op->by_host = !t->def->cuda;
     if (op->by_host) op->variant = t->def->cpu;
     op->run.lane = op;
-    if (status != MANTA_OK) {
-        (void)mti_fail(status, "device %s is lost", lane->device->name);
-    } else if (mti_atomic_u64_load_relaxed(&t->claim) & MTI_CLAIM_CANCEL ||
-               mti_atomic_u32_load_relaxed(&ctx->rt->cancelling)) {
+    if (mti_atomic_u64_load_relaxed(&t->claim) & MTI_CLAIM_CANCEL ||
+        mti_atomic_u32_load_relaxed(&ctx->rt->cancelling)) {
         status = mti_fail(MANTA_ERR_CANCELLED, "cancelled before it was submitted to %s",
                           lane->device->name);
     }

@@ -63,6 +63,46 @@ static void lane_ready(mti_lane_t *lane, mti_op_t *op)
     (void)mti_atomic_u32_fetch_add_seq_cst(&lane->waiting, 1);
 }
 
+// No device is left for |op|: its CPU body runs, if that is as good to its caller; else it fails.
+static void route_nowhere(mti_lanes_t *lanes, mti_ctx_t *ctx, mti_op_t *op, manta_status_t status,
+                          const char *text)
+{
+    mti_record_t *t = op->run.record;
+    bool may = t->def->cpu && t->cold->where == MANTA_ANY;
+    if (may && mti_task_resubmit(ctx, t, true)) {
+        mti_op_destroy(lanes, op);
+        return;
+    }
+    if (may) status = mti_fail(MANTA_ERR_CANCELLED, "cancelled before it was submitted");
+    (void)mti_fail(status, "task %s: %s", mti_record_name(t), text);
+    mti_op_set_error(op, status, manta_error_message());
+    mti_op_complete(ctx, lanes, op, status);
+}
+
+void mti_lane_reroute(mti_lane_t *lane, mti_ctx_t *ctx, mti_op_t *op)
+{
+    mti_lanes_t *lanes = lane->lanes;
+    mti_record_t *t = op->run.record;
+    bool is_free = t->cold->where < manta_gpu(0);
+    if (is_free && mti_admit_gpus_of(t)) {
+        // Its share was of this one: it asks for another.
+        if (mti_task_resubmit(ctx, t, false)) {
+            mti_op_destroy(lanes, op);
+            return;
+        }
+    } else if (is_free) {
+        mti_lane_t *other = route_choose(lanes, t);
+        if (other) {
+            lane_ready(other, op);
+            return;
+        }
+    }
+    char text[300];
+    snprintf(text, sizeof text, "device %s can't be used: %s", lane->device->name,
+             lane->failure_text);
+    route_nowhere(lanes, ctx, op, lane->failure, text);
+}
+
 static void route_one(mti_lanes_t *lanes, mti_ctx_t *ctx, uint64_t id)
 {
     mti_record_t *t = mti_record_at((uint32_t)id);
@@ -88,11 +128,8 @@ static void route_one(mti_lanes_t *lanes, mti_ctx_t *ctx, uint64_t id)
     }
     mti_lane_t *lane = route_choose(lanes, t);
     if (!lane) {
-        manta_status_t status =
-            mti_fail(MANTA_ERR_RESOURCE_GONE, "task %s: every device that could run it is lost",
-                     mti_record_name(t));
-        mti_op_set_error(op, status, manta_error_message());
-        mti_op_complete(ctx, lanes, op, status);
+        route_nowhere(lanes, ctx, op, MANTA_ERR_RESOURCE_GONE,
+                      "every device that could run it is lost, or can't be used");
         return;
     }
     lane_ready(lane, op);

@@ -138,7 +138,8 @@ manta_status_t mti_submit_where(submit_t *s)
         first = (uint32_t)(s->where - manta_gpu(0));
         end = first + 1;
     }
-    if (s->where == MANTA_ANY && count == 0 && def->cpu) return MANTA_OK;
+    if (s->where == MANTA_ANY && def->cpu && mti_lanes_all_down(lanes)) return MANTA_OK;
+    if (count == 0 && (status = mti_lanes_failure(lanes, def->name)) != MANTA_OK) return status;
     if (first >= count && s->where >= manta_gpu(0)) {
         return mti_fail(MANTA_ERR_INFEASIBLE, "task %s asks for GPU %u; this machine offers %u",
                         def->name, (unsigned)first, (unsigned)count);
@@ -164,7 +165,7 @@ manta_status_t mti_submit_where(submit_t *s)
     if (!mti_lanes_reserve(lanes)) {
         return mti_fail(MANTA_ERR_OUT_OF_MEMORY, "task %s: no memory to queue it", def->name);
     }
-    t->cold->where = s->where == MANTA_ANY ? MANTA_GPU : s->where;
+    t->cold->where = s->where;
     mti_record_set_flags(t, t->flags | MTI_RECORD_LANE);
     return MANTA_OK;
 }

@@ -545,6 +545,30 @@ TEST_P(DeviceTest, CallbacksAndQueuesHearOfResultsOnDevices)
     EXPECT_EQ(1, called);
 }
 
+TEST_P(DeviceTest, ACompletionQueueIsEnoughToWaitWith)
+{
+    MANTA_SCOPE();
+    manta_cq_t cq;
+    ASSERT_OK(manta_cq_create(&cq));
+    manta::ref<int64_t> x = put(iota(100)), y = put(iota(100));
+    for (int i = 0; i < 20; i++) {
+        y = dv_axpy_with(MANTA_OPTIONS(.where = gpu(i)), 1, x, y);
+        manta::ref<int64_t> sum = dv_sum_remote(y);
+        ASSERT_OK(manta_cq_add(cq, sum, (uint64_t)i));
+    }
+    uint64_t seen = 0;
+    while (seen != (1u << 20) - 1) {
+        manta_cq_entry_t entries[8];
+        size_t count = 0;
+        ASSERT_OK(manta_cq_next(cq, entries, 8, &count, MANTA_FOREVER));
+        for (size_t i = 0; i < count; i++) {
+            EXPECT_OK(entries[i].status);
+            seen |= (uint64_t)1 << entries[i].tag;
+        }
+    }
+    manta_cq_destroy(cq);
+}
+
 // ---- bodies -----------------------------------------------------------------------------------------
 
 TEST_P(DeviceTest, BodiesSizeTheirResults)
@@ -577,6 +601,25 @@ TEST_P(DeviceTest, TheStatusWordDecides)
 }
 
 // ---- failures ---------------------------------------------------------------------------------------
+
+// Known when the stream has come there, with all of the chain submitted behind it; each version is held by the
+// next task alone.
+TEST_P(DeviceTest, ALateFailureRunsDownAChainThatNobodyElseHolds)
+{
+    for (int round = 0; round < 20; round++) {
+        MANTA_SCOPE();
+        manta::ref<int64_t> x = put(iota(10));
+        manta::ref<int64_t> y = dv_mode_with(MANTA_OPTIONS(.where = gpu(0)), kWordBad, x);
+        for (int i = 0; i < 10; i++)
+            y = dv_axpy_with(MANTA_OPTIONS(.where = gpu(i / 4)), 1, x, y);
+        manta::ref<int64_t> sum = dv_sum_remote(y);
+        manta_view_t view = {};
+        EXPECT_STATUS(MANTA_ERR_USER + 42, manta_get(sum, &view, MANTA_FOREVER));
+        std::string text = printed_error(sum);
+        EXPECT_NE(std::string::npos, text.find("task dv_mode")) << text;
+        EXPECT_NE(std::string::npos, text.find("task dv_axpy: its argument y failed")) << text;
+    }
+}
 
 TEST_P(DeviceTest, MistakesInABodyFailTheTaskAndSayWhat)
 {

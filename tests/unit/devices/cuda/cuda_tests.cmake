@@ -39,3 +39,10 @@ manta_cuda_test(cts/cuda_cts LINK manta_testing TIMEOUT 120 SOURCES ${cuda_cts_s
 # What the lane makes of tasks, counted in calls of the driver.
 manta_cuda_test(integration/device_calls_test
                 SOURCES integration/device_calls_test.cc support/runtime_fixture.cc)
+
+# GPUs that can't be used: of a broken driver, and of the fake one.
+manta_cuda_test(integration/gpu_absent_test
+                SOURCES integration/gpu_absent_test.cc support/runtime_fixture.cc)
+add_test(NAME integration/gpu_broken_driver_test COMMAND test_integration_gpu_absent_test)
+set_tests_properties(integration/gpu_broken_driver_test PROPERTIES LABELS integration TIMEOUT 120
+    ENVIRONMENT "${MANTA_TEST_ENV};MANTA_CUDA_LIBRARY=${MANTA_FAKES_DIR}/answers_803/libcuda.so.1")
