@@ -997,7 +997,7 @@ manta_status_t mti_lanes_failure(const mti_lanes_t *lanes, const char *who);
 // Whether no device can be used (any more).
 bool mti_lanes_all_down(const mti_lanes_t *lanes);
 // The task |id|, whose arguments are assigned, may be placed.
-void mti_lanes_push(mti_lanes_t *lanes, uint64_t id);
+void mti_lanes_push(mti_lanes_t *lanes, uint64_t id, uint32_t flags);
 // Does what there is to do on all devices. True: something moved. |hurry|: somebody waits for the end of what
 // is under way. May run CUDA bodies; not under locks, not inside mti_thread_enter.
 bool mti_lanes_help(mti_ctx_t *ctx, bool hurry);

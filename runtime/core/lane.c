@@ -6,6 +6,7 @@
 
 enum {
     PLACE_BATCH = 32,
+    LOWEST_EVERY = 64, // picks
     RECORD_NS = 50000, // how long work on a queue waits for a record that nobody asked for
     SPIN_ROUNDS = 2000,
     NAP_MIN_NS = 20000,
@@ -88,23 +89,36 @@ void mti_lanes_fetch(mti_lanes_t *lanes, mti_tier_t *tier, uint32_t device)
     lanes_kick(lanes);
 }
 
+// Moves the ring to |ids|, with room for |capacity|.
+static void inbox_move(mti_lanes_t *lanes, mti_inbox_t *inbox, uint64_t *ids)
+{
+    for (size_t i = 0; i < inbox->count; i++)
+        ids[i] = inbox->ids[(inbox->first + i) % lanes->inbox_capacity];
+    mti_free(&lanes->allocator, inbox->ids, lanes->inbox_capacity * sizeof *ids);
+    inbox->ids = ids;
+    inbox->first = 0;
+}
+
+static bool inbox_grow(mti_lanes_t *lanes)
+{
+    size_t capacity = lanes->inbox_capacity ? 2 * lanes->inbox_capacity : 256;
+    size_t bytes = capacity * sizeof(uint64_t);
+    uint64_t *some = mti_alloc(&lanes->allocator, bytes, 16);
+    uint64_t *more = some ? mti_alloc(&lanes->allocator, bytes, 16) : NULL;
+    if (!more) {
+        mti_free(&lanes->allocator, some, bytes);
+        return false;
+    }
+    inbox_move(lanes, &lanes->inbox[0], some);
+    inbox_move(lanes, &lanes->inbox[1], more);
+    lanes->inbox_capacity = capacity;
+    return true;
+}
+
 bool mti_lanes_reserve(mti_lanes_t *lanes)
 {
-    bool ok = true;
     mti_mutex_lock(&lanes->inbox_lock);
-    if (lanes->inbox_reserved == lanes->inbox_capacity) {
-        size_t capacity = lanes->inbox_capacity ? 2 * lanes->inbox_capacity : 256;
-        uint64_t *ring = mti_alloc(&lanes->allocator, capacity * sizeof *ring, 16);
-        ok = ring != NULL;
-        if (ok) {
-            for (size_t i = 0; i < lanes->inbox_count; i++)
-                ring[i] = lanes->inbox[(lanes->inbox_first + i) % lanes->inbox_capacity];
-            mti_free(&lanes->allocator, lanes->inbox, lanes->inbox_capacity * sizeof *ring);
-            lanes->inbox = ring;
-            lanes->inbox_capacity = capacity;
-            lanes->inbox_first = 0;
-        }
-    }
+    bool ok = lanes->inbox_reserved < lanes->inbox_capacity || inbox_grow(lanes);
     lanes->inbox_reserved += ok;
     mti_mutex_unlock(&lanes->inbox_lock);
     return ok;
@@ -117,11 +131,11 @@ void mti_lanes_unreserve(mti_lanes_t *lanes)
     mti_mutex_unlock(&lanes->inbox_lock);
 }
 
-void mti_lanes_push(mti_lanes_t *lanes, uint64_t id)
+void mti_lanes_push(mti_lanes_t *lanes, uint64_t id, uint32_t flags)
 {
     mti_mutex_lock(&lanes->inbox_lock);
-    size_t at = (lanes->inbox_first + lanes->inbox_count++) % lanes->inbox_capacity;
-    lanes->inbox[at] = id;
+    mti_inbox_t *inbox = &lanes->inbox[mti_lane_band(flags) > 1];
+    inbox->ids[(inbox->first + inbox->count++) % lanes->inbox_capacity] = id;
     mti_mutex_unlock(&lanes->inbox_lock);
     (void)mti_atomic_u32_fetch_add_seq_cst(&lanes->inbox_hint, 1);
     lanes_kick(lanes);
@@ -158,15 +172,28 @@ static manta_status_t lane_open(mti_lane_t *lane)
     return mti_fail(MANTA_ERR_OUT_OF_MEMORY, "device %s: no memory for its heaps", device->name);
 }
 
+// The oldest of the highest band; every so often the oldest of the lowest, so that nobody waits for ever.
+static mti_op_t *lane_pick_locked(mti_lane_t *lane)
+{
+    bool lowest = ++lane->picks % LOWEST_EVERY == 0;
+    for (int i = 0; i < MTI_LANE_BANDS; i++) {
+        int band = lowest ? MTI_LANE_BANDS - 1 - i : i;
+        mti_op_t *op = lane->ready[band].first;
+        if (!op) continue;
+        lane->ready[band].first = op->next;
+        if (!op->next) lane->ready[band].last = NULL;
+        return op;
+    }
+    return NULL;
+}
+
 // The next operation that is ready. What the last one made ready comes right behind it: a chain is placed as a whole.
 static mti_op_t *lane_take_ready(mti_lane_t *lane, mti_ctx_t *ctx)
 {
     mti_op_t *op;
     do {
         mti_mutex_lock(&lane->lock);
-        op = lane->ready;
-        if (op) lane->ready = op->next;
-        if (!lane->ready) lane->ready_last = NULL;
+        op = lane_pick_locked(lane);
         mti_mutex_unlock(&lane->lock);
     } while (!op && mti_lanes_route(lane->lanes, ctx));
     return op;
@@ -411,7 +438,8 @@ mti_lanes_t *mti_lanes_peek(const mti_runtime_t *rt)
 
 static void lanes_free(mti_lanes_t *lanes)
 {
-    mti_free(&lanes->allocator, lanes->inbox, lanes->inbox_capacity * sizeof *lanes->inbox);
+    for (int i = 0; i < 2; i++)
+        mti_free(&lanes->allocator, lanes->inbox[i].ids, lanes->inbox_capacity * sizeof(uint64_t));
     mti_mutex_deinit(&lanes->inbox_lock);
     for (uint32_t i = 0; i < lanes->count; i++)
         mti_mutex_deinit(&lanes->lane[i].lock);

@@ -23,9 +23,10 @@ manta_status_t mti_lane_queue_get(mti_lane_t *lane, uint32_t index, mti_lane_que
     if (q->queue) return MANTA_OK;
     mti_queue_options_t options = {.kind = index < MTI_LANE_COMPUTE_QUEUES
                                                ? MTI_QUEUE_COMPUTE
-                                               : kinds[index - MTI_LANE_COMPUTE_QUEUES]};
+                                               : kinds[index - MTI_LANE_COMPUTE_QUEUES],
+                                   .high_priority = index == MTI_LANE_QUEUE_URGENT};
     manta_status_t status = mti_queue_create(lane->device, &options, &q->queue);
-    if (status == MANTA_OK && index < MTI_LANE_COMPUTE_QUEUES) lane->queue_count = index + 1;
+    if (status == MANTA_OK && index < MTI_LANE_QUEUE_URGENT) lane->queue_count = index + 1;
     return status;
 }
 

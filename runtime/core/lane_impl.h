@@ -25,10 +25,12 @@
 
 enum {
     MTI_LANE_COMPUTE_QUEUES = 8,
-    MTI_LANE_QUEUES = MTI_LANE_COMPUTE_QUEUES + 3, // and one per direction
+    MTI_LANE_QUEUE_URGENT = MTI_LANE_COMPUTE_QUEUES - 1, // for tasks of the higher bands alone
+    MTI_LANE_QUEUES = MTI_LANE_COMPUTE_QUEUES + 3,       // and one per direction
     MTI_LANE_QUEUE_IN = MTI_LANE_COMPUTE_QUEUES,
     MTI_LANE_QUEUE_OUT,
     MTI_LANE_QUEUE_PEER,
+    MTI_LANE_BANDS = 4,      // urgent, high, normal, low
     MTI_LANE_SNAPSHOTS = 16, // what a queue knew of others, remembered
     MTI_OP_BUFFERS = 24,
 };
@@ -115,11 +117,14 @@ struct mti_lane {
 
     // Written by whoever comes.
     _Alignas(MTI_LINE_BYTES) mti_mutex_t lock;
-    mti_op_t *ready, *ready_last; // guarded by lock
-    mti_tier_t *fetches;          // guarded by lock; wanted at the host
-    mti_atomic_ptr_t freed;       // mti_block_t *, a stack that is only ever taken whole
-    mti_atomic_u32_t waiting;     // operations in |ready|, fetches wanted
-    mti_atomic_u32_t in_flight;   // tasks and fetches: is there anything to do?
+    struct {
+        mti_op_t *first, *last;
+    } ready[MTI_LANE_BANDS];    // guarded by lock; oldest first
+    uint32_t picks;             // guarded by lock
+    mti_tier_t *fetches;        // guarded by lock; wanted at the host
+    mti_atomic_ptr_t freed;     // mti_block_t *, a stack that is only ever taken whole
+    mti_atomic_u32_t waiting;   // operations in |ready|, fetches wanted
+    mti_atomic_u32_t in_flight; // tasks and fetches: is there anything to do?
     mti_atomic_u32_t
         record_wanted; // another device wants to wait for something that is not recorded
 
@@ -135,6 +140,19 @@ struct mti_lane {
     mti_lane_code_t *loaded; // what the device borrows of them
 };
 
+typedef struct mti_inbox {
+    uint64_t *ids; // a ring
+    size_t first, count;
+} mti_inbox_t;
+
+// 0: urgent … 3: low; at most 1: before the others.
+static inline uint32_t mti_lane_band(uint32_t flags)
+{
+    static const uint8_t order[] = {[MTI_BAND_URGENT] = 0, [MTI_BAND_HIGH] = 1, [MTI_BAND_LOW] = 3};
+    if (!(flags & MTI_RECORD_BAND)) return 2;
+    return order[flags >> MTI_RECORD_BAND_SHIFT & 3];
+}
+
 struct mti_lanes {
     mti_runtime_t *rt;
     manta_allocator_t allocator;
@@ -148,8 +166,9 @@ struct mti_lanes {
 
     // Tasks that are ready, by id. Room is reserved at submit, so that a push can't fail.
     mti_mutex_t inbox_lock;
-    uint64_t *inbox; // guarded by inbox_lock, a ring
-    size_t inbox_capacity, inbox_first, inbox_count, inbox_reserved;
+    // Those of the higher bands have a ring of their own; each has room for all.
+    mti_inbox_t inbox[2];                  // guarded by inbox_lock
+    size_t inbox_capacity, inbox_reserved; // guarded by inbox_lock
     mti_atomic_u32_t inbox_hint;
 
     mti_atomic_u32_t told; // changes when something arrived at the host; waiters sleep on it

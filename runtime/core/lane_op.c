@@ -106,7 +106,9 @@ static mti_object_t *op_bad_argument(const mti_op_t *op, uint32_t *out_index, bo
         uint64_t head;
         *out_open = !mti_object_is_closed(object, &head);
         *out_index = i;
-        if (*out_open || head & MTI_HEAD_FAILED) return object;
+        bool accepted =
+            op->run.record->flags & MTI_RECORD_ACCEPTS && mti_record_accepts(op->run.record, i);
+        if (*out_open || (head & MTI_HEAD_FAILED && !accepted)) return object;
     }
     return NULL;
 }

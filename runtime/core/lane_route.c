@@ -53,12 +53,13 @@ static void lane_ready(mti_lane_t *lane, mti_op_t *op)
     op->lane = lane;
     op->next = NULL;
     mti_mutex_lock(&lane->lock);
-    if (lane->ready_last) {
-        lane->ready_last->next = op;
+    uint32_t band = mti_lane_band(mti_record_flags(op->run.record));
+    if (lane->ready[band].last) {
+        lane->ready[band].last->next = op;
     } else {
-        lane->ready = op;
+        lane->ready[band].first = op;
     }
-    lane->ready_last = op;
+    lane->ready[band].last = op;
     mti_mutex_unlock(&lane->lock);
     (void)mti_atomic_u32_fetch_add_seq_cst(&lane->waiting, 1);
 }
@@ -141,10 +142,12 @@ bool mti_lanes_route(mti_lanes_t *lanes, mti_ctx_t *ctx)
     uint64_t ids[ROUTE_BATCH];
     uint32_t n = 0;
     mti_mutex_lock(&lanes->inbox_lock);
-    while (n < ROUTE_BATCH && lanes->inbox_count) {
-        ids[n++] = lanes->inbox[lanes->inbox_first];
-        lanes->inbox_first = (lanes->inbox_first + 1) % lanes->inbox_capacity;
-        lanes->inbox_count--;
+    for (int i = 0; i < 2; i++) {
+        mti_inbox_t *inbox = &lanes->inbox[i];
+        for (; n < ROUTE_BATCH && inbox->count; inbox->count--) {
+            ids[n++] = inbox->ids[inbox->first];
+            inbox->first = (inbox->first + 1) % lanes->inbox_capacity;
+        }
     }
     mti_mutex_unlock(&lanes->inbox_lock);
     for (uint32_t i = 0; i < n; i++)

@@ -3,8 +3,10 @@
 #include "fakes/fake_kernels.h"
 #include "support/runtime_fixture.h"
 
+#include <algorithm>
 #include <cstring>
 #include <memory>
+#include <mutex>
 #include <numeric>
 #include <random>
 #include <set>
@@ -688,6 +690,102 @@ TEST_P(DeviceTest, WithoutAGpuTasksRunOnCpus)
     EXPECT_EQ(10, value_of<int64_t>(dv_sum_remote(dv_fill_remote(1, 10))));
     manta::ref<int64_t> y = dv_fill_with(MANTA_OPTIONS(.where = MANTA_GPU), 1, 10);
     EXPECT_STATUS(MANTA_ERR_INFEASIBLE, manta_ref_status(y));
+}
+
+// ---- priorities, and arguments that may fail ------------------------------------------------------------
+
+static std::mutex g_order_lock;
+static std::vector<int64_t> g_order; // guarded by g_order_lock
+MANTA_KERNEL(dv_order_kernel, int64_t, int64_t *);
+static void dv_order_twin(const manta_grid_t *, void *const *args)
+{
+    std::lock_guard<std::mutex> hold(g_order_lock);
+    g_order.push_back(**static_cast<int64_t **>(args[1]) = *static_cast<int64_t *>(args[0]));
+}
+MANTA_KERNEL_TWIN(dv_order_kernel, dv_order_twin);
+static const FakeCode order_code("device_test_order.fatbin",
+                                 {{&dv_order_kernel_kernel,
+                                   dv_order_twin,
+                                   {0, kW},
+                                   [](uint32_t, const fake_cuda_shape_t *, void *const *) {
+                                       return sizeof(int64_t);
+                                   }}});
+
+#define dv_order_PARAMS MANTA_VAL(int64_t, id), MANTA_IN(int64_t, gate), MANTA_OUT(int64_t, y, 1)
+MANTA_TASK_DECLARE(dv_order);
+MANTA_CUDA(dv_order)
+{
+    (void)gate;
+    return MANTA_LAUNCH(dv_order_kernel, manta_grid_1d(1, 1), id, y.data);
+}
+
+// Where in the order |id| was.
+static size_t place_of(int64_t id)
+{
+    std::lock_guard<std::mutex> hold(g_order_lock);
+    return (size_t)(std::find(g_order.begin(), g_order.end(), id) - g_order.begin());
+}
+
+TEST_P(DeviceTest, HigherBandsAreSubmittedFirstAndLowOnesLast)
+{
+    if (GetParam().workers != 0) GTEST_SKIP() << "the lanes' thread begins before all is there";
+    MANTA_SCOPE();
+    enum { NORMAL = 300 };
+    g_order.clear();
+    int64_t one = 1;
+    manta::ref<int64_t> gate = manta_promise_create(MANTA_DTYPE(MANTA_I64, 8));
+    manta_task_options_t o = MANTA_OPTIONS(.where = gpu(0));
+    std::vector<manta_ref_t> refs;
+    auto submit = [&](int64_t id, manta_priority_t priority) {
+        o.priority = priority;
+        refs.push_back(dv_order_with(o, id, gate));
+    };
+    submit(-1, MANTA_PRIORITY_LOW);
+    for (int i = 0; i < NORMAL; i++)
+        submit(i, MANTA_PRIORITY_NORMAL);
+    submit(1000, MANTA_PRIORITY_HIGH);
+    submit(2000, MANTA_PRIORITY_URGENT);
+    submit(2001, MANTA_PRIORITY_URGENT);
+    ASSERT_OK(manta_promise_set(gate, &one, sizeof one));
+    ASSERT_OK(manta_wait(refs.data(), refs.size(), refs.size(), MANTA_FOREVER, nullptr, nullptr));
+    ASSERT_EQ((size_t)NORMAL + 4, g_order.size());
+    EXPECT_LT(place_of(2000), place_of(2001));
+    EXPECT_LT(place_of(2001), place_of(1000));
+    EXPECT_LT(place_of(1000), NORMAL / 2u); // all were behind them
+    EXPECT_GT(place_of(-1),
+              30u); // it was before all, and comes when every 64th is picked from below
+}
+
+#define dv_any_PARAMS MANTA_IN(int64_t, x), MANTA_IN_LIST(int64_t, parts), MANTA_OUT(int64_t, y, 1)
+MANTA_TASK_DECLARE(dv_any);
+MANTA_CUDA(dv_any)
+{
+    int64_t got = (x.count ? 1 : 0) + (manta_arg_status(task, 0) == MANTA_OK ? 10 : 0);
+    for (size_t i = 0; i < parts.count; i++)
+        got += parts[i].count ? 100 : 0;
+    return MANTA_LAUNCH(dv_fill_kernel, manta_grid_1d(1, 1), got, y.data, size_t{1});
+}
+
+TEST_P(DeviceTest, FailedArgumentsThatAreAcceptedAreEmpty)
+{
+    MANTA_SCOPE();
+    manta::ref<int64_t> x = put(iota(10));
+    for (int mode : {(int)kFails, (int)kNothing, (int)kWordBad}) {
+        manta_task_options_t o = MANTA_OPTIONS(.where = gpu(1), .accept_failed = MANTA_ACCEPT_ALL);
+        // The last one fails late, when the stream has come there: what accepts it waits for that.
+        manta::ref<int64_t> bad = dv_mode_with(MANTA_OPTIONS(.where = gpu(0)), mode, x);
+        manta_ref_t parts[] = {x, bad, x};
+        EXPECT_EQ(200, value_of<int64_t>(dv_any_with(o, bad, parts, 3)));
+        EXPECT_EQ(211, value_of<int64_t>(dv_any_with(o, x, parts, 3)));
+        o.accept_failed = MANTA_ACCEPT(1);
+        EXPECT_EQ(211, value_of<int64_t>(dv_any_with(o, x, parts, 3)));
+        manta_view_t view;
+        manta::ref<int64_t> refused = dv_any_with(o, bad, parts, 3);
+        EXPECT_NE(MANTA_OK, manta_get(refused, &view, MANTA_FOREVER));
+        manta::ref<int64_t> error = dv_fill_with(MANTA_OPTIONS(.where = manta_gpu(99)), 1, 1);
+        o.accept_failed = MANTA_ACCEPT_ALL;
+        EXPECT_EQ(200, value_of<int64_t>(dv_any_with(o, error, parts, 3)));
+    }
 }
 
 // ---- cancel and shutdown -----------------------------------------------------------------------------
