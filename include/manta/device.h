@@ -42,9 +42,11 @@ MANTA_API uint64_t manta_task_gpus(const manta_task_t *task);
 // A snapshot. Errors: STALE_REF · INVALID_ARGUMENT · the code of an error ref.
 MANTA_API manta_status_t manta_where(manta_ref_t ref, bool *out_host, uint64_t *out_gpus);
 
-// Starts to copy the sealed |ref| to the host (MANTA_CPU), so that a later get or CPU task finds it there.
-// Blocks: never. Errors: NOT_READY |ref| is pending · NOT_SUPPORTED another place than the host ·
-// STALE_REF · the object's own.
+// Starts to copy the sealed |ref| to a place, so that who wants it there later finds it: the host (MANTA_CPU), a
+// GPU (manta_gpu(i)), or one that has it already or little to do (MANTA_GPU). A hint: without room on the
+// device nothing happens. A replica stays until the object goes; values of up to 16 bytes have none.
+// Blocks: never. Errors: NOT_READY |ref| is pending · INFEASIBLE no such GPU · DEVICE_LOST · STALE_REF ·
+// OUT_OF_MEMORY of the host · the object's own.
 MANTA_API manta_status_t manta_prefetch(manta_ref_t ref, manta_where_t where);
 
 MANTA_END_DECLS

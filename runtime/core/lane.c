@@ -49,7 +49,7 @@ mti_device_t *mti_lanes_device(const mti_lanes_t *lanes, uint32_t index)
 
 // ---- telling -----------------------------------------------------------------------------------
 
-static void lanes_kick(mti_lanes_t *lanes)
+void mti_lanes_kick(mti_lanes_t *lanes)
 {
     // seq_cst: what was added comes before the look at |asleep|; pairs with the store in lanes_sleep
     if (mti_atomic_u32_load_seq_cst(&lanes->asleep) == 0) return;
@@ -86,7 +86,7 @@ void mti_lanes_fetch(mti_lanes_t *lanes, mti_tier_t *tier, uint32_t device)
     lane->fetches = tier;
     mti_mutex_unlock(&lane->lock);
     (void)mti_atomic_u32_fetch_add_seq_cst(&lane->waiting, 1);
-    lanes_kick(lanes);
+    mti_lanes_kick(lanes);
 }
 
 // Moves the ring to |ids|, with room for |capacity|.
@@ -138,7 +138,7 @@ void mti_lanes_push(mti_lanes_t *lanes, uint64_t id, uint32_t flags)
     inbox->ids[(inbox->first + inbox->count++) % lanes->inbox_capacity] = id;
     mti_mutex_unlock(&lanes->inbox_lock);
     (void)mti_atomic_u32_fetch_add_seq_cst(&lanes->inbox_hint, 1);
-    lanes_kick(lanes);
+    mti_lanes_kick(lanes);
 }
 
 // ---- one step ------------------------------------------------------------------------------------
@@ -308,6 +308,7 @@ static bool lane_step(mti_lane_t *lane, mti_ctx_t *ctx)
         }
     }
     lane_collect(lane);
+    any |= mti_lane_grant(lane, ctx);
     any |= lane_place_ready(lane, ctx);
     mti_lane_poll(lane, ctx);
     for (uint32_t i = 0; i < MTI_LANE_QUEUES; i++)
@@ -560,8 +561,10 @@ void mti_lanes_destroy(mti_ctx_t *ctx)
         mti_runtime_log(rt, MANTA_ERR_TIMEOUT, "devices could not be closed: %s",
                         manta_error_message());
     }
-    for (uint32_t i = 0; i < lanes->count; i++)
+    for (uint32_t i = 0; i < lanes->count; i++) {
+        mti_lane_forget_wishes(&lanes->lane[i]);
         mti_lane_forget_code(&lanes->lane[i]);
+    }
     mti_atomic_ptr_store_release(&rt->lanes, NULL);
     lanes_free(lanes);
 }

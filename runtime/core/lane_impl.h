@@ -106,6 +106,13 @@ struct mti_lane_code {
     mti_kernel_desc_t kernels[];
 };
 
+// An object that is to have a replica on the device; the slot is counted until it has.
+typedef struct mti_lane_wish mti_lane_wish_t;
+struct mti_lane_wish {
+    mti_lane_wish_t *next;
+    mti_object_t *object;
+};
+
 struct mti_lane {
     mti_lanes_t *lanes;
     mti_device_t *device;
@@ -122,6 +129,7 @@ struct mti_lane {
     } ready[MTI_LANE_BANDS];    // guarded by lock; oldest first
     uint32_t picks;             // guarded by lock
     mti_tier_t *fetches;        // guarded by lock; wanted at the host
+    mti_lane_wish_t *wishes;    // guarded by lock; wanted here
     mti_atomic_ptr_t freed;     // mti_block_t *, a stack that is only ever taken whole
     mti_atomic_u32_t waiting;   // operations in |ready|, fetches wanted
     mti_atomic_u32_t in_flight; // tasks and fetches: is there anything to do?
@@ -135,6 +143,7 @@ struct mti_lane {
     mti_bound_t bound;
     mti_devheap_t *heap, *host_heap;
     mti_tier_t *fetching, *fetching_last; // in order
+    mti_lane_wish_t *granting;            // wishes that are on their way
     mti_op_t *parked;        // placed again later: an operand is on its way through the host
     uint32_t code_seen;      // code objects that were loaded, or tried
     mti_lane_code_t *loaded; // what the device borrows of them
@@ -241,6 +250,12 @@ manta_status_t mti_lane_upload(mti_lane_t *lane, const void *from, mti_block_t *
 manta_status_t mti_lane_bring(mti_lane_t *lane, mti_ctx_t *ctx, mti_tier_t *tier);
 // Starts the copies to the host that are wanted, and tells of those that are there. False: nothing moved.
 bool mti_lane_fetch(mti_lane_t *lane, mti_ctx_t *ctx);
+// Starts the copies to this device that were wished for, and forgets those that are there. False: nothing moved.
+bool mti_lane_grant(mti_lane_t *lane, mti_ctx_t *ctx);
+// Forgets all wishes; the runtime ends.
+void mti_lane_forget_wishes(mti_lane_t *lane);
+// The lanes' thread is needed.
+void mti_lanes_kick(mti_lanes_t *lanes);
 
 // ---- lane_place.c --------------------------------------------------------------------------------
 

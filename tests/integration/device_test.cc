@@ -514,8 +514,57 @@ TEST_P(DeviceTest, PrefetchBringsThemToTheHost)
     manta_ref_t ref = y;
     ASSERT_OK(manta_wait(&ref, 1, 1, MANTA_FOREVER, nullptr, nullptr));
     ASSERT_OK(manta_prefetch(y, MANTA_CPU));
-    EXPECT_STATUS(MANTA_ERR_NOT_SUPPORTED, manta_prefetch(y, MANTA_GPU));
     EXPECT_EQ(4, values_of<int64_t>(y)[99]);
+}
+
+TEST_P(DeviceTest, PrefetchBringsThemToEveryDevice)
+{
+    MANTA_SCOPE();
+    std::vector<int64_t> values = iota(5000);
+    manta::ref<int64_t> from_host = put(values);
+    manta::ref<int64_t> there = dv_fill_with(MANTA_OPTIONS(.where = gpu(0)), 4, 100);
+    manta_ref_t ref = there;
+    ASSERT_OK(manta_wait(&ref, 1, 1, MANTA_FOREVER, nullptr, nullptr));
+    for (int i = 0; i < gpus(); i++) {
+        ASSERT_OK(manta_prefetch(from_host, gpu(i)));
+        ASSERT_OK(manta_prefetch(there, gpu(i)));
+    }
+    uint64_t all = (uint64_t{1} << gpus()) - 1;
+    for (manta_ref_t one : {(manta_ref_t)from_host, (manta_ref_t)there}) {
+        bool host;
+        uint64_t on = 0;
+        while (on != all) { // the watchdog ends it
+            ASSERT_OK(manta_where(one, &host, &on));
+            for (int i = 0; i < gpus(); i++) // a serial runtime does things while somebody waits
+                EXPECT_EQ(5, value_of<int64_t>(dv_total_with(
+                                 MANTA_OPTIONS(.where = gpu(i)),
+                                 dv_fill_with(MANTA_OPTIONS(.where = gpu(i)), 1, 5))));
+        }
+    }
+    for (int i = 0; i < gpus(); i++) {
+        EXPECT_EQ(5000 * 4999 / 2,
+                  value_of<int64_t>(dv_total_with(MANTA_OPTIONS(.where = gpu(i)), from_host)));
+        EXPECT_EQ(400, value_of<int64_t>(dv_total_with(MANTA_OPTIONS(.where = gpu(i)), there)));
+    }
+    EXPECT_OK(manta_prefetch(there, MANTA_GPU));
+    EXPECT_OK(manta_prefetch(put1<int64_t>(1), MANTA_GPU)); // small: nothing to do
+    // Let go at once, also by an update in place.
+    for (int i = 0; i < 20; i++) {
+        manta::ref<int64_t> x = put(values), y = put(values);
+        EXPECT_OK(manta_prefetch(x, gpu(i)));
+        EXPECT_OK(manta_prefetch(y, gpu(i + 1)));
+        y = dv_axpy_with(MANTA_OPTIONS(.where = gpu(i + 1)), 1, x, y);
+        manta_release(x);
+        if (i % 2) {
+            EXPECT_EQ(2 * 4999, values_of<int64_t>(y)[4999]);
+        }
+        manta_release(y);
+    }
+    manta::ref<int64_t> pending = manta_promise_create(MANTA_DTYPE(MANTA_I64, 8));
+    EXPECT_STATUS(MANTA_NOT_READY, manta_prefetch(pending, gpu(0)));
+    EXPECT_STATUS(MANTA_ERR_INFEASIBLE, manta_prefetch(there, manta_gpu(50)));
+    EXPECT_STATUS(MANTA_ERR_INVALID_ARGUMENT, manta_prefetch(there, MANTA_ANY));
+    manta_release(pending);
 }
 
 TEST_P(DeviceTest, SlicesAndForwardsOfWhatIsOnADevice)

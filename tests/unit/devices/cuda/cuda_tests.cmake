@@ -26,10 +26,7 @@ function(manta_cuda_again test name)
 endfunction()
 
 manta_cuda_test(unit/devices/cuda/cuda_api_test)
-# Under ThreadSanitizer it reports, now and then, a race of two fills in the fake: not understood yet.
-if(NOT MANTA_SANITIZE STREQUAL thread)
-    manta_cuda_test(unit/devices/cuda/cuda_driver_test)
-endif()
+manta_cuda_test(unit/devices/cuda/cuda_driver_test)
 manta_cuda_test(unit/fakes/libcuda_test)
 
 # The conformance suite with the CUDA driver in the place of the others.
