@@ -483,6 +483,7 @@ struct mti_runtime {
     mti_atomic_u32_t has_pinned; // an actor that only some workers may run was made
     mti_rules_t rules;
     mti_devices_options_t device_options; // as given at create
+    char *sim_machine;                    // a copy, or NULL
     mti_mutex_t lanes_lock;               // start of |lanes|
     mti_atomic_ptr_t lanes;               // mti_lanes_t *, NULL until devices are first asked for
     uint64_t max_in_flight;               // 0: no bound, and |in_flight| is not kept

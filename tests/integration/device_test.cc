@@ -948,3 +948,55 @@ TEST_P(DeviceTest, RandomProgramsGiveWhatASequentialRunGives)
         }
     }
 }
+
+// ---- machines by text ----------------------------------------------------------------------------------
+
+class MachineTextTest : public ::testing::Test
+{
+  protected:
+    void start(const char *text)
+    {
+        manta_runtime_options_t options;
+        manta_runtime_options_init(&options);
+        options.workers = 0;
+        options.no_cuda = true;
+        options.sim_machine = text;
+        options.log = Log::write;
+        options.log_user = &log_;
+        ASSERT_OK(manta_init(&options));
+    }
+    void TearDown() override { EXPECT_OK(manta_shutdown(MANTA_S(60))); }
+    Log log_;
+};
+
+TEST_F(MachineTextTest, SaysWhatTheGpusAre)
+{
+    std::string text = "clock virtual\ngpu memory=1MiB cc=7.5 name=small\ngpu memory=2GiB node=0\n";
+    start(text.c_str());
+    text.assign(text.size(), 'x'); // it was copied
+    MANTA_SCOPE();
+    ASSERT_EQ(2, manta_gpu_count(manta_runtime_default()));
+    manta_gpu_info_t info = {};
+    info.struct_size = sizeof info;
+    ASSERT_OK(manta_gpu_describe(manta_runtime_default(), 0, &info));
+    EXPECT_EQ(7, info.cc_major);
+    EXPECT_EQ(uint64_t{1} << 20, info.memory_bytes);
+    manta_view_t view;
+    EXPECT_STATUS(MANTA_ERR_OUT_OF_MEMORY,
+                  manta_get(dv_fill_with(MANTA_OPTIONS(.where = manta_gpu(0)), 1, 1 << 20), &view,
+                            MANTA_FOREVER));
+    EXPECT_EQ(1 << 20, value_of<int64_t>(dv_sum_remote(
+                           dv_fill_with(MANTA_OPTIONS(.where = manta_gpu(1)), 1, 1 << 20))));
+    EXPECT_TRUE(log_.take().empty());
+}
+
+TEST_F(MachineTextTest, AMistakeIsToldToWhoAsksForAGpu)
+{
+    start("clock virtual\ngpu memory=lots\n");
+    MANTA_SCOPE();
+    EXPECT_EQ(10, value_of<int64_t>(dv_sum_remote(dv_fill_remote(1, 10)))); // on a CPU
+    manta::ref<int64_t> y = dv_fill_with(MANTA_OPTIONS(.where = MANTA_GPU), 1, 10);
+    EXPECT_STATUS(MANTA_ERR_INVALID_ARGUMENT, manta_ref_status(y));
+    EXPECT_NE(nullptr, strstr(manta_error_message(), "line 2")) << manta_error_message();
+    EXPECT_EQ(1u, log_.take().size());
+}
