@@ -542,6 +542,9 @@ void mti_lanes_destroy(mti_ctx_t *ctx)
     for (uint32_t i = 0; i < lanes->count; i++) {
         mti_lane_t *lane = &lanes->lane[i];
         if (mti_device_state(lane->device) == MTI_DEVICE_CLOSED) continue;
+        mti_bound_t bound; // what users keep with queues is destroyed with the context current
+        bool is_bound = !lane->failure;
+        if (is_bound) mti_device_bind(lane->device, &bound);
         // Uploads that nobody used, say: all of it is done before memory goes.
         for (uint32_t k = 0; k < MTI_LANE_QUEUES && !lane->failure; k++) {
             mti_queue_t *queue = lane->queues[k].queue;
@@ -556,6 +559,7 @@ void mti_lanes_destroy(mti_ctx_t *ctx)
             }
         }
         lane_free(lane);
+        if (is_bound) mti_device_unbind(lane->device, &bound);
     }
     if (mti_devices_destroy(lanes->devices, MANTA_S(10)) != MANTA_OK) {
         mti_runtime_log(rt, MANTA_ERR_TIMEOUT, "devices could not be closed: %s",

@@ -74,7 +74,10 @@ static void route_nowhere(mti_lanes_t *lanes, mti_ctx_t *ctx, mti_op_t *op, mant
         mti_op_destroy(lanes, op);
         return;
     }
-    if (may) status = mti_fail(MANTA_ERR_CANCELLED, "cancelled before it was submitted");
+    if (may) { // that is why it was not queued again
+        status = MANTA_ERR_CANCELLED;
+        text = "cancelled before it was submitted";
+    }
     (void)mti_fail(status, "task %s: %s", mti_record_name(t), text);
     mti_op_set_error(op, status, manta_error_message());
     mti_op_complete(ctx, lanes, op, status);
