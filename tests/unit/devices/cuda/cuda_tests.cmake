@@ -39,3 +39,7 @@ manta_cuda_test(cts/cuda_cts LINK manta_testing TIMEOUT 120 SOURCES ${cuda_cts_s
 # What the lane makes of tasks, counted in calls of the driver.
 manta_cuda_test(integration/device_calls_test
                 SOURCES integration/device_calls_test.cc support/runtime_fixture.cc)
+
+# Streams and memory of others.
+manta_cuda_test(unit/core/cuda_join_test
+                SOURCES unit/core/cuda_join_test.cc support/runtime_fixture.cc)
