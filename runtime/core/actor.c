@@ -119,9 +119,10 @@ void mti_actor_kick(mti_ctx_t *ctx, mti_actor_t *actor)
 
 uint32_t mti_actor_running(const mti_actor_t *actor)
 {
-    uint32_t sum = 0;
-    for (uint32_t i = 0; i < actor->more->group_count; i++)
-        sum += mti_atomic_u32_load_seq_cst(&actor->more->groups[i].running);
+    const mti_actor_more_t *more = actor->more;
+    uint32_t sum = more->device ? mti_atomic_u32_load_seq_cst(&more->device->running) : 0;
+    for (uint32_t i = 0; i < more->group_count; i++)
+        sum += mti_atomic_u32_load_seq_cst(&more->groups[i].running);
     return sum;
 }
 
@@ -153,7 +154,9 @@ static bool actor_has_work(const mti_actor_t *actor)
     default:
         return mti_atomic_ptr_load_acquire(&actor->more->create_ready) != NULL;
     }
-    return actor->more->group_count && actor_groups_have_work(actor);
+    const mti_actor_more_t *more = actor->more;
+    if (MTI_UNLIKELY(more->device != NULL)) return mti_actor_device_has_work(more->device);
+    return more->group_count && actor_groups_have_work(actor);
 }
 
 void mti_actor_calls_gone(mti_ctx_t *ctx, mti_actor_t *actor, uint64_t n)
@@ -227,8 +230,7 @@ void mti_actor_todo_append(mti_actor_t *actor, mti_record_t *first, mti_record_t
     actor->todo_last = last;
 }
 
-// The oldest of |todo| and the mailbox; inside the bracket.
-static mti_record_t *todo_next(mti_actor_t *actor)
+mti_record_t *mti_actor_todo_first(mti_actor_t *actor)
 {
     if (!actor->todo) {
         mti_record_t *last, *first = mti_mail_take(actor, &last);
@@ -236,8 +238,14 @@ static mti_record_t *todo_next(mti_actor_t *actor)
         actor->todo = first;
         actor->todo_last = last;
     }
-    mti_record_t *t = actor->todo;
-    actor->todo = mti_method_of(t)->mail_next;
+    return actor->todo;
+}
+
+// The oldest of |todo| and the mailbox; inside the bracket.
+static mti_record_t *todo_next(mti_actor_t *actor)
+{
+    mti_record_t *t = mti_actor_todo_first(actor);
+    if (t) actor->todo = mti_method_of(t)->mail_next;
     return t;
 }
 
@@ -341,6 +349,7 @@ static void actor_end(mti_ctx_t *ctx, mti_actor_t *actor, drive_t *drive)
     // One that was told to stop ends without calls; those that come late are failed by actor_drive.
     if (failed) mti_actor_fail_calls(ctx, actor, error, false, false, 0);
     if (more->kept) mti_actor_kept_release(ctx, actor);
+    if (more->holds || more->device) mti_actor_holds_release(ctx, more);
     if (more->rows.capacity) mti_rows_deinit(&more->rows);
     if (has_creator && mti_watch_remove(&rare->creator)) {
         mti_object_release(ctx, &actor->object, MTI_COUNT_SLOT);
@@ -447,8 +456,12 @@ static void place_give_back(mti_actor_t *actor, uint32_t group_index, uint64_t i
 
 void mti_actor_call_over(mti_ctx_t *ctx, mti_actor_t *actor, uint32_t group, uint64_t id)
 {
-    if (actor->flags & MTI_ACTOR_CONCURRENT) {
-        place_give_back(actor, group, id);
+    if (actor->flags & (MTI_ACTOR_CONCURRENT | MTI_ACTOR_DEVICE)) {
+        if (actor->flags & MTI_ACTOR_DEVICE) {
+            mti_actor_device_give_back(actor->more->device, id);
+        } else {
+            place_give_back(actor, group, id);
+        }
         if (actor_has_work(actor)) {
             mti_actor_wake(ctx, actor, actor->object.slot, mti_actor_gen(actor));
         }
@@ -477,6 +490,11 @@ static bool restart_create(mti_ctx_t *ctx, mti_actor_t *actor, uint32_t gen)
 {
     mti_actor_more_t *more = actor->more;
     const manta_task_def_t *create = more->def->create;
+    if (more->holds || more->device) mti_actor_holds_release(ctx, more);
+    if (more->device && !mti_actor_device_again(ctx, actor)) {
+        mti_actor_fail(ctx, actor, NULL, false, 0, "there is no device left for it");
+        return true;
+    }
     memset(actor->state, 0, actor->def->state_bytes);
     (void)mti_atomic_u32_fetch_add_relaxed(&more->restarts, 1);
     mti_atomic_u32_store_relaxed(&more->create_failed, 0);
@@ -546,6 +564,14 @@ static turn_check_t turn_check(mti_ctx_t *ctx, mti_actor_t *actor, uint32_t gen,
             mti_actor_fail_taken_out(ctx, create, mti_error_bare(MANTA_ERR_ACTOR_DIED));
             continue;
         }
+        if (create && mti_actor_device_create(ctx, actor, create)) return CHECK_LEAVE;
+        if (MTI_UNLIKELY(more->device && more->device->is_creating)) {
+            // Its constructor is on the device, or has come back.
+            if (mti_actor_running(actor)) return CHECK_LEAVE;
+            more->device->is_creating = false;
+            if (!mti_atomic_u32_load_acquire(&more->create_failed)) actor_is_up(ctx, actor);
+            continue;
+        }
         if (create) {
             run_one(ctx, actor, create, drive);
             if (!mti_atomic_u32_load_acquire(&more->create_failed)) actor_is_up(ctx, actor);
@@ -603,6 +629,14 @@ static bool is_still_queued(const mti_record_t *t, uint32_t gen)
     return mti_atomic_u64_load_acquire(&t->claim) == mti_claim_make(gen, 0, MTI_TASK_QUEUED);
 }
 
+// Whether the turn of an actor on a device is worth another batch: not while its calls wait for others.
+static bool device_may_go_on(mti_actor_t *actor)
+{
+    const mti_actor_device_t *device = actor->more->device;
+    bool waits = mti_atomic_u32_load_relaxed(&device->resume_at) != MTI_RESUME_NEVER;
+    return waits ? mti_actor_device_has_work(device) : has_todo(actor) || has_mail(actor);
+}
+
 // Runs calls, a batch or until |until| is not queued any more, and gives the turn back. Takes a slot count,
 // which keeps the actor while that happens.
 static void actor_drive(mti_ctx_t *ctx, mti_actor_t *actor, uint32_t gen, const mti_record_t *until,
@@ -625,13 +659,24 @@ static void actor_drive(mti_ctx_t *ctx, mti_actor_t *actor, uint32_t gen, const 
                 mti_actor_fail_calls(ctx, actor, actor_end_error(actor), false, false, 0);
             }
         } else if (check == CHECK_RUN && enough) {
-            if (has_todo(actor) || has_mail(actor) ||
-                (actor->more->group_count && actor_groups_have_work(actor))) {
+            if (actor->more->device
+                    ? device_may_go_on(actor)
+                    : has_todo(actor) || has_mail(actor) ||
+                          (actor->more->group_count && actor_groups_have_work(actor))) {
                 // Whoever comes next goes on.
                 mti_atomic_u64_store_seq_cst(&actor->claim, mti_turn_word(gen, MTI_TURN_SCHEDULED));
                 mti_actor_schedule(ctx, slot, gen);
                 break;
             }
+        } else if (check == CHECK_RUN && MTI_UNLIKELY(actor->more->device != NULL)) {
+            mti_record_t *t;
+            mti_device_call_t call = mti_actor_device_next(ctx, actor, &t);
+            budget--;
+            if (call == MTI_DEVICE_CALL_HERE) {
+                run_one(ctx, actor, t, &drive);
+                mti_atomic_u64_store_relaxed(&actor->current, 0);
+            }
+            if (call != MTI_DEVICE_CALL_NONE) continue;
         } else if (check == CHECK_RUN && actor->more->group_count) {
             budget--;
             if (hand_one_out(ctx, actor)) continue;
@@ -702,6 +747,15 @@ static bool may_run_here(const mti_ctx_t *ctx, const mti_actor_t *actor)
                                mti_atomic_i32_load_relaxed(&ctx->sched.seat));
 }
 
+// False: its calls wait for others on its device, so the turn is no use.
+static bool may_go_on(const mti_actor_t *actor)
+{
+    const mti_actor_device_t *device = actor->more->device;
+    return !device || mti_atomic_u32_load_seq_cst(&device->resume_at) == MTI_RESUME_NEVER ||
+           mti_actor_device_has_work(device) ||
+           mti_atomic_u32_load_relaxed(&actor->life) != MTI_LIFE_ALIVE;
+}
+
 mti_actor_help_t mti_actor_walk(mti_ctx_t *ctx, mti_object_t *object, mti_record_t *t, uint32_t gen,
                                 bool may_take, mti_actor_t **out_actor, uint32_t *out_ctx,
                                 mti_object_t **out_next)
@@ -740,7 +794,7 @@ mti_actor_help_t mti_actor_walk(mti_ctx_t *ctx, mti_object_t *object, mti_record
         } else if (actor->more->group_count && group_runner(ctx, actor, t, out_ctx)) {
             help = MTI_ACTOR_HELD;
         } else if (may_take && may_run_here(ctx, actor) &&
-                   (turn == MTI_TURN_SCHEDULED || turn == MTI_TURN_IDLE) &&
+                   (turn == MTI_TURN_SCHEDULED || turn == MTI_TURN_IDLE) && may_go_on(actor) &&
                    mti_atomic_u32_load_relaxed(&t->deps) == 1 &&
                    mti_turn_take(ctx, actor, actor_gen, turn)) {
             *out_actor = actor;

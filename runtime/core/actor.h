@@ -31,6 +31,7 @@ enum { // mti_actor_t.flags, constant
     MTI_ACTOR_OUT_OF_ORDER = 1 << 1,
     MTI_ACTOR_KEEPS_COUNT = 1 << 2, // DETACHED or CREATOR: a user count is not a handle's
     MTI_ACTOR_PINNED = 1 << 3,      // only some workers run it
+    MTI_ACTOR_DEVICE = 1 << 4,      // on a device
 };
 
 // One slot of the table. User counts are handles; internal ones: one until it has ended, and one per call
@@ -133,6 +134,9 @@ static inline mti_actor_t *mti_actor_begin_quick(mti_ctx_t *ctx, manta_actor_t h
 
 // The call |id|, which was cancelled, is out of every list.
 void mti_actor_call_over(mti_ctx_t *ctx, mti_actor_t *actor, uint32_t group, uint64_t id);
+
+// The same for a call that was on a device; |kept|: it will be tried again.
+void mti_actor_lane_over(mti_ctx_t *ctx, mti_actor_t *actor, uint64_t id, bool kept);
 
 // Whether calls of this thread's current caller to somebody are not delivered yet.
 bool mti_actor_caller_is_held_up(const mti_thread_t *thread);

@@ -105,6 +105,10 @@ void mti_actor_fail_calls(mti_ctx_t *ctx, mti_actor_t *actor, const manta_error_
             if (id != but) fail_running(ctx, actor, id, error, restarts);
         }
     }
+    for (uint32_t k = 0; more->device && k < more->device->limit && running; k++) {
+        uint64_t id = mti_atomic_u64_load_acquire(&more->device->ids[k]);
+        if (id != but) fail_running(ctx, actor, id, error, restarts);
+    }
     // Those that are not delivered: one at a time, as failing one changes the list. Each was linked before
     // |life| changed, or is failed by who submits it.
     for (;;) {
@@ -180,8 +184,13 @@ bool mti_actor_method_failed(manta_task_t *run, manta_status_t *status)
         manta_error_release(cause);
         return false;
     }
-    bool is_fatal = *status == MANTA_ACTOR_FATAL;
-    if (is_fatal) {
+    bool is_lost = *status == MANTA_ERR_DEVICE_LOST && mti_flags_are_lane(t->flags);
+    bool is_fatal = *status == MANTA_ACTOR_FATAL || is_lost;
+    if (is_lost) {
+        // Only with a choice of devices it can come back.
+        mti_actor_fail(ctx, actor, run->error, actor->more->device->where == MANTA_GPU,
+                       mti_ref_of(&t->result).id, "its device was lost");
+    } else if (is_fatal) {
         manta_error_t *cause = mti_error_create(
             MANTA_ACTOR_FATAL, MANTA_SCOPE_ACTOR, mti_record_name(t), "", method->attempt,
             run->error ? manta_error_text(run->error) : "returned MANTA_ACTOR_FATAL", NULL);
@@ -215,7 +224,8 @@ void mti_actor_put_back(mti_ctx_t *ctx, mti_actor_t *actor, mti_record_t *t)
     uint64_t claim = mti_atomic_u64_load_relaxed(&t->claim);
     mti_thread_tls->call_kept = true;
     // It has started, and gave its count back for that (run_one): it is pending again.
-    bool counts_started = actor->max_pending && !(actor->flags & MTI_ACTOR_CONCURRENT);
+    bool handed_out = actor->flags & MTI_ACTOR_CONCURRENT || mti_flags_are_lane(t->flags);
+    bool counts_started = actor->max_pending && !handed_out;
     if (counts_started) {
         (void)mti_atomic_u64_fetch_add_relaxed(&actor->object.counts, MTI_COUNT_INTERNAL);
     }
@@ -236,7 +246,7 @@ void mti_actor_put_back(mti_ctx_t *ctx, mti_actor_t *actor, mti_record_t *t)
         mti_task_complete(&run, MANTA_ERR_CANCELLED);
         return;
     }
-    if (actor->flags & MTI_ACTOR_CONCURRENT) {
+    if (handed_out) {
         mti_actor_put(ctx, actor, t);
         return;
     }

@@ -29,7 +29,7 @@ mti_device_t *mti_lanes_device(const mti_lanes_t *lanes, uint32_t index)
 
 // ---- telling -----------------------------------------------------------------------------------
 
-static void lanes_kick(mti_lanes_t *lanes)
+void mti_lanes_kick(mti_lanes_t *lanes)
 {
     // seq_cst: what was added comes before the look at |asleep|; pairs with the store in lanes_sleep
     if (mti_atomic_u32_load_seq_cst(&lanes->asleep) == 0) return;
@@ -66,7 +66,7 @@ void mti_lanes_fetch(mti_lanes_t *lanes, mti_tier_t *tier, uint32_t device)
     lane->fetches = tier;
     mti_mutex_unlock(&lane->lock);
     (void)mti_atomic_u32_fetch_add_seq_cst(&lane->waiting, 1);
-    lanes_kick(lanes);
+    mti_lanes_kick(lanes);
 }
 
 bool mti_lanes_reserve(mti_lanes_t *lanes)
@@ -105,7 +105,7 @@ void mti_lanes_push(mti_lanes_t *lanes, uint64_t id)
     lanes->inbox[at] = id;
     mti_mutex_unlock(&lanes->inbox_lock);
     (void)mti_atomic_u32_fetch_add_seq_cst(&lanes->inbox_hint, 1);
-    lanes_kick(lanes);
+    mti_lanes_kick(lanes);
 }
 
 // ---- one step ------------------------------------------------------------------------------------
@@ -138,12 +138,21 @@ static manta_status_t lane_open(mti_lane_t *lane)
     return mti_fail(MANTA_ERR_OUT_OF_MEMORY, "device %s: no memory for its heaps", device->name);
 }
 
+// Oldest first: what has an order is not to overtake.
+static void lane_park(mti_lane_t *lane, mti_op_t *op)
+{
+    op->next = NULL;
+    *(lane->parked_last ? &lane->parked_last->next : &lane->parked) = op;
+    lane->parked_last = op;
+}
+
 static bool lane_place_ready(mti_lane_t *lane, mti_ctx_t *ctx)
 {
     bool any = false;
     // What had to wait for the host comes first.
     mti_op_t *list = lane->parked;
-    lane->parked = NULL;
+    lane->parked = lane->parked_last = NULL;
+    lane->round++;
     for (int i = 0; i < PLACE_BATCH; i++) {
         mti_op_t *op = list;
         bool again = op != NULL;
@@ -161,9 +170,10 @@ static bool lane_place_ready(mti_lane_t *lane, mti_ctx_t *ctx)
             (void)mti_atomic_u32_fetch_add_seq_cst(&lane->in_flight, 1);
             (void)mti_atomic_u32_fetch_add_seq_cst(&lane->waiting, (uint32_t)-1);
         }
-        if (mti_lane_place(lane, ctx, op) == MANTA_NOT_READY) {
-            op->next = lane->parked;
-            lane->parked = op;
+        bool blocked = op->order && op->order->blocked_round == lane->round;
+        if (blocked || mti_lane_place(lane, ctx, op) == MANTA_NOT_READY) {
+            if (op->order) op->order->blocked_round = lane->round;
+            lane_park(lane, op);
             continue;
         }
         (void)mti_atomic_u32_fetch_sub_acq_rel(&lane->in_flight, 1);
@@ -172,8 +182,7 @@ static bool lane_place_ready(mti_lane_t *lane, mti_ctx_t *ctx)
     while (list) {
         mti_op_t *op = list;
         list = op->next;
-        op->next = lane->parked;
-        lane->parked = op;
+        lane_park(lane, op);
     }
     return any;
 }
@@ -207,7 +216,7 @@ static bool lane_step(mti_lane_t *lane, mti_ctx_t *ctx)
     any |= mti_lane_fetch(lane, ctx);
     bool hurry = mti_atomic_u32_load_relaxed(&lane->lanes->hurry) != 0;
     int64_t now = 0;
-    for (uint32_t i = 0; i < MTI_LANE_COMPUTE_QUEUES && !lane->failure; i++) {
+    for (uint32_t i = 0; i < MTI_LANE_QUEUES && !lane->failure; i++) {
         mti_lane_queue_t *q = &lane->queues[i];
         if (!q->unrecorded) continue;
         if (!now) now = mti_clock_ns();

@@ -96,7 +96,8 @@ void mti_record_free_room(mti_ctx_t *ctx, mti_record_t *t)
     }
     if (!t->cold) return;
     if (t->cold->order) mti_actor_order_free(ctx, t->cold->order);
-    if (MTI_UNLIKELY(mti_flags_are_lane(t->flags))) mti_lanes_unreserve(mti_lanes_peek(ctx->rt));
+    if (MTI_UNLIKELY(mti_flags_are_lane(t->flags)) && !(t->flags & MTI_RECORD_METHOD))
+        mti_lanes_unreserve(mti_lanes_peek(ctx->rt));
     mti_recover_forget(ctx, t->cold);
     if (t->cold->bulk) mti_heap_free(&ctx->heap, t->cold->bulk, t->cold->bulk->total_bytes);
     mti_heap_free(&ctx->heap, t->cold, sizeof *t->cold);
@@ -196,6 +197,11 @@ static manta_status_t submit_acquire_one(submit_t *s, const manta_param_t *param
     }
     uint64_t head;
     if (mti_object_is_closed(object, &head) && !(head & MTI_HEAD_FAILED)) {
+        // Its bytes may be on a device only: a method on a CPU is not delivered before they are here.
+        if (MTI_UNLIKELY(mti_object_storage(object) == MTI_STORAGE_TIERED) &&
+            !mti_flags_are_lane(s->t->flags)) {
+            s->has_open = true;
+        }
         return mti_arg_check_bytes(s->def->name, param, mti_object_data(object),
                                    mti_object_size(object));
     }
