@@ -694,8 +694,12 @@ static void actor_drive(mti_ctx_t *ctx, mti_actor_t *actor, uint32_t gen, const 
         bool is_idle = mti_atomic_u64_cas_seq_cst(&actor->object.u.mail, &mail, MTI_MAIL_IDLE) ||
                        mail == MTI_MAIL_IDLE;
         if (is_idle && !actor_has_work(actor)) break;
-        if (!is_idle && check == CHECK_LEAVE && !actor_has_work(actor)) {
-            break; // who brings |life| on looks at the mailbox, too
+        bool waits =
+            check == CHECK_LEAVE ||
+            (actor->more->device &&
+             mti_atomic_u32_load_relaxed(&actor->more->device->resume_at) != MTI_RESUME_NEVER);
+        if (!is_idle && waits && !actor_has_work(actor)) {
+            break; // who brings |life| on, or completes a call on a device, looks at the mailbox, too
         }
         if (!mti_turn_take(ctx, actor, gen, MTI_TURN_IDLE)) break;
     }
@@ -747,13 +751,15 @@ static bool may_run_here(const mti_ctx_t *ctx, const mti_actor_t *actor)
                                mti_atomic_i32_load_relaxed(&ctx->sched.seat));
 }
 
-// False: its calls wait for others on its device, so the turn is no use.
+// False: it waits for calls on its device, so the turn is no use.
 static bool may_go_on(const mti_actor_t *actor)
 {
     const mti_actor_device_t *device = actor->more->device;
-    return !device || mti_atomic_u32_load_seq_cst(&device->resume_at) == MTI_RESUME_NEVER ||
-           mti_actor_device_has_work(device) ||
-           mti_atomic_u32_load_relaxed(&actor->life) != MTI_LIFE_ALIVE;
+    if (!device) return true;
+    uint32_t life = mti_atomic_u32_load_seq_cst(&actor->life);
+    if (life == MTI_LIFE_RESTARTING || life == MTI_LIFE_FAILED) return !mti_actor_running(actor);
+    return mti_atomic_u32_load_seq_cst(&device->resume_at) == MTI_RESUME_NEVER ||
+           mti_actor_device_has_work(device);
 }
 
 mti_actor_help_t mti_actor_walk(mti_ctx_t *ctx, mti_object_t *object, mti_record_t *t, uint32_t gen,
@@ -774,16 +780,12 @@ mti_actor_help_t mti_actor_walk(mti_ctx_t *ctx, mti_object_t *object, mti_record
                 mti_ref_acquire_weak(actor_id, MTI_COUNT_SLOT) != NULL;
     if (held && !mti_object_is_closed(object, &head)) {
         uint32_t actor_gen = mti_actor_gen(actor);
-        mti_object_t *next = mti_actor_undelivered_before(actor, t);
+        mti_object_t *next;
+        bool undelivered = mti_actor_is_undelivered(actor, t, &next);
         uint64_t claim = mti_atomic_u64_load_seq_cst(&actor->claim);
         mti_turn_t turn = (mti_turn_t)mti_claim_state(claim);
-        uint64_t create = mti_atomic_u64_load_acquire(&actor->more->create_id);
-        if (!next && turn == MTI_TURN_NEW && create) {
-            next = mti_ref_acquire_weak(create, MTI_COUNT_SLOT);
-            if (next == &t->result) { // it waits for its arguments
-                mti_object_release(ctx, next, MTI_COUNT_SLOT);
-                next = NULL;
-            }
+        if (!next && turn == MTI_TURN_NEW && !(t->flags & MTI_RECORD_CREATE)) {
+            next = mti_actor_create_waits_for(actor);
         }
         if (next) {
             *out_next = next;
@@ -793,7 +795,7 @@ mti_actor_help_t mti_actor_walk(mti_ctx_t *ctx, mti_object_t *object, mti_record
             help = MTI_ACTOR_HELD;
         } else if (actor->more->group_count && group_runner(ctx, actor, t, out_ctx)) {
             help = MTI_ACTOR_HELD;
-        } else if (may_take && may_run_here(ctx, actor) &&
+        } else if (may_take && !undelivered && may_run_here(ctx, actor) &&
                    (turn == MTI_TURN_SCHEDULED || turn == MTI_TURN_IDLE) && may_go_on(actor) &&
                    mti_atomic_u32_load_relaxed(&t->deps) == 1 &&
                    mti_turn_take(ctx, actor, actor_gen, turn)) {

@@ -212,8 +212,11 @@ void mti_actor_holds_release(mti_ctx_t *ctx, mti_actor_more_t *more);
 
 // ---- order (actor_order.c) ----------------------------------------------------------------------
 
-// What stands before |t| in its row, with a slot count; NULL: nothing.
-mti_object_t *mti_actor_undelivered_before(mti_actor_t *actor, const mti_record_t *t);
+// Whether |t| is not delivered yet. If that is because of an earlier call, |*out_before| is what has to close
+// first, with a slot count, as far as that can be told; else NULL.
+bool mti_actor_is_undelivered(mti_actor_t *actor, const mti_record_t *t, mti_object_t **out_before);
+// An open argument that the constructor waits for, with a slot count; NULL: there is none.
+mti_object_t *mti_actor_create_waits_for(mti_actor_t *actor);
 
 // ---- failing and stopping (actor_life.c) --------------------------------------------------------
 
