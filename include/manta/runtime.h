@@ -144,6 +144,19 @@ MANTA_API manta_status_t manta_runtime_shutdown(manta_runtime_t runtime, manta_s
 // The same for the default runtime, MANTA_SHUTDOWN_DRAIN. OK if it doesn't run.
 MANTA_API manta_status_t manta_shutdown(int64_t timeout_ns);
 
+// Says who took the process down. From here on a SIGSEGV, SIGBUS, SIGILL, SIGFPE or SIGABRT on a thread that
+// runs a body first writes to |fd|, a line for each body on that thread, the innermost first: the signal and
+// the address, the task, or the actor and its method, the attempt, the worker or GPU, and the runtime. Then
+// the handler that was there before gets the signal; if there was none the process ends as it would have.
+// Nothing is survived. Without this call manta leaves all signal handlers alone. |fd| < 0 takes it back.
+//
+// A body that ran out of stack can be named on this thread, and on those that come to manta after this call.
+// Shape:    for the process, whatever its runtimes; best before the first one. A handler that is put in
+//           later should hand on what it does not know.
+// Threads:  any.  Blocks: never.
+// Errors:   SYSTEM sigaction.
+MANTA_API MANTA_NODISCARD manta_status_t manta_crash_report(int fd);
+
 // Counters since start. Relaxed snapshots: exact only when nothing runs.
 typedef struct manta_stats {
     size_t struct_size;

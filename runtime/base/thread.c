@@ -2,20 +2,22 @@
 #include "base/thread.h"
 
 #include <signal.h>
-#include <stdint.h>
 #include <stdio.h>
 
 bool (*mti_thread_create_hook)(void);
 
-// Lowest usable address of this thread's stack; 0: not asked yet.
-static __thread uintptr_t stack_low;
+__thread uintptr_t mti_thread_stack_low;
 
 bool mti_thread_create(pthread_t *out_thread, void *(*fn)(void *), void *arg, const char *name)
 {
     if (mti_thread_create_hook && !mti_thread_create_hook()) return false;
     sigset_t all, before;
     sigfillset(&all);
-    // The new thread inherits the mask: signals go to the user's threads.
+    // The new thread inherits the mask: signals go to the user's threads. Not those of a fault, which is
+    // this thread's own: blocked, they would end the process without asking any handler.
+    static const int faults[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP, SIGSYS, SIGABRT};
+    for (size_t i = 0; i < sizeof faults / sizeof faults[0]; i++)
+        sigdelset(&all, faults[i]);
     pthread_sigmask(SIG_SETMASK, &all, &before);
     int rc = pthread_create(out_thread, NULL, fn, arg);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
@@ -38,10 +40,8 @@ static uintptr_t stack_find_low(void)
     return (uintptr_t)low + guard;
 }
 
-__attribute__((no_sanitize("address"))) size_t mti_thread_stack_left(void)
+size_t mti_thread_stack_find(void)
 {
-    if (stack_low == 0) stack_low = stack_find_low();
-    uintptr_t here = (uintptr_t)__builtin_frame_address(0);
-    if (stack_low == 1) return SIZE_MAX; // bounds unknown
-    return here > stack_low ? here - stack_low : 0;
+    if (mti_thread_stack_low == 0) mti_thread_stack_low = stack_find_low();
+    return mti_thread_stack_low == 1 ? SIZE_MAX : mti_thread_stack_left();
 }

@@ -712,7 +712,7 @@ static void actor_drive(mti_ctx_t *ctx, mti_actor_t *actor, uint32_t gen, const 
         return;
     }
     mti_record_t *t = mti_record_at((uint32_t)drive.next);
-    if (mti_task_claim(ctx, t, (uint32_t)(drive.next >> 32))) mti_task_run_claimed(ctx, t, true);
+    if (mti_task_claim(ctx, t, (uint32_t)(drive.next >> 32))) mti_task_run_claimed(ctx, t);
 }
 
 void mti_actor_run_entry(mti_ctx_t *ctx, uint64_t id)

@@ -368,6 +368,7 @@ struct mti_thread {
     size_t scope_mark; // 1 + bottom of the innermost scope; 0: no scope, refs are the user's alone
     mti_rows_t *rows;  // calls to actors that are not delivered yet; NULL: there never were any
     bool call_kept;    // the method that just returned will be tried again
+    void *crash_stack; // for signal handlers, crash.c; NULL: none of ours
     struct {           // contexts of this thread, by runtime
         mti_ctx_t *ctx;
         uint64_t runtime_id;
@@ -422,6 +423,10 @@ static inline void mti_thread_leave(mti_thread_t *thread)
 }
 // Returns when every thread that was inside such a bracket has left it.
 void mti_thread_quiesce(void);
+
+// A stack for the handler that names crashes, if there is one (crash.c). By the thread itself.
+void mti_crash_thread_begin(mti_thread_t *thread);
+void mti_crash_thread_end(mti_thread_t *thread);
 
 // ---- the runtime -------------------------------------------------------------------------------
 
@@ -516,7 +521,12 @@ void mti_runtime_log(const mti_runtime_t *rt, manta_status_t code, const char *f
 manta_status_t mti_runtime_drain(mti_runtime_t *rt, int64_t timeout_ns);
 // The thread has nothing to do, or completed a task outside of the workers: if a drain waits for the
 // last one, tells it.
-void mti_drain_check(mti_ctx_t *ctx);
+void mti_drain_check_slow(mti_ctx_t *ctx);
+static inline void mti_drain_check(mti_ctx_t *ctx)
+{
+    mti_fence_light(); // between our last completion and this load; pairs with the heavy one in drain
+    if (MTI_UNLIKELY(mti_atomic_u32_load_relaxed(&ctx->rt->drainers))) mti_drain_check_slow(ctx);
+}
 size_t mti_runtime_print_refs(mti_runtime_t *rt, FILE *file, bool as_log);
 
 // The default runtime, started if need be; NULL with a message if it can't be.
@@ -612,8 +622,14 @@ static inline void mti_scope_add(mti_thread_t *thread, mti_object_t *object, man
     mti_atomic_u32_store_relaxed(&object->scope_hint, (uint32_t)at + 1);
 }
 // The entry of |ref| in this context's scopes, NULL if it is in none.
-mti_scope_entry_t *mti_scope_find(mti_thread_t *thread, const mti_object_t *object,
-                                  manta_ref_t ref);
+mti_scope_entry_t *mti_scope_search(mti_thread_t *thread, const mti_object_t *object,
+                                    manta_ref_t ref);
+static inline mti_scope_entry_t *mti_scope_find(mti_thread_t *thread, const mti_object_t *object,
+                                                manta_ref_t ref)
+{
+    bool none = thread->scope_count == thread->scope_base;
+    return none ? NULL : mti_scope_search(thread, object, ref);
+}
 // Releases everything above |mark|.
 void mti_scope_unwind(mti_thread_t *thread, size_t mark);
 
@@ -712,8 +728,10 @@ manta_status_t mti_task_submit(manta_task_def_t *def, const manta_task_options_t
                                size_t result_count, bool always_take);
 void mti_record_free_room(mti_ctx_t *ctx, mti_record_t *t);
 void mti_task_run_entry(mti_sched_ctx_t *ctx, uint64_t entry); // sched's op
-// Runs a task that the caller has claimed, and the chain of first successors if |chain|.
-void mti_task_run_claimed(mti_ctx_t *ctx, mti_record_t *t, bool chain);
+// Runs a task that the caller has claimed, and the chain of its first successors.
+void mti_task_run_claimed(mti_ctx_t *ctx, mti_record_t *t);
+// Runs a task that the caller has claimed. Its successors go to the deque.
+void mti_task_run_alone(mti_ctx_t *ctx, mti_record_t *t);
 // Runs a method that the caller has claimed, on the state of |actor|.
 void mti_task_run_method(mti_ctx_t *ctx, mti_record_t *t, uint64_t *out_next);
 // Submits a method call, or with |create| the constructor of an actor whose handle nobody has yet.

@@ -132,7 +132,7 @@ void mti_record_ready(mti_ctx_t *ctx, mti_ready_t ready)
     // Without memory to queue it the task runs here and now: nothing is lost.
     mti_record_t *t = mti_record_at((uint32_t)ready.id);
     if (MTI_UNLIKELY(!ok) && mti_task_claim(ctx, t, (uint32_t)(ready.id >> 32))) {
-        mti_task_run_claimed(ctx, t, true);
+        mti_task_run_claimed(ctx, t);
     }
 }
 

@@ -127,6 +127,7 @@ static manta_status_t lane_open(mti_lane_t *lane)
     mti_device_t *device = lane->device;
     manta_status_t status = mti_device_open(device);
     if (status != MANTA_OK) return status;
+    mti_lane_bind(lane);
     mti_devheap_options_t options = {.device = device, .allocator = &lane->lanes->allocator};
     lane->heap = mti_devheap_create(&options);
     options.is_host = true;
@@ -146,6 +147,20 @@ static void lane_park(mti_lane_t *lane, mti_op_t *op)
     lane->parked_last = op;
 }
 
+// The next operation that is ready. What the last one made ready comes right behind it: a chain is placed as a whole.
+static mti_op_t *lane_take_ready(mti_lane_t *lane, mti_ctx_t *ctx)
+{
+    mti_op_t *op;
+    do {
+        mti_mutex_lock(&lane->lock);
+        op = lane->ready;
+        if (op) lane->ready = op->next;
+        if (!lane->ready) lane->ready_last = NULL;
+        mti_mutex_unlock(&lane->lock);
+    } while (!op && mti_lanes_route(lane->lanes, ctx));
+    return op;
+}
+
 static bool lane_place_ready(mti_lane_t *lane, mti_ctx_t *ctx)
 {
     bool any = false;
@@ -159,11 +174,7 @@ static bool lane_place_ready(mti_lane_t *lane, mti_ctx_t *ctx)
         if (op) {
             list = op->next;
         } else {
-            mti_mutex_lock(&lane->lock);
-            op = lane->ready;
-            if (op) lane->ready = op->next;
-            if (!lane->ready) lane->ready_last = NULL;
-            mti_mutex_unlock(&lane->lock);
+            op = lane_take_ready(lane, ctx);
         }
         if (!op) break;
         if (!again) {
@@ -187,6 +198,58 @@ static bool lane_place_ready(mti_lane_t *lane, mti_ctx_t *ctx)
     return any;
 }
 
+// The lanes' own thread stays bound to a device from step to step: nobody else runs on it.
+static __thread bool thread_is_ours __attribute__((tls_model("initial-exec")));
+
+static void lanes_thread_unbind(mti_lanes_t *lanes)
+{
+    if (lanes->thread_lane) mti_device_unbind(lanes->thread_lane->device, &lanes->thread_bound);
+    lanes->thread_lane = NULL;
+}
+
+void mti_lane_bind(mti_lane_t *lane)
+{
+    if (lane->is_bound || lane->failure) return; // a lost device has no context to be current
+    mti_lanes_t *lanes = lane->lanes;
+    lane->is_bound = true;
+    if (thread_is_ours) {
+        if (lanes->thread_lane == lane) return;
+        lanes_thread_unbind(lanes);
+        mti_device_bind(lane->device, &lanes->thread_bound);
+        lanes->thread_lane = lane;
+    } else {
+        mti_device_bind(lane->device, &lane->bound);
+    }
+}
+
+static void lane_unbind(mti_lane_t *lane)
+{
+    if (!lane->is_bound) return;
+    lane->is_bound = false;
+    if (!thread_is_ours) mti_device_unbind(lane->device, &lane->bound);
+}
+
+// What nobody recorded is: if it was asked for, or has waited for long. Copies at the end of each step.
+static bool lane_record(mti_lane_t *lane)
+{
+    bool wanted = mti_atomic_u32_load_relaxed(&lane->record_wanted) != 0;
+    if (wanted) mti_atomic_u32_store_seq_cst(&lane->record_wanted, 0);
+    bool all =
+        wanted || lane->lanes->is_virtual || mti_atomic_u32_load_relaxed(&lane->lanes->hurry) != 0;
+    int64_t now = 0;
+    for (uint32_t i = 0; i < MTI_LANE_QUEUES && !lane->failure; i++) {
+        mti_lane_queue_t *q = &lane->queues[i];
+        if (!q->unrecorded) continue;
+        if (i < MTI_LANE_COMPUTE_QUEUES && !all) {
+            if (!now) now = mti_clock_ns();
+            if (now - q->unrecorded_since_ns <= RECORD_NS) continue;
+        }
+        mti_lane_bind(lane);
+        (void)mti_lane_queue_record(q);
+    }
+    return wanted;
+}
+
 static bool lane_step(mti_lane_t *lane, mti_ctx_t *ctx)
 {
     uint32_t nobody = 0;
@@ -205,26 +268,14 @@ static bool lane_step(mti_lane_t *lane, mti_ctx_t *ctx)
                             manta_error_message());
         }
     }
-    mti_bound_t bound;
-    bool is_bound = !lane->failure; // a lost or unusable device has no context to be current
-    if (is_bound) mti_device_bind(lane->device, &bound);
     lane_collect(lane);
     any |= lane_place_ready(lane, ctx);
     mti_lane_poll(lane);
     for (uint32_t i = 0; i < MTI_LANE_QUEUES; i++)
         if (lane->queues[i].first) any |= mti_lane_queue_complete(lane, ctx, &lane->queues[i]);
     any |= mti_lane_fetch(lane, ctx);
-    bool hurry = mti_atomic_u32_load_relaxed(&lane->lanes->hurry) != 0;
-    int64_t now = 0;
-    for (uint32_t i = 0; i < MTI_LANE_QUEUES && !lane->failure; i++) {
-        mti_lane_queue_t *q = &lane->queues[i];
-        if (!q->unrecorded) continue;
-        if (!now) now = mti_clock_ns();
-        if (hurry || lane->lanes->is_virtual || now - q->unrecorded_since_ns > RECORD_NS) {
-            (void)mti_lane_queue_record(q);
-        }
-    }
-    if (is_bound) mti_device_unbind(lane->device, &bound);
+    any |= lane_record(lane);
+    lane_unbind(lane);
     // release: for the next holder
     mti_atomic_u32_store_release(&lane->right, 0);
     return any;
@@ -307,6 +358,7 @@ static void *lanes_main(void *arg)
     mti_lanes_t *lanes = arg;
     mti_ctx_t *ctx = lanes->ctx;
     mti_ctx_enter(ctx);
+    thread_is_ours = true;
     int64_t nap = NAP_MIN_NS;
     int idle = 0;
     while (!mti_atomic_u32_load_acquire(&lanes->stop)) {
@@ -333,6 +385,7 @@ static void *lanes_main(void *arg)
         mti_atomic_u32_store_relaxed(&lanes->asleep, 0);
         if (nap < NAP_MAX_NS) nap *= 2;
     }
+    lanes_thread_unbind(lanes);
     mti_ctx_leave(ctx);
     return NULL;
 }

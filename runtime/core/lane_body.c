@@ -48,7 +48,7 @@ manta_status_t mti_lane_launch_native(void *kernel, const manta_grid_t *grid, vo
 {
     mti_op_t *op = mti_op_current;
     if (!op) return mti_fail_note(fail_no_body("launch"), "kernel %s", name ? name : "?");
-    op->enqueued = true;
+    op->enqueued = op->is_foreign = true; // it came from the user's CUDA runtime
     if (!kernel) return mti_code_tell(mti_fail(MANTA_ERR_INVALID_ARGUMENT, "launch: no kernel"));
     if (!mti_device_can(op->lane->device, MTI_CAP_NATIVE)) {
         return mti_code_tell(mti_fail(MANTA_ERR_NOT_SUPPORTED,
@@ -76,7 +76,7 @@ void *mti_lane_stream(manta_task_t *task)
                                      mti_record_name(op->run.record), op->lane->device->name));
         return NULL;
     }
-    op->enqueued = true;
+    op->enqueued = op->is_foreign = true;
     return mti_queue_native(op->queue->queue);
 }
 
@@ -101,6 +101,7 @@ void *mti_lane_local(manta_task_t *task, const void *key, manta_local_make_fn_t 
     for (mti_lane_local_t *local = op->queue->locals; local; local = local->next)
         if (local->key == key) return local->value;
     const manta_allocator_t *allocator = &op->lane->lanes->allocator;
+    op->is_foreign = true;
     mti_lane_local_t *local = mti_alloc(allocator, sizeof *local, 16);
     void *value = local ? make(task) : NULL;
     if (!value) {

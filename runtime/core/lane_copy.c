@@ -48,17 +48,31 @@ manta_status_t mti_lane_queue_after(mti_lane_t *lane, mti_lane_queue_t *q, mti_f
     }
     for (uint32_t i = 0; best && i < MTI_LANE_QUEUES; i++)
         if (best->known[i] > q->known[i]) q->known[i] = best->known[i];
-    mti_lane_snapshot_t *mine = &q->snapshots[q->snapshot_next++ % MTI_LANE_SNAPSHOTS];
-    mine->seq = q->queue->submitted + 1;
+    // Several waits before one operation are one snapshot.
+    mti_lane_snapshot_t *mine =
+        &q->snapshots[(q->snapshot_next + MTI_LANE_SNAPSHOTS - 1) % MTI_LANE_SNAPSHOTS];
+    if (mine->seq != q->queue->submitted + 1) {
+        mine = &q->snapshots[q->snapshot_next++ % MTI_LANE_SNAPSHOTS];
+        mine->seq = q->queue->submitted + 1;
+    }
     memcpy(mine->known, q->known, sizeof mine->known);
     return MANTA_OK;
 }
 
+manta_status_t mti_lane_block_after(mti_lane_t *lane, mti_lane_queue_t *q, const mti_block_t *block)
+{
+    manta_status_t status = MANTA_OK;
+    for (uint32_t i = 0; i < block->user_count && status == MANTA_OK; i++)
+        status = mti_lane_queue_after(lane, q, block->users[i]);
+    return status;
+}
+
 manta_status_t mti_lane_queue_record(mti_lane_queue_t *q)
 {
-    q->unrecorded = 0;
     uint64_t seq;
-    return mti_queue_signal(q->queue, &seq);
+    manta_status_t status = mti_queue_signal(q->queue, &seq);
+    if (status == MANTA_OK) q->unrecorded = 0; // else it is tried again
+    return status;
 }
 
 // ---- operands ------------------------------------------------------------------------------------
@@ -78,6 +92,7 @@ static manta_status_t upload_pageable(mti_lane_t *lane, mti_lane_queue_t *in, mt
         if (full && mti_device_can(lane->device, MTI_CAP_PAGEABLE)) {
             mti_copy_t copy = {dst, mti_place_pageable((char *)(uintptr_t)src), piece};
             status = mti_queue_copy(in->queue, &copy, MTI_OP_NONE, out_seq);
+            in->unrecorded++;
             continue;
         }
         if (piece > STAGE_BYTES) piece = STAGE_BYTES;
@@ -86,7 +101,8 @@ static manta_status_t upload_pageable(mti_lane_t *lane, mti_lane_queue_t *in, mt
         if (status != MANTA_OK) break;
         memcpy(stage->ptr, src, piece);
         mti_copy_t copy = {dst, {stage->ptr, stage->memory}, piece};
-        status = mti_queue_copy(in->queue, &copy, MTI_OP_RECORD, out_seq);
+        status = mti_queue_copy(in->queue, &copy, MTI_OP_NONE, out_seq);
+        in->unrecorded++;
         if (status == MANTA_OK) status = mti_block_use(stage, in->queue, *out_seq);
         mti_devheap_free(stage);
     }
@@ -104,7 +120,8 @@ manta_status_t mti_lane_upload(mti_lane_t *lane, const void *from, mti_block_t *
     uint64_t seq = 0;
     if (pinned) {
         mti_copy_t copy = {{block->ptr, block->memory}, {pinned->ptr, pinned->memory}, size_bytes};
-        status = mti_queue_copy(in->queue, &copy, MTI_OP_RECORD, &seq);
+        status = mti_queue_copy(in->queue, &copy, MTI_OP_NONE, &seq);
+        in->unrecorded++;
     } else {
         status = upload_pageable(lane, in, block, from, size_bytes, &seq);
     }
@@ -118,7 +135,15 @@ manta_status_t mti_lane_upload(mti_lane_t *lane, const void *from, mti_block_t *
     return MANTA_OK;
 }
 
-// Brings the bytes over from another device. NOT_FOUND: no device has them, or none can be reached.
+// A queue of another device can only wait for what is recorded.
+static bool fence_is_recorded(mti_fence_t fence)
+{
+    // acquire: pairs with the record's release (devices/device.c)
+    return mti_fence_is_done(fence) ||
+           mti_atomic_u64_load_acquire(&fence.queue->recorded) >= fence.seq;
+}
+
+// Brings the bytes over from another device. NOT_READY: its lane has to record them first. NOT_FOUND: no device has them, or none can be reached.
 static manta_status_t bring_from_peer(mti_lane_t *lane, mti_tier_t *tier, mti_block_t **out_block,
                                       mti_fence_t *out_ready)
 {
@@ -136,6 +161,10 @@ static manta_status_t bring_from_peer(mti_lane_t *lane, mti_tier_t *tier, mti_bl
     bool room = tier->peer_count < MTI_TIER_PEERS;
     mti_mutex_unlock(&tier->lock);
     if (from == UINT32_MAX || !room) return MANTA_ERR_NOT_FOUND;
+    if (!fence_is_recorded(source.ready)) {
+        mti_atomic_u32_store_seq_cst(&lanes->lane[from].record_wanted, 1);
+        return MANTA_NOT_READY;
+    }
     mti_lane_queue_t *q;
     manta_status_t status = mti_lane_queue_get(lane, MTI_LANE_QUEUE_PEER, &q);
     mti_block_t *block = NULL;
@@ -207,7 +236,8 @@ static manta_status_t fetch_start(mti_lane_t *lane, mti_tier_t *tier)
     mti_copy_t copy = {
         {to->ptr, to->memory}, {source.block->ptr, source.block->memory}, tier->size_bytes};
     uint64_t seq;
-    status = mti_queue_copy(q->queue, &copy, MTI_OP_RECORD, &seq);
+    status = mti_queue_copy(q->queue, &copy, MTI_OP_NONE, &seq);
+    q->unrecorded++;
     if (status == MANTA_OK) status = mti_block_use(source.block, q->queue, seq);
     if (status == MANTA_OK) status = mti_block_use(to, q->queue, seq);
     if (status != MANTA_OK) {
@@ -234,6 +264,7 @@ bool mti_lane_fetch(mti_lane_t *lane, mti_ctx_t *ctx)
         list = tier->next;
         (void)mti_atomic_u32_fetch_add_seq_cst(&lane->in_flight, 1);
         (void)mti_atomic_u32_fetch_add_seq_cst(&lane->waiting, (uint32_t)-1);
+        mti_lane_bind(lane);
         manta_status_t status = fetch_start(lane, tier);
         if (status != MANTA_OK) {
             (void)mti_atomic_u32_fetch_sub_acq_rel(&lane->in_flight, 1);

@@ -58,6 +58,7 @@ struct mti_op {
     uint64_t first_seq, seq; // its operations are those in (first_seq, seq]
     manta_status_t status;   // of placing it, or of its body
     bool enqueued;           // its body launched something, or asked for the stream
+    bool is_foreign;         // … or ran code that may make another context current
     bool assigned;           // its results are
     bool by_host;            // its CPU body runs in the place of a kernel
     const manta_variant_t *variant;
@@ -122,10 +123,14 @@ struct mti_lane {
     mti_atomic_u32_t own_taken;   // a bit for each queue that is an actor's
     mti_atomic_u32_t waiting;     // operations in |ready|, fetches wanted
     mti_atomic_u32_t in_flight;   // tasks and fetches: is there anything to do?
+    mti_atomic_u32_t
+        record_wanted; // another device wants to wait for something that is not recorded
 
     // The right's.
     _Alignas(MTI_LINE_BYTES) mti_lane_queue_t queues[MTI_LANE_QUEUES];
     uint32_t queue_count; // compute queues that were made
+    bool is_bound;        // this step has bound its thread to the device
+    mti_bound_t bound;
     mti_devheap_t *heap, *host_heap;
     mti_tier_t *fetching, *fetching_last; // in order
     // Placed again later: an operand is on its way through the host, or one before it in its order waits.
@@ -156,7 +161,9 @@ struct mti_lanes {
 
     pthread_t thread;
     bool has_thread;
-    mti_ctx_t *ctx; // the thread's
+    mti_ctx_t *ctx;          // the thread's
+    mti_lane_t *thread_lane; // the thread's: which device it stays bound to between steps
+    mti_bound_t thread_bound;
     mti_atomic_u32_t stop;
     mti_atomic_u32_t asleep;
     mti_atomic_u32_t wake;
@@ -195,6 +202,8 @@ void mti_op_complete(mti_ctx_t *ctx, mti_lanes_t *lanes, mti_op_t *op, manta_sta
 void mti_op_set_error(mti_op_t *op, manta_status_t status, const char *text);
 // Completes what |q| is done with, in order. False: nothing.
 bool mti_lane_queue_complete(mti_lane_t *lane, mti_ctx_t *ctx, mti_lane_queue_t *q);
+// Makes the device's context current, once a step; what only looks does without.
+void mti_lane_bind(mti_lane_t *lane);
 // Asks the device what is done, what failed, and whether it is lost.
 void mti_lane_poll(mti_lane_t *lane);
 
@@ -206,6 +215,9 @@ uint32_t mti_lane_queue_index(const mti_lane_t *lane, const mti_queue_t *queue);
 manta_status_t mti_lane_queue_get(mti_lane_t *lane, uint32_t index, mti_lane_queue_t **out);
 // Makes |q| wait for |fence|, unless that is implied by what it waited for before.
 manta_status_t mti_lane_queue_after(mti_lane_t *lane, mti_lane_queue_t *q, mti_fence_t fence);
+// The same for all users of |block|, as an overwrite needs.
+manta_status_t mti_lane_block_after(mti_lane_t *lane, mti_lane_queue_t *q,
+                                    const mti_block_t *block);
 // The host wants to see the end of what |q| was given so far.
 manta_status_t mti_lane_queue_record(mti_lane_queue_t *q);
 // Brings |size_bytes| host bytes into a new block; |out_ready| is when they are there. |pinned| NULL: the

@@ -9,8 +9,8 @@ enum { RECORD_EVERY = 16 }; // tasks on a queue without a record
 // What is known of one ref among the arguments while its task is placed.
 typedef struct operand {
     mti_object_t *object;
-    mti_tier_t *tier;   // NULL: small, or empty
-    mti_block_t *block; // a copy of a small value, for this task alone
+    mti_tier_t *tier; // NULL: small, or empty
+    void *small;      // where a small value is on the device, for this task alone
     mti_fence_t ready;
 } operand_t;
 
@@ -22,7 +22,13 @@ typedef struct place {
     operand_t *operands; // by argument ref
     operand_t few[16];
     uint32_t count;
+    mti_block_t *small; // what operands[].small point into
 } place_t;
+
+static bool operand_is_small(const operand_t *operand)
+{
+    return operand->object && !operand->tier && mti_object_size(operand->object) != 0;
+}
 
 static manta_status_t place_note(const place_t *p, manta_status_t status)
 {
@@ -57,17 +63,43 @@ static manta_status_t place_operands(place_t *p)
         operand->tier = mti_tier_of(p->lane->lanes, operand->object, &failed);
         if (failed) return mti_fail(MANTA_ERR_OUT_OF_MEMORY, "no memory to keep track of a copy");
         manta_status_t status;
-        if (operand->tier) {
-            status = mti_lane_bring(p->lane, p->ctx, operand->tier);
-            if (status == MANTA_OK) operand->ready = operand->tier->at[p->lane->index].ready;
-        } else {
-            status =
-                mti_lane_upload(p->lane, operand->object->u.bytes, NULL,
-                                mti_object_size(operand->object), &operand->block, &operand->ready);
-        }
+        if (!operand->tier) continue; // small: goes along with the task
+        status = mti_lane_bring(p->lane, p->ctx, operand->tier);
         if (status != MANTA_OK) return status;
+        operand->ready = operand->tier->at[p->lane->index].ready;
     }
     return MANTA_OK;
+}
+
+// Values that are inside the line of their object go to the device with the task, on its queue: one copy for
+// all of them, and nothing to wait for.
+static manta_status_t place_small(place_t *p)
+{
+    enum { PITCH = 256 }; // what device memory is aligned to for every kernel
+    size_t n = 0;
+    for (uint32_t i = 0; i < p->count; i++)
+        n += operand_is_small(&p->operands[i]);
+    if (n == 0) return MANTA_OK;
+    mti_queue_t *queue = p->queue->queue;
+    mti_block_t *from = NULL;
+    manta_status_t status = mti_devheap_alloc(p->lane->heap, queue, n * PITCH, &p->small);
+    if (status == MANTA_OK) status = mti_devheap_alloc(p->lane->host_heap, NULL, n * PITCH, &from);
+    if (status != MANTA_OK) return status;
+    size_t at = 0;
+    for (uint32_t i = 0; i < p->count; i++) {
+        operand_t *operand = &p->operands[i];
+        if (!operand_is_small(operand)) continue;
+        memcpy((char *)from->ptr + at, operand->object->u.bytes, mti_object_size(operand->object));
+        operand->small = (char *)p->small->ptr + at;
+        at += PITCH;
+    }
+    uint64_t seq;
+    mti_copy_t copy = {{p->small->ptr, p->small->memory}, {from->ptr, from->memory}, at};
+    status = mti_queue_copy(queue, &copy, MTI_OP_NONE, &seq);
+    if (status == MANTA_OK) status = mti_block_use(p->small, queue, seq);
+    if (status == MANTA_OK) status = mti_block_use(from, queue, seq);
+    mti_devheap_free(from);
+    return status;
 }
 
 // The queue of the operand that is the last thing on its queue, so that order costs nothing; else the one with
@@ -106,17 +138,33 @@ static manta_status_t place_queue(place_t *p)
     return MANTA_OK;
 }
 
+// One wait for each queue that operands come from: for the last of them there.
 static manta_status_t place_waits(place_t *p)
 {
+    uint64_t last[MTI_LANE_QUEUES] = {0};
     for (uint32_t i = 0; i < p->count; i++) {
-        manta_status_t status = mti_lane_queue_after(p->lane, p->queue, p->operands[i].ready);
-        if (status != MANTA_OK) return status;
+        mti_fence_t ready = p->operands[i].ready;
+        if (mti_fence_is_done(ready)) continue;
+        uint32_t at = mti_lane_queue_index(p->lane, ready.queue);
+        if (ready.seq > last[at])
+            last[at] = ready.seq; // replicas here are made by queues of this lane
+    }
+    manta_status_t status = MANTA_OK;
+    for (uint32_t i = 0; i < p->count && status == MANTA_OK; i++) {
+        mti_fence_t ready = p->operands[i].ready;
+        if (mti_fence_is_done(ready)) continue;
+        uint32_t at = mti_lane_queue_index(p->lane, ready.queue);
+        if (at < MTI_LANE_QUEUES) {
+            if (ready.seq != last[at]) continue;
+            last[at] = 0;
+        }
+        status = mti_lane_queue_after(p->lane, p->queue, ready);
     }
     const mti_lane_order_t *order = p->op->order;
-    if (order && order->last.queue) {
-        return mti_lane_queue_after(p->lane, p->queue, order->last);
+    if (status == MANTA_OK && order && order->last.queue) {
+        status = mti_lane_queue_after(p->lane, p->queue, order->last);
     }
-    return MANTA_OK;
+    return status;
 }
 
 static manta_status_t copy_block(place_t *p, mti_block_t *from, size_t size_bytes,
@@ -153,9 +201,14 @@ static manta_status_t place_inout(place_t *p, operand_t *operand, mti_object_t *
     if (!next) return mti_fail(MANTA_ERR_OUT_OF_MEMORY, "no memory to keep track of a result");
     mti_replica_t *mine = &next->at[p->lane->index];
     if (!operand->tier) {
-        mine->block = operand->block;
-        operand->block = NULL;
-        return MANTA_OK;
+        uint64_t seq;
+        mti_queue_t *queue = p->queue->queue;
+        manta_status_t status = mti_devheap_alloc(p->lane->heap, queue, size, &mine->block);
+        if (status != MANTA_OK) return status;
+        mti_copy_t copy = {
+            {mine->block->ptr, mine->block->memory}, {operand->small, p->small->memory}, size};
+        status = mti_queue_copy(queue, &copy, MTI_OP_NONE, &seq);
+        return status == MANTA_OK ? mti_block_use(p->small, queue, seq) : status;
     }
     mti_tier_t *tier = operand->tier;
     uint64_t readers = mti_atomic_u32_load_acquire(&tier->readers);
@@ -175,7 +228,7 @@ static manta_status_t place_inout(place_t *p, operand_t *operand, mti_object_t *
     mti_mutex_unlock(&tier->lock);
     if (wanted) return copy_block(p, block, size, &mine->block); // the host still wants to see it
     mine->block = block;
-    manta_status_t status = mti_block_wait(block, p->queue->queue);
+    manta_status_t status = mti_lane_block_after(p->lane, p->queue, block);
     for (uint32_t i = 0; i < peer_count && status == MANTA_OK; i++)
         status = mti_lane_queue_after(p->lane, p->queue, peers[i]);
     return status;
@@ -190,7 +243,7 @@ static manta_status_t place_argument(void *user, const manta_param_t *param, uin
     place_t *p = user;
     operand_t *operand = &p->operands[index];
     size_t size = mti_object_size(operand->object);
-    mti_block_t *block = operand->tier ? operand->tier->at[p->lane->index].block : operand->block;
+    mti_block_t *block = operand->tier ? operand->tier->at[p->lane->index].block : NULL;
     const char *name = mti_record_name(p->op->run.record);
     manta_status_t status = mti_arg_check_bytes(name, param, NULL, size);
     if (status == MANTA_OK && result) {
@@ -198,7 +251,7 @@ static manta_status_t place_argument(void *user, const manta_param_t *param, uin
         mti_tier_t *tier = mti_object_tier(result);
         block = tier ? tier->at[p->lane->index].block : NULL;
     }
-    *out_buffer = (manta_buffer_t){block ? block->ptr : NULL, size};
+    *out_buffer = (manta_buffer_t){block ? block->ptr : result ? NULL : operand->small, size};
     return status;
 }
 
@@ -272,7 +325,7 @@ static manta_status_t place_body(place_t *p)
         run->in_body = true;
         status = op->variant->invoke(&call);
         mti_op_current = outer;
-        mti_device_rebind(op->lane->device);
+        if (op->is_foreign) mti_device_rebind(op->lane->device);
     }
     mti_body_leave(&body, thread, run);
     if (status != MANTA_OK || !op->by_host) return status;
@@ -287,10 +340,10 @@ static manta_status_t place_fences(place_t *p)
     manta_status_t status = MANTA_OK;
     for (uint32_t i = 0; i < p->count; i++) {
         operand_t *operand = &p->operands[i];
-        mti_block_t *block =
-            operand->tier ? operand->tier->at[p->lane->index].block : operand->block;
+        mti_block_t *block = operand->tier ? operand->tier->at[p->lane->index].block : NULL;
         if (block && status == MANTA_OK) status = mti_block_use(block, queue, op->seq);
     }
+    if (p->small && status == MANTA_OK) status = mti_block_use(p->small, queue, op->seq);
     for (uint32_t i = 0; i < op->run.record->result_count; i++) {
         mti_tier_t *tier = mti_object_tier(op->run.results[i]);
         if (!tier || !tier->at[p->lane->index].block) continue;
@@ -348,10 +401,45 @@ static void place_assign(place_t *p)
         mti_object_assign(p->ctx, op->run.results[i]);
 }
 
+// What the body enqueued has a number from here on; |first| is the last one before it ran.
+static manta_status_t place_number(place_t *p, uint64_t first)
+{
+    const mti_op_t *op = p->op;
+    mti_queue_t *queue = p->queue->queue;
+    if (op->is_foreign && mti_device_can(p->lane->device, MTI_CAP_NATIVE)) {
+        return mti_queue_adopt(queue, NULL);
+    }
+    if (queue->submitted != first) return MANTA_OK;
+    if (!op->enqueued && mti_task_has_results(op->run.record->def)) {
+        return mti_fail(MANTA_ERR_INVALID_ARGUMENT,
+                        "its body enqueued nothing on device %s: no launch, and it did not ask for "
+                        "its stream",
+                        p->lane->device->name);
+    }
+    return mti_queue_empty(queue, MTI_OP_NONE, NULL);
+}
+
+// All that goes to the queue: waits, copies, the body's work.
+static manta_status_t place_task(place_t *p)
+{
+    mti_record_t *t = p->op->run.record;
+    manta_status_t status = place_waits(p);
+    if (status == MANTA_OK) status = place_small(p);
+    if (status != MANTA_OK) return status;
+    manta_buffer_t *lists = p->op->run.buffers + mti_task_buffer_count(t->def);
+    status = mti_params_fill(&p->op->run, lists, place_argument, p);
+    if (status != MANTA_OK) return status;
+    mti_recover_begin(p->ctx, t);
+    uint64_t first = p->queue->queue->submitted;
+    status = place_body(p);
+    return status == MANTA_OK ? place_number(p, first) : status;
+}
+
 manta_status_t mti_lane_place(mti_lane_t *lane, mti_ctx_t *ctx, mti_op_t *op)
 {
     place_t p = {.lane = lane, .ctx = ctx, .op = op};
     mti_record_t *t = op->run.record;
+    mti_lane_bind(lane);
     manta_status_t status = lane->failure;
     op->variant = t->def->cuda;
     op->by_host = !t->def->cuda;
@@ -368,44 +456,19 @@ manta_status_t mti_lane_place(mti_lane_t *lane, mti_ctx_t *ctx, mti_op_t *op)
         op->run.results[i] = mti_record_result(t, i);
     if (status == MANTA_OK) status = place_operands(&p);
     if (status == MANTA_OK) status = place_queue(&p);
-    uint64_t before = 0;
     if (status == MANTA_OK) {
         op->queue = p.queue;
-        before = op->first_seq = p.queue->queue->submitted;
-        status = place_waits(&p);
+        op->first_seq = p.queue->queue->submitted;
+        status = place_task(&p);
     }
-    if (status == MANTA_OK) {
-        manta_buffer_t *lists = op->run.buffers + mti_task_buffer_count(t->def);
-        status = mti_params_fill(&op->run, lists, place_argument, &p);
-    }
-    if (status == MANTA_OK) {
-        mti_recover_begin(ctx, t);
-        status = place_body(&p);
-    }
-    bool submitted = op->queue && op->queue->queue->submitted != before;
-    if (status == MANTA_OK && !submitted) {
-        if (!op->enqueued && mti_task_has_results(t->def)) {
-            status = mti_fail(MANTA_ERR_INVALID_ARGUMENT,
-                              "its body enqueued nothing on device %s: no launch, and it did not "
-                              "ask for its stream",
-                              lane->device->name);
-        } else if (op->enqueued && mti_device_can(lane->device, MTI_CAP_NATIVE)) {
-            status = mti_queue_adopt(p.queue->queue, NULL);
-        } else {
-            status = mti_queue_empty(p.queue->queue, MTI_OP_NONE, NULL);
-        }
-    } else if (status == MANTA_OK && op->enqueued && mti_device_can(lane->device, MTI_CAP_NATIVE)) {
-        status = mti_queue_adopt(p.queue->queue, NULL);
-    }
-    submitted = op->queue && op->queue->queue->submitted != before;
+    bool submitted = op->queue && op->queue->queue->submitted != op->first_seq;
     if (submitted) op->seq = op->queue->queue->submitted;
     if (submitted && op->order) op->order->last = (mti_fence_t){op->queue->queue, op->seq};
     if (submitted) {
         manta_status_t fences = place_fences(&p);
         if (status == MANTA_OK) status = fences;
     }
-    for (uint32_t i = 0; i < p.count; i++)
-        mti_devheap_free(p.operands[i].block);
+    mti_devheap_free(p.small);
     if (p.operands != p.few && p.operands) {
         mti_free(&lane->lanes->allocator, p.operands, t->link_count * sizeof *p.operands);
     }
@@ -420,12 +483,12 @@ manta_status_t mti_lane_place(mti_lane_t *lane, mti_ctx_t *ctx, mti_op_t *op)
         return MANTA_OK;
     }
     place_in_flight(&p);
-    // Other devices can only wait for what is recorded, so that comes first.
-    if (lane->lanes->count > 1 || op_is_watched(op) || p.queue->unrecorded >= RECORD_EVERY) {
-        (void)mti_lane_queue_record(p.queue);
-    }
     bool sized = !op->by_host || !mti_task_has_outs(t->def);
     // Another attempt may have other bytes.
     if (status == MANTA_OK && sized && mti_record_is_last_attempt(t)) place_assign(&p);
+    // Only now: who follows on a device is linked no more, and does not need the host to see the end.
+    if (op_is_watched(op) || p.queue->unrecorded >= RECORD_EVERY) {
+        (void)mti_lane_queue_record(p.queue);
+    }
     return MANTA_OK;
 }

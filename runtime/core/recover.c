@@ -225,7 +225,7 @@ bool mti_recover_retry(manta_task_t *run, manta_status_t status)
     cold->not_before = not_before;
     cold->parked = delay != 0; // else its dependency is ours
     uint64_t next = mti_claim_make(gen, 0, held ? MTI_TASK_HELD : MTI_TASK_QUEUED);
-    bool again = true;
+    bool again = !(claim & MTI_CLAIM_CANCEL); // told to stop since the look above
     // release: publishes the record to whoever runs it next
     while (again && !mti_atomic_u64_cas_acq_rel(&t->claim, &claim, next))
         again = !(claim & MTI_CLAIM_CANCEL);

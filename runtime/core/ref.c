@@ -43,17 +43,23 @@ mti_object_t *mti_ref_acquire_weak(uint64_t id, uint64_t add)
     return ref_acquire((manta_ref_t){id}, add, UINT64_MAX);
 }
 
+// The last count is gone: an open object is left to whoever closes it. True: it was closed before, and the
+// caller frees it. A CAS, because the bit means something else in a closed head (MTI_HEAD_BARE).
+static bool object_orphan(mti_object_t *object)
+{
+    uint64_t head = mti_atomic_u64_load_acquire(&object->head);
+    do {
+        if (MTI_LIKELY(head & MTI_HEAD_CLOSED)) return true;
+    } while (!mti_atomic_u64_cas_acq_rel(&object->head, &head, head | MTI_HEAD_ORPHAN));
+    return false;
+}
+
 // Gives a count back and tells whether the caller has to free the object now.
 static bool object_drop(mti_object_t *object, uint64_t sub)
 {
     // release: what this holder did with the object comes before; acquire: the last one sees all of it
     uint64_t left = mti_atomic_u64_fetch_sub_acq_rel(&object->counts, sub) - sub;
-    if (MTI_LIKELY(left != 0)) return false;
-    uint64_t head = mti_atomic_u64_load_acquire(&object->head);
-    if (MTI_LIKELY(head & MTI_HEAD_CLOSED)) return true;
-    // Open and without counts: whoever closes it frees it, unless that happened just now.
-    head = mti_atomic_u64_fetch_or_acq_rel(&object->head, MTI_HEAD_ORPHAN);
-    return (head & MTI_HEAD_CLOSED) != 0;
+    return MTI_UNLIKELY(left == 0) && object_orphan(object);
 }
 
 void mti_object_release(mti_ctx_t *ctx, mti_object_t *object, uint64_t sub)
@@ -125,9 +131,9 @@ bool mti_scope_grow(mti_thread_t *thread, size_t more)
     return true;
 }
 
-mti_scope_entry_t *mti_scope_find(mti_thread_t *thread, const mti_object_t *object, manta_ref_t ref)
+mti_scope_entry_t *mti_scope_search(mti_thread_t *thread, const mti_object_t *object,
+                                    manta_ref_t ref)
 {
-    if (thread->scope_count == thread->scope_base) return NULL;
     uint32_t hint = mti_atomic_u32_load_relaxed(&object->scope_hint);
     if (hint == 0) return NULL; // it never was in a scope
     if (hint - 1 >= thread->scope_base && hint - 1 < thread->scope_count) {
@@ -202,12 +208,7 @@ manta_status_t mti_ref_release_user(mti_thread_t *thread, manta_ref_t ref)
         (void)mti_atomic_u64_fetch_add_acq_rel(&object->counts, MTI_COUNT_USER);
         return mti_stale(ref);
     }
-    uint64_t head = mti_atomic_u64_load_acquire(&object->head);
-    if (!(head & MTI_HEAD_CLOSED)) {
-        head = mti_atomic_u64_fetch_or_acq_rel(&object->head, MTI_HEAD_ORPHAN);
-        if (!(head & MTI_HEAD_CLOSED)) return MANTA_OK;
-    }
-    mti_object_free(ctx, object);
+    if (object_orphan(object)) mti_object_free(ctx, object);
     return MANTA_OK;
 }
 
@@ -277,16 +278,18 @@ manta_ref_t manta_retain(manta_ref_t ref)
 // The last count of a small closed value of this thread's runtime: gone without further questions.
 static inline bool release_quick(mti_thread_t *thread, mti_object_t *object, manta_ref_t ref)
 {
-    mti_ctx_t *ctx = thread->ctx;
-    uint64_t one = MTI_COUNT_USER;
     // The head first: before it is closed the storage is not settled.
-    bool small = mti_atomic_u64_load_acquire(&object->head) == MTI_HEAD_CLOSED &&
-                 mti_object_storage(object) <= MTI_STORAGE_INLINE;
+    if (mti_atomic_u64_load_acquire(&object->head) != MTI_HEAD_CLOSED ||
+        mti_object_storage(object) > MTI_STORAGE_INLINE) {
+        return false;
+    }
     // The epoch first: the context of a default runtime that ended is gone.
+    mti_ctx_t *ctx = thread->ctx;
     bool current = ctx && (thread->epoch == 0 ||
                            thread->epoch == mti_atomic_u32_load_relaxed(&mti_default_epoch));
-    if (!small || !current || ctx->rt->index != mti_object_runtime(object) ||
-        mti_atomic_u64_load_relaxed(&object->counts) != one ||
+    if (!current || ctx->rt->index != mti_object_runtime(object)) return false;
+    uint64_t one = MTI_COUNT_USER;
+    if (mti_atomic_u64_load_relaxed(&object->counts) != one ||
         !mti_atomic_u64_cas_acq_rel(&object->counts, &one, 0)) {
         return false;
     }

@@ -328,6 +328,10 @@ static void run_complete(manta_task_t *run, manta_status_t status, uint64_t *out
     mti_ctx_t *ctx = run->ctx;
     const manta_task_def_t *def = t->def;
     bool complete = true;
+    // An argument, which may have no other holder: its error is taken over after the arguments have gone.
+    mti_object_t *cause = run->cause;
+    if (MTI_UNLIKELY(cause != NULL))
+        (void)mti_atomic_u64_fetch_add_relaxed(&cause->counts, MTI_COUNT_INTERNAL);
     if (MTI_UNLIKELY(status != MANTA_OK)) mti_atomic_u64_owner_add(&ctx->failed, 1);
     if (t->link_count) mti_record_release_args(ctx, t);
     if (MTI_LIKELY(t->result_count == 1)) {
@@ -336,6 +340,7 @@ static void run_complete(manta_task_t *run, manta_status_t status, uint64_t *out
         complete = run_complete_several(run, status, out_next);
     }
     if (MTI_UNLIKELY(run->error != NULL)) manta_error_release(run->error);
+    if (MTI_UNLIKELY(cause != NULL)) mti_object_release(ctx, cause, MTI_COUNT_INTERNAL);
     if (MTI_LIKELY(complete)) mti_task_count_completed(ctx, def);
 }
 

@@ -78,6 +78,7 @@ static void thread_register(mti_thread_t *thread)
     process.threads = thread;
     mti_mutex_unlock(&process.lock);
     mti_thread_tls = thread;
+    mti_crash_thread_begin(thread);
 }
 
 mti_thread_t *mti_thread_slow(void)
@@ -123,6 +124,7 @@ void mti_thread_end(void)
     *thread->link = thread->next;
     if (thread->next) thread->next->link = thread->link;
     mti_mutex_unlock(&process.lock);
+    mti_crash_thread_end(thread);
     mti_thread_tls = NULL;
     (void)pthread_setspecific(process.key, NULL);
     mti_free(NULL, thread->scopes, thread->scope_capacity * sizeof *thread->scopes);
@@ -632,13 +634,10 @@ static void drain_wake(mti_runtime_t *rt)
     mti_notify_wake(&rt->drain_word, INT32_MAX);
 }
 
-void mti_drain_check(mti_ctx_t *ctx)
+void mti_drain_check_slow(mti_ctx_t *ctx)
 {
-    mti_runtime_t *rt = ctx->rt;
-    mti_fence_light(); // between our last completion and this load; pairs with the heavy one in drain
-    if (MTI_LIKELY(mti_atomic_u32_load_relaxed(&rt->drainers) == 0)) return;
     uint64_t sum;
-    if (all_complete(rt, &sum)) drain_wake(rt);
+    if (all_complete(ctx->rt, &sum)) drain_wake(ctx->rt);
 }
 
 // Sleeps until |drain_word| is no longer |word|. In a serial runtime pushes change it, too.

@@ -339,15 +339,24 @@ void mti_task_run_method(mti_ctx_t *ctx, mti_record_t *t, uint64_t *out_next)
     run_task(ctx, t, out_next);
 }
 
-void mti_task_run_claimed(mti_ctx_t *ctx, mti_record_t *t, bool chain)
+void mti_task_run_alone(mti_ctx_t *ctx, mti_record_t *t)
 {
     if (MTI_UNLIKELY(t->flags & MTI_RECORD_METHOD)) {
-        mti_actor_run_handed_out(ctx, t, chain);
+        mti_actor_run_handed_out(ctx, t, false);
+    } else {
+        run_task(ctx, t, NULL);
+    }
+}
+
+void mti_task_run_claimed(mti_ctx_t *ctx, mti_record_t *t)
+{
+    if (MTI_UNLIKELY(t->flags & MTI_RECORD_METHOD)) {
+        mti_actor_run_handed_out(ctx, t, true);
         return;
     }
     for (int length = 0;; length++) {
         uint64_t next = 0;
-        run_task(ctx, t, chain ? &next : NULL);
+        run_task(ctx, t, &next);
         if (next == 0) return;
         t = mti_record_at((uint32_t)next);
         // A long chain comes back to the worker's loop now and then: seats, stop, other queues.
@@ -355,7 +364,7 @@ void mti_task_run_claimed(mti_ctx_t *ctx, mti_record_t *t, bool chain)
         if (MTI_UNLIKELY(look_up) && mti_sched_push(&ctx->sched, next)) return;
         if (!mti_task_claim(ctx, t, (uint32_t)(next >> 32))) return;
         if (MTI_UNLIKELY(t->flags & MTI_RECORD_METHOD)) {
-            mti_actor_run_handed_out(ctx, t, chain);
+            mti_actor_run_handed_out(ctx, t, true);
             return;
         }
     }
@@ -377,7 +386,7 @@ void mti_task_run_entry(mti_sched_ctx_t *sched_ctx, uint64_t entry)
             __builtin_prefetch(lines + i, 1);
     }
     if (MTI_LIKELY(mti_task_claim(ctx, t, gen))) {
-        mti_task_run_claimed(ctx, t, true);
+        mti_task_run_claimed(ctx, t);
         return;
     }
     // Run by a waiter, or cancelled. In the latter case this may be the last thing that it waits for.

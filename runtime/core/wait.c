@@ -247,16 +247,21 @@ static void walk_object(walk_t *walk, mti_object_t *object, int depth, mti_arg_i
 static void run_nested(mti_ctx_t *ctx, mti_record_t *t)
 {
     int saved = errno;
-    mti_task_run_claimed(ctx, t, false);
+    mti_task_run_alone(ctx, t);
     errno = saved;
 }
 
-static bool task_is_cancelled(const mti_thread_t *thread)
+static bool run_is_cancelled(const manta_task_t *run)
 {
     // A shutdown that cancels lets waits go on: what they wait for is cancelled as well.
-    return thread->task && (mti_task_must_stop(thread->task->ctx, thread->task->record) &&
-                            mti_atomic_u64_load_relaxed(&thread->task->record->claim) &
-                                (MTI_CLAIM_CANCEL | MTI_CLAIM_EXPIRED));
+    return mti_task_must_stop(run->ctx, run->record) &&
+           mti_atomic_u64_load_relaxed(&run->record->claim) &
+               (MTI_CLAIM_CANCEL | MTI_CLAIM_EXPIRED);
+}
+
+static inline bool task_is_cancelled(const mti_thread_t *thread)
+{
+    return thread->task && run_is_cancelled(thread->task);
 }
 
 // Why a wait must end though its object is still open; MANTA_OK: it needn't.
@@ -674,7 +679,7 @@ static void read_shortcut(mti_thread_t *thread, manta_ref_t ref, mti_object_t *o
         bool outside = !thread->task;
         if (outside) mti_wait_enter(ctx);
         mti_thread_leave(thread);
-        mti_task_run_claimed(ctx, t, false);
+        mti_task_run_alone(ctx, t);
         if (outside) mti_drain_check(ctx); // that may have been the last task
         mti_thread_enter(thread);
         if (outside) mti_wait_leave(ctx);
@@ -840,7 +845,7 @@ manta_status_t manta_read(manta_ref_t ref, void *dst, size_t size_bytes, int64_t
 }
 
 // One ref that is ready, or whose task this thread put last. False: the long way.
-static bool wait_quick(mti_thread_t *thread, manta_ref_t ref, int64_t timeout_ns)
+static inline bool wait_quick(mti_thread_t *thread, manta_ref_t ref, int64_t timeout_ns)
 {
     if (thread->in_callback) return false;
     mti_thread_enter(thread);
@@ -866,22 +871,12 @@ static bool wait_all_quick(mti_thread_t *thread, const manta_ref_t *refs, size_t
     return true;
 }
 
-manta_status_t manta_wait(const manta_ref_t *refs, size_t n, size_t k, int64_t timeout_ns,
-                          size_t *out_ready, size_t *out_count)
+// Not inlined: the short way above it needs few registers.
+static __attribute__((noinline)) manta_status_t wait_long(mti_thread_t *thread,
+                                                          const manta_ref_t *refs, size_t n,
+                                                          size_t k, int64_t timeout_ns,
+                                                          size_t *out_ready, size_t *out_count)
 {
-    if (k > n || (n && !refs)) {
-        return mti_fail(MANTA_ERR_INVALID_ARGUMENT, "wait: %zu of %zu refs", k, n);
-    }
-    if (out_count) *out_count = 0;
-    if (n == 0) return MANTA_OK;
-    mti_thread_t *thread = mti_thread_self();
-    if (!thread) return mti_thread_failure();
-    if (k == n && wait_all_quick(thread, refs, n, timeout_ns)) {
-        for (size_t i = 0; out_ready && i < n; i++)
-            out_ready[i] = i;
-        if (out_count) *out_count = n;
-        return MANTA_OK;
-    }
     if (MTI_UNLIKELY(thread->in_callback) && is_on_device(thread)) return fail_on_device();
     mti_object_t **objects = mti_alloc_zeroed(NULL, n * sizeof *objects, 16);
     if (!objects) return mti_fail(MANTA_ERR_OUT_OF_MEMORY, "no memory to wait for %zu refs", n);
@@ -920,6 +915,34 @@ manta_status_t manta_wait(const manta_ref_t *refs, size_t n, size_t k, int64_t t
     // They came when the timeout had passed, but before they were counted.
     if (status == MANTA_NOT_READY && ready >= k) status = MANTA_OK;
     return status;
+}
+
+static inline manta_status_t wait_one(manta_ref_t ref, int64_t timeout_ns)
+{
+    mti_thread_t *thread = mti_thread_self();
+    if (!thread) return mti_thread_failure();
+    if (MTI_LIKELY(wait_quick(thread, ref, timeout_ns))) return MANTA_OK;
+    return wait_long(thread, &ref, 1, 1, timeout_ns, NULL, NULL);
+}
+
+manta_status_t manta_wait(const manta_ref_t *refs, size_t n, size_t k, int64_t timeout_ns,
+                          size_t *out_ready, size_t *out_count)
+{
+    if (n == 1 && k == 1 && refs && !out_ready && !out_count) return wait_one(*refs, timeout_ns);
+    if (k > n || (n && !refs)) {
+        return mti_fail(MANTA_ERR_INVALID_ARGUMENT, "wait: %zu of %zu refs", k, n);
+    }
+    if (out_count) *out_count = 0;
+    if (n == 0) return MANTA_OK;
+    mti_thread_t *thread = mti_thread_self();
+    if (!thread) return mti_thread_failure();
+    if (k == n && wait_all_quick(thread, refs, n, timeout_ns)) {
+        for (size_t i = 0; out_ready && i < n; i++)
+            out_ready[i] = i;
+        if (out_count) *out_count = n;
+        return MANTA_OK;
+    }
+    return wait_long(thread, refs, n, k, timeout_ns, out_ready, out_count);
 }
 
 void manta_blocking_begin(manta_task_t *task)

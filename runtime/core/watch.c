@@ -376,8 +376,8 @@ static size_t cq_take(cq_t *cq, manta_cq_entry_t *out_entries, size_t n)
     return got;
 }
 
-// Runs one task of a serial runtime. Counted as a waiter: the runtime stays, and a drain knows that
-// somebody else runs something.
+// Runs one task of a serial runtime, or what there is to do on its devices. Counted as a waiter: the
+// runtime stays, and a drain knows that somebody else runs something.
 static bool cq_serial_step(mti_thread_t *thread, manta_runtime_t handle)
 {
     mti_thread_enter(thread);
@@ -385,7 +385,7 @@ static bool cq_serial_step(mti_thread_t *thread, manta_runtime_t handle)
     if (ctx) mti_wait_enter(ctx);
     mti_thread_leave(thread);
     if (!ctx) return false;
-    bool ran = mti_sched_step(&ctx->sched);
+    bool ran = mti_sched_step(&ctx->sched) || mti_lanes_help_if_any(ctx, true);
     if (ran) mti_drain_check(ctx);
     mti_wait_leave(ctx);
     return ran;
@@ -409,6 +409,11 @@ static bool cq_sleep(mti_thread_t *thread, cq_t *cq, manta_runtime_t handle, uin
     (void)mti_sched_block_begin(&ctx->sched);
     mti_fence_heavy(); // pushes tell us from here on; what came before is seen now
     int64_t until = mti_timer_bound(ctx, deadline_ns);
+    if (MTI_UNLIKELY(mti_lanes_need_steps(ctx->rt))) {
+        int64_t soon =
+            mti_clock_ns() + LANE_NAP_NS; // nobody tells when a device has done something
+        if (until > soon) until = soon;
+    }
     bool woken = (ctx->rt->is_serial && mti_sched_has_work(ctx->rt->sched)) ||
                  mti_notify_wait(&cq->word, word, until);
     mti_sched_block_end(&ctx->sched);

@@ -39,7 +39,8 @@ bool blocks_create(const digits_set_t *set, size_t tile, blocks_t *out_blocks);
 void blocks_destroy(blocks_t *blocks);
 
 // Computes the Cholesky factor of the Gram matrix of |train|, into |out_factor|. |watch| is stamped
-// when the first Gram tile and when the last tile of the factor is ready.
+// when the first Gram tile and when the last tile of the factor is ready; on devices when the first one is
+// on its way, and not at the end.
 bool graph_factorise(const blocks_t *train, double gamma, double lambda, stopwatch_t *watch,
                      triangle_t *out_factor);
 void triangle_destroy(triangle_t *matrix);

@@ -15,7 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { EXIT_USAGE = 2, BLOCKS_MOST = 512 };
+enum { EXIT_USAGE = 2, BLOCKS_MOST = 512, VIRTUAL_GPUS = 2 };
 
 // ---- what to train with and what to read -----------------------------------------------------
 
@@ -120,7 +120,7 @@ static bool job_run(const job_t *job, const digits_options_t *options, uint8_t *
     ok = graph_read(&train, weights, options->gamma, &test, digits);
     if (!ok) goto done;
 
-    if (progress_show(&factor, digits, test.count) != MANTA_OK)
+    if (progress_show(&factor, digits, test.count, options->gpus ? &watch : NULL) != MANTA_OK)
         fprintf(stderr, "digits: no progress to show: %s\n", manta_error_message());
     for (size_t block = 0; ok && block < test.count; block++)
         ok = digits_get(digits[block], out_digits + block * tile, blocks_size(&test, block));
@@ -164,7 +164,9 @@ static int job_do(const job_t *job, const digits_options_t *options)
 
 // ---- all of it -------------------------------------------------------------------------------
 
-static bool runtime_start(int workers)
+// A task with a CUDA body goes to a device where the runtime has one. So --gpus is a matter of the
+// runtime alone: without it there are none, and with it virtual ones take the place of real ones.
+static bool runtime_start(int workers, bool gpus)
 {
     manta_runtime_options_t options;
     manta_runtime_options_init(&options);
@@ -172,7 +174,15 @@ static bool runtime_start(int workers)
     options.workers = workers;
     options.measure_busy = true;
     options.report_leaks = true;
-    if (manta_init(&options) == MANTA_OK) return true;
+    options.no_cuda = !gpus;
+    options.sim_gpus = gpus ? 0 : -1;
+    manta_status_t status = manta_init(&options);
+    if (status == MANTA_OK && gpus && manta_gpu_count(manta_runtime_default()) == 0) {
+        status = manta_shutdown(MANTA_FOREVER);
+        options.sim_gpus = VIRTUAL_GPUS;
+        if (status == MANTA_OK) status = manta_init(&options);
+    }
+    if (status == MANTA_OK) return true;
     fprintf(stderr, "digits: cannot start manta: %s\n", manta_error_message());
     return false;
 }
@@ -193,6 +203,21 @@ static void machine_print(void)
     printf("workers   %d\n", stats.workers);
 }
 
+static void gpus_print(void)
+{
+    manta_runtime_t runtime = manta_runtime_default();
+    int count = manta_gpu_count(runtime);
+    for (int i = 0; i < count; i++) {
+        manta_gpu_info_t info = {.struct_size = sizeof info};
+        if (manta_gpu_describe(runtime, i, &info) != MANTA_OK) continue;
+        if (info.is_virtual) {
+            printf("GPU %-5d %s: no GPU, but the cores in its place\n", i, info.name);
+        } else {
+            printf("GPU %-5d %s, %.0f GB\n", i, info.name, (double)info.memory_bytes * 1e-9);
+        }
+    }
+}
+
 int main(int argc, char **argv)
 {
     digits_options_t options;
@@ -202,11 +227,12 @@ int main(int argc, char **argv)
     job_t job;
     int status = job_load(&options, &job);
     if (status != EXIT_SUCCESS) return status;
-    if (!runtime_start(options.workers)) {
+    if (!runtime_start(options.workers, options.gpus)) {
         job_free(&job);
         return EXIT_FAILURE;
     }
     machine_print();
+    if (options.gpus) gpus_print();
     printf("data      %zu images to train with, %zu to read\n", job.train.count, job.test.count);
     status = job_do(&job, &options);
     if (manta_shutdown(MANTA_FOREVER) != MANTA_OK) {

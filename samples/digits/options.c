@@ -15,6 +15,7 @@ enum option_key {
     OPTION_TILE,
     OPTION_AUGMENT,
     OPTION_WORKERS,
+    OPTION_GPUS,
     OPTION_DATA,
     OPTION_PNG,
     OPTION_JSON
@@ -31,6 +32,7 @@ static const struct argp_option option_table[] = {
      "Cut matrices into tiles of T by T (default: by size and workers)", 3},
     {"workers", OPTION_WORKERS, "N", 0,
      "Threads that run tasks (default: one per core); 0: all in the main thread, one by one", 3},
+    {"gpus", OPTION_GPUS, NULL, 0, "Compute on GPUs; where there are none, on two virtual ones", 3},
     {"data", OPTION_DATA, "FILE", 0, "Images to read (default: those that come with manta)", 4},
     {"png", OPTION_PNG, "FILE", 0, "Draw the images that were misread", 4},
     {"json", OPTION_JSON, "FILE", 0, "Write the figures as JSON", 4},
@@ -85,6 +87,9 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
         return 0;
     case OPTION_WORKERS:
         options->workers = (int)parse_integer(state, "workers", arg, 0, 1024);
+        return 0;
+    case OPTION_GPUS:
+        options->gpus = true;
         return 0;
     case OPTION_DATA:
         options->data = parse_path(state, "data", arg);

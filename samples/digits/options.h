@@ -11,6 +11,7 @@ typedef struct digits_options {
     int tile;            // rows and columns of a tile; 0: by size and workers
     int workers;         // MANTA_AUTO: one per core
     bool augment;        // train with the shifted images too
+    bool gpus;           // compute on GPUs
     const char *data;    // where the images are
     const char *picture; // where to draw what was misread; NULL: nowhere
     const char *json;    // where to write the figures; NULL: nowhere

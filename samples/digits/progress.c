@@ -52,7 +52,8 @@ static manta_status_t watch_all(manta_cq_t cq, const triangle_t *factor, const m
     return status;
 }
 
-manta_status_t progress_show(const triangle_t *factor, const manta_ref_t *last, size_t count)
+manta_status_t progress_show(const triangle_t *factor, const manta_ref_t *last, size_t count,
+                             stopwatch_t *watch)
 {
     manta_cq_t cq;
     manta_status_t status = manta_cq_create(&cq);
@@ -68,6 +69,7 @@ manta_status_t progress_show(const triangle_t *factor, const manta_ref_t *last, 
         status = manta_cq_next(cq, entries, BATCH, &got, MANTA_FOREVER);
         for (size_t i = 0; i < got; i++) {
             done += entries[i].tag;
+            if (watch && entries[i].tag > 0 && done == total) stopwatch_stop(watch);
             failed = failed || entries[i].status != MANTA_OK;
         }
         left -= got;

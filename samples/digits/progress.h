@@ -8,6 +8,10 @@
 // much of the factor is there: one line that is drawn again and again at a terminal, else a line for
 // every tenth. Nothing runs on this thread, but in a serial runtime. Returns what a manta call
 // returned: a ref that failed is no failure here.
-manta_status_t progress_show(const triangle_t *factor, const manta_ref_t *last, size_t count);
+//
+// |watch|, if not NULL, is stopped when the last tile is seen to be ready: for tiles that devices make, where
+// no body is there to do it.
+manta_status_t progress_show(const triangle_t *factor, const manta_ref_t *last, size_t count,
+                             stopwatch_t *watch);
 
 #endif

@@ -10,7 +10,7 @@
 namespace
 {
 
-TEST(ThreadTest, RunsWithAllSignalsBlocked)
+TEST(ThreadTest, RunsWithAllSignalsBlockedButItsOwnFaults)
 {
     sigset_t before, after;
     pthread_sigmask(SIG_SETMASK, nullptr, &before);
@@ -27,6 +27,8 @@ TEST(ThreadTest, RunsWithAllSignalsBlocked)
     EXPECT_EQ(&x, result);
     for (int signal : {SIGINT, SIGTERM, SIGUSR1, SIGALRM, SIGCHLD, SIGPROF})
         EXPECT_EQ(1, sigismember(&inside, signal)) << signal;
+    for (int signal : {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT})
+        EXPECT_EQ(0, sigismember(&inside, signal)) << signal;
     pthread_sigmask(SIG_SETMASK, nullptr, &after);
     for (int signal = 1; signal < 32; signal++)
         EXPECT_EQ(sigismember(&before, signal), sigismember(&after, signal)) << signal;

@@ -14,6 +14,17 @@ function(manta_cuda_test name)
     add_dependencies(${target} ${fakes})
 endfunction()
 
+# manta_cuda_again(<test> <name>): runs the program of <test> a second time, with the fake driver for CUDA's.
+function(manta_cuda_again test name)
+    string(MAKE_C_IDENTIFIER "test_${test}" target)
+    get_filename_component(label ${name} DIRECTORY)
+    get_property(fakes GLOBAL PROPERTY MANTA_FAKES)
+    add_dependencies(${target} ${fakes})
+    add_test(NAME ${name} COMMAND ${target})
+    set_tests_properties(${name} PROPERTIES LABELS ${label} TIMEOUT 120 ENVIRONMENT
+        "${MANTA_TEST_ENV};MANTA_CUDA_LIBRARY=${MANTA_FAKES_DIR}/libcuda/libcuda.so.1")
+endfunction()
+
 manta_cuda_test(unit/devices/cuda/cuda_api_test)
 # Under ThreadSanitizer it reports, now and then, a race of two fills in the fake: not understood yet.
 if(NOT MANTA_SANITIZE STREQUAL thread)
@@ -24,3 +35,7 @@ manta_cuda_test(unit/fakes/libcuda_test)
 # The conformance suite with the CUDA driver in the place of the others.
 list(TRANSFORM cts_sources REPLACE "/drivers.cc" "/cuda_drivers.cc" OUTPUT_VARIABLE cuda_cts_sources)
 manta_cuda_test(cts/cuda_cts LINK manta_testing TIMEOUT 120 SOURCES ${cuda_cts_sources})
+
+# What the lane makes of tasks, counted in calls of the driver.
+manta_cuda_test(integration/device_calls_test
+                SOURCES integration/device_calls_test.cc support/runtime_fixture.cc)

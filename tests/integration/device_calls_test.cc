@@ -1,0 +1,293 @@
+// How many driver calls tasks on a CUDA device cost: a launch each and, in the long run, nothing else. Counted by the
+// fake driver, with a serial runtime, so that the counts are the same each time. Bounds are what the lane needs today
+// plus a little; who raises one says why.
+#include "fakes/fake_kernels.h"
+#include "support/runtime_fixture.h"
+
+#include <cstdio>
+
+using namespace manta_testing;
+
+MANTA_KERNEL(dc_add_kernel, int64_t, const int64_t *, int64_t *, size_t);
+static void dc_add_twin(const manta_grid_t *, void *const *args)
+{
+    int64_t a = *static_cast<int64_t *>(args[0]);
+    const int64_t *x = *static_cast<const int64_t **>(args[1]);
+    int64_t *y = *static_cast<int64_t **>(args[2]);
+    size_t n = *static_cast<size_t *>(args[3]);
+    for (size_t i = 0; i < n; i++)
+        y[i] += x ? a * x[i] : a;
+}
+MANTA_KERNEL_TWIN(dc_add_kernel, dc_add_twin);
+
+static const FakeCode fake_code("device_calls_test.fatbin",
+                                {{&dc_add_kernel_kernel,
+                                  dc_add_twin,
+                                  {0, FAKE_CUDA_READ, FAKE_CUDA_READ | FAKE_CUDA_WRITE, 0},
+                                  [](uint32_t, const fake_cuda_shape_t *, void *const *args) {
+                                      return *static_cast<size_t *>(args[3]) * sizeof(int64_t);
+                                  }}});
+
+#define dc_bump_PARAMS MANTA_INOUT(int64_t, y)
+MANTA_TASK_DECLARE(dc_bump);
+MANTA_CUDA(dc_bump)
+{
+    return MANTA_LAUNCH(dc_add_kernel, manta_grid_1d(y.count, 128), int64_t{1}, nullptr, y.data,
+                        y.count);
+}
+
+#define dc_add_PARAMS MANTA_IN(int64_t, x), MANTA_INOUT(int64_t, y)
+MANTA_TASK_DECLARE(dc_add);
+MANTA_CUDA(dc_add)
+{
+    return MANTA_LAUNCH(dc_add_kernel, manta_grid_1d(y.count, 128), int64_t{1}, x.data, y.data,
+                        y.count);
+}
+
+#define dc_join_PARAMS MANTA_IN_LIST(int64_t, parts), MANTA_INOUT(int64_t, y)
+MANTA_TASK_DECLARE(dc_join);
+MANTA_CUDA(dc_join)
+{
+    manta_status_t status = MANTA_OK;
+    for (size_t i = 0; i < parts.count && status == MANTA_OK; i++)
+        status = MANTA_LAUNCH(dc_add_kernel, manta_grid_1d(y.count, 128), int64_t{1}, parts[i].data,
+                              y.data, y.count);
+    return status;
+}
+
+class DeviceCallsTest : public ::testing::Test
+{
+  protected:
+    enum { N = 64 };
+
+    void SetUp() override
+    {
+        fake_cuda_options_t fake = {};
+        fake.devices = devices_;
+        fake_cuda()->reset(&fake);
+        manta_runtime_options_t options;
+        manta_runtime_options_init(&options);
+        options.workers = 0;
+        options.sim_gpus = -1;
+        options.log = Log::write;
+        options.log_user = &log_;
+        ASSERT_OK(manta_init(&options));
+    }
+    void TearDown() override
+    {
+        EXPECT_EQ(0u, stats_of(manta_runtime_default()).live_refs);
+        EXPECT_OK(manta_shutdown(MANTA_S(60)));
+        EXPECT_EQ(std::vector<std::string>(), fake_violations());
+        EXPECT_EQ(std::vector<std::string>(), fake_leaks());
+        EXPECT_TRUE(log_.take().empty());
+    }
+
+    static manta::ref<int64_t> put(int64_t value)
+    {
+        std::vector<int64_t> v(N, value);
+        return manta_put(v.data(), v.size() * sizeof v[0]);
+    }
+    // On the device, with whatever that takes.
+    static manta::ref<int64_t> put_there(int64_t value, int device = 0)
+    {
+        manta::ref<int64_t> y =
+            dc_bump_with(MANTA_OPTIONS(.where = manta_gpu(device)), put(value - 1));
+        wait(y);
+        return y;
+    }
+    static void wait(manta_ref_t ref)
+    {
+        EXPECT_OK(manta_wait(&ref, 1, 1, MANTA_FOREVER, nullptr, nullptr));
+        EXPECT_OK(manta_ref_status(ref));
+    }
+    static void start_counting() { fake_cuda()->calls_clear(); }
+    static uint64_t calls(const char *name) { return fake_cuda()->calls(name); }
+    // Without what depends on how long things take, the question that is asked each quiet millisecond, and
+    // events that are made once and used again (64 on each queue at most).
+    static uint64_t all_calls()
+    {
+        return calls(nullptr) - calls("cuStreamQuery") - calls("cuEventCreate");
+    }
+    static uint64_t launches() { return calls("cuLaunchKernelEx"); }
+    static std::string counts()
+    {
+        std::string text = "calls:";
+        for (const char *name :
+             {"cuLaunchKernelEx", "cuStreamWriteValue64", "cuEventCreate", "cuEventRecord",
+              "cuStreamWaitEvent", "cuMemcpyAsync", "cuMemcpyPeerAsync", "cuCtxGetCurrent",
+              "cuCtxSetCurrent", "cuStreamQuery", "cuStreamCreateWithPriority",
+              "cuMemAllocFromPoolAsync", "cuMemHostRegister"}) {
+            if (calls(name)) text += " " + std::string(name) + " " + std::to_string(calls(name));
+        }
+        return text + "; all " + std::to_string(calls(nullptr));
+    }
+
+    uint32_t devices_ = 1;
+    Log log_;
+};
+
+TEST_F(DeviceCallsTest, AChainCostsALaunchEach)
+{
+    MANTA_SCOPE();
+    manta::ref<int64_t> y = put_there(1);
+    enum { LENGTH = 640 };
+    start_counting();
+    for (int i = 0; i < LENGTH; i++)
+        y = dc_bump_with(MANTA_OPTIONS(.where = MANTA_GPU), y);
+    wait(y);
+    EXPECT_EQ(uint64_t{LENGTH}, launches());
+    // A record for 16 tasks; the thread's context is looked at for 32.
+    EXPECT_LE(all_calls() - launches(), LENGTH / 4 + 8u) << counts();
+    EXPECT_EQ(0u, calls("cuStreamWaitEvent")) << counts();
+    EXPECT_EQ(0u, calls("cuMemcpyAsync")) << counts();
+    EXPECT_EQ(1 + LENGTH, values_of<int64_t>(y)[N - 1]);
+}
+
+TEST_F(DeviceCallsTest, AChainThatReadsTheSameInputsCostsNoMore)
+{
+    MANTA_SCOPE();
+    manta::ref<int64_t> y = put_there(1), x = put(2);
+    enum { LENGTH = 320 };
+    start_counting();
+    for (int i = 0; i < LENGTH; i++)
+        y = dc_add_with(MANTA_OPTIONS(.where = MANTA_GPU), x, y);
+    wait(y);
+    EXPECT_EQ(uint64_t{LENGTH}, launches());
+    EXPECT_LE(calls("cuMemcpyAsync"), 1u) << counts();     // x, once
+    EXPECT_LE(calls("cuStreamWaitEvent"), 1u) << counts(); // for it
+    EXPECT_LE(all_calls() - launches(), LENGTH / 4 + 16u) << counts();
+    EXPECT_EQ(1 + 2 * LENGTH, values_of<int64_t>(y)[0]);
+}
+
+// Every task is looked at by somebody, so each is recorded; nothing else.
+TEST_F(DeviceCallsTest, AHeldVersionCostsACopyAndARecord)
+{
+    MANTA_SCOPE();
+    manta::ref<int64_t> y = put_there(1);
+    std::vector<manta::ref<int64_t>> held;
+    enum { LENGTH = 128 };
+    start_counting();
+    for (int i = 0; i < LENGTH; i++) {
+        held.push_back(manta_retain(y));
+        y = dc_bump_with(MANTA_OPTIONS(.where = MANTA_GPU), y);
+    }
+    wait(y);
+    EXPECT_EQ(uint64_t{LENGTH}, launches());
+    EXPECT_EQ(uint64_t{LENGTH}, calls("cuMemcpyAsync")) << counts();
+    EXPECT_LE(all_calls() - launches(), LENGTH * 2 + LENGTH / 4 + 16u) << counts();
+    for (manta::ref<int64_t> &ref : held)
+        EXPECT_OK(manta_release(ref));
+}
+
+TEST_F(DeviceCallsTest, AForkAndJoinWaitsOncePerQueue)
+{
+    MANTA_SCOPE();
+    enum { ROUNDS = 10, WIDTH = 32, QUEUES = 8 };
+    std::vector<manta::ref<int64_t>> leaves;
+    for (int k = 0; k < WIDTH; k++)
+        leaves.push_back(put_there(1));
+    manta::ref<int64_t> root = put_there(1);
+    start_counting();
+    for (int i = 0; i < ROUNDS; i++) {
+        std::vector<manta_ref_t> parts;
+        for (int k = 0; k < WIDTH; k++)
+            parts.push_back(leaves[k] =
+                                dc_add_with(MANTA_OPTIONS(.where = MANTA_GPU), root, leaves[k]));
+        root = dc_join_with(MANTA_OPTIONS(.where = MANTA_GPU), parts.data(), parts.size(), root);
+    }
+    wait(root);
+    const uint64_t tasks = ROUNDS * (WIDTH + 1);
+    EXPECT_EQ(uint64_t{ROUNDS * WIDTH * 2}, launches()) << counts();
+    // Forked to the other queues, and joined from them: a wait each, and an event to wait for.
+    EXPECT_LE(calls("cuStreamWaitEvent"), ROUNDS * 2 * (QUEUES - 1)) << counts();
+    EXPECT_LE(calls("cuEventRecord"), ROUNDS * QUEUES) << counts();
+    // Every leaf has a ref of the test's, so its end is recorded.
+    EXPECT_LE(all_calls() - launches() - calls("cuStreamWaitEvent") - calls("cuEventRecord"),
+              tasks + tasks / 4 + 2 * QUEUES)
+        << counts();
+    int64_t leaf = 1, want = 1;
+    for (int i = 0; i < ROUNDS; i++) {
+        leaf += want;
+        want += WIDTH * leaf;
+    }
+    EXPECT_EQ(want, values_of<int64_t>(root)[N - 1]);
+}
+
+TEST_F(DeviceCallsTest, ADiamondWaitsTwice)
+{
+    MANTA_SCOPE();
+    enum { ROUNDS = 100 };
+    manta::ref<int64_t> a = put_there(1), b = put_there(1), c = put_there(1);
+    start_counting();
+    for (int i = 0; i < ROUNDS; i++) {
+        a = dc_bump_with(MANTA_OPTIONS(.where = MANTA_GPU), a);
+        b = dc_add_with(MANTA_OPTIONS(.where = MANTA_GPU), a, b);
+        c = dc_add_with(MANTA_OPTIONS(.where = MANTA_GPU), a, c);
+        a = dc_add_with(MANTA_OPTIONS(.where = MANTA_GPU), b, a);
+        a = dc_add_with(MANTA_OPTIONS(.where = MANTA_GPU), c, a);
+    }
+    wait(a);
+    EXPECT_EQ(uint64_t{ROUNDS * 5}, launches()) << counts();
+    EXPECT_LE(calls("cuStreamWaitEvent"), 2u * ROUNDS + 4) << counts();
+    EXPECT_LE(calls("cuEventRecord"), 2u * ROUNDS + 4) << counts();
+    EXPECT_LE(all_calls() - launches() - calls("cuStreamWaitEvent") - calls("cuEventRecord"),
+              ROUNDS * 5 / 4 + 32u)
+        << counts();
+}
+
+// Values inside the line of their object go along on the task's queue: a copy for all of them.
+TEST_F(DeviceCallsTest, SmallArgumentsCostOneCopy)
+{
+    MANTA_SCOPE();
+    manta::ref<int64_t> y = put_there(1);
+    int64_t one = 1;
+    enum { LENGTH = 64 };
+    start_counting();
+    for (int i = 0; i < LENGTH; i++) {
+        manta_ref_t parts[] = {manta_put(&one, 8), manta_put(&one, 8), manta_put(&one, 8)};
+        manta::ref<int64_t> z = put1<int64_t>(0);
+        z = dc_join_with(MANTA_OPTIONS(.where = MANTA_GPU), parts, 3, z);
+        y = z;
+    }
+    wait(y);
+    EXPECT_EQ(3u * LENGTH, launches()) << counts();
+    EXPECT_LE(calls("cuMemcpyAsync"), 2u * LENGTH) << counts(); // one more for the next version
+    EXPECT_EQ(0u, calls("cuStreamWaitEvent")) << counts();
+    EXPECT_EQ(3, value_of<int64_t>(y));
+}
+
+// With several devices a record leaves an event behind, too; a chain on one of them needs few.
+class TwoDevicesCallsTest : public DeviceCallsTest
+{
+  protected:
+    TwoDevicesCallsTest() { devices_ = 2; }
+};
+
+TEST_F(TwoDevicesCallsTest, AChainCostsALaunchEach)
+{
+    MANTA_SCOPE();
+    manta::ref<int64_t> y = put_there(1, 1);
+    enum { LENGTH = 640 };
+    start_counting();
+    for (int i = 0; i < LENGTH; i++)
+        y = dc_bump_with(MANTA_OPTIONS(.where = manta_gpu(1)), y);
+    wait(y);
+    EXPECT_EQ(uint64_t{LENGTH}, launches());
+    EXPECT_LE(all_calls() - launches(), LENGTH / 3 + 8u) << counts();
+}
+
+TEST_F(TwoDevicesCallsTest, AHandOverCostsACopyAndItsOrder)
+{
+    MANTA_SCOPE();
+    manta::ref<int64_t> y = put_there(1, 0);
+    wait(dc_bump_with(MANTA_OPTIONS(.where = manta_gpu(1)), put(1)));
+    enum { HOPS = 64 };
+    start_counting();
+    for (int i = 0; i < HOPS; i++)
+        y = dc_bump_with(MANTA_OPTIONS(.where = manta_gpu((i + 1) % 2)), y);
+    wait(y);
+    EXPECT_EQ(uint64_t{HOPS}, launches());
+    EXPECT_EQ(uint64_t{HOPS}, calls("cuMemcpyPeerAsync")) << counts();
+    EXPECT_LE(calls("cuStreamWaitEvent"), 3u * HOPS) << counts();
+    EXPECT_EQ(1 + HOPS, values_of<int64_t>(y)[0]);
+}
