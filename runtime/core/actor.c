@@ -37,7 +37,10 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { BATCH = 64 };
+enum {
+    BATCH = 64,
+    AHEAD = 6, // records
+};
 
 // ---- the turn -----------------------------------------------------------------------------------
 
@@ -195,6 +198,13 @@ mti_record_t *mti_mail_take(mti_actor_t *actor, mti_record_t **out_last)
     *out_last = t;
     while (t) {
         mti_record_t *next = mti_method_of(t)->mail_next;
+        // Each record is in its caller's cache, and only the one before tells where it is. But a caller's
+        // slots mostly follow each other at one distance: asks for the link a few records ahead. An address
+        // that is none does no harm.
+        if (next) {
+            uintptr_t ahead = (uintptr_t)next + AHEAD * ((uintptr_t)next - (uintptr_t)t);
+            __builtin_prefetch((const void *)(ahead + offsetof(mti_record_t, inline_args)), 1);
+        }
         mti_method_of(t)->mail_next = reversed;
         reversed = t;
         t = next;
@@ -254,6 +264,9 @@ static mti_record_t *todo_pop(mti_actor_t *actor)
 {
     mti_actor_todo_enter(actor);
     mti_record_t *t = todo_next(actor);
+    const char *next = (const char *)actor->todo; // on its way while this one runs
+    for (size_t i = 0; next && i < MTI_SLOT_BYTES; i += 64)
+        __builtin_prefetch(next + i, 1);
     if (t) mti_atomic_u64_store_relaxed(&actor->current, mti_ref_of(&t->result).id);
     mti_actor_todo_leave(actor);
     return t;

@@ -48,15 +48,18 @@ struct mti_actor {
     uint32_t max_pending;
     uint32_t flags;
     int32_t task_retries;
+    bool constructed; // the turn's
 
-    // Guarded by the turn together with |busy|: see todo_enter in actor.c.
-    mti_record_t *todo, *todo_last; // taken out of the mailbox, oldest first
-    mti_atomic_u64_t current;       // id of the call that the holder of the turn runs, 0: none
+    // From here on a line that changes with every call, by the holder of the turn. Callers read the one above.
+    // Guarded by the turn together with |busy|: see mti_actor_todo_enter.
+    mti_record_t *todo; // taken out of the mailbox, oldest first
+    mti_record_t *todo_last;
+    mti_atomic_u64_t current; // id of the call that the holder of the turn runs, 0: none
     mti_atomic_u32_t busy, frozen;
     mti_atomic_u64_t ran; // calls; a statistic
-    bool constructed;
 };
 static_assert(sizeof(mti_actor_t) <= MTI_SLOT_BYTES, "an actor is a slot");
+static_assert(offsetof(mti_actor_t, todo) % 64 == 0, "apart from what callers read");
 static_assert(offsetof(mti_actor_t, claim) == offsetof(mti_slot_t, claim), "claim survives");
 static_assert(offsetof(mti_actor_t, next) == offsetof(mti_slot_t, next), "one free list");
 
