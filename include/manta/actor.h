@@ -209,7 +209,9 @@ MANTA_API manta_actor_t manta_actor_self(const manta_task_t *task);
 // manta_promise_set() or manta_promise_fail() from any thread, and then released. The body goes on and
 // returns MANTA_OK; the actor runs the next call. Only for methods with one result that is no INOUT, or
 // with none. A call that is cancelled while its promise is open fails all the same; what the promise gets
-// afterwards is dropped. The actor's end doesn't touch it: the promise is not the actor's any more.
+// afterwards is dropped. So does one whose actor dies, is killed or restarted meanwhile, with that; a call that was
+// deferred is not tried again. An actor that ends by its last handle or a stop does not wait for such calls,
+// and leaves them to whoever has the promise.
 // Error ref: NOT_ALLOWED_HERE several results · OUT_OF_MEMORY.
 MANTA_API MANTA_NODISCARD manta_ref_t manta_method_defer(manta_task_t *task);
 

@@ -333,6 +333,10 @@ manta_ref_t manta_method_defer(manta_task_t *task)
                                       "method_defer: outside of a method, or of one with several "
                                       "results"));
     }
+    if (task->actor && !mti_actor_defer(task->actor, task->record)) {
+        return mti_ref_error(mti_fail(MANTA_ERR_OUT_OF_MEMORY, "%s: method_defer: no memory",
+                                      mti_record_name(task->record)));
+    }
     manta_ref_t promise = manta_keep(manta_promise_create(task->record->result.dtype));
     if (mti_ref_is_error(promise)) return promise;
     manta_status_t status = manta_forward(task, promise);

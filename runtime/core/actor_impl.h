@@ -87,6 +87,8 @@ struct mti_actor_more {
     mti_actor_rare_t *rare;     // NULL: nothing of it
     mti_actor_device_t *device; // NULL: on none
     mti_actor_hold_t *holds;    // guarded by lock
+    uint64_t *deferred;         // guarded by lock; ids of calls whose results come later
+    uint32_t deferred_count, deferred_capacity; // guarded by lock
 };
 
 static inline uint64_t mti_turn_word(uint32_t gen, mti_turn_t turn)
@@ -232,6 +234,8 @@ void mti_actor_fail_calls(mti_ctx_t *ctx, mti_actor_t *actor, const manta_error_
                           bool restarts, bool running, uint64_t but);
 // Begins the end of an actor that is to run what was accepted first.
 void mti_actor_stop(mti_ctx_t *ctx, mti_actor_t *actor);
+// The result of the running call |t| comes later: it is to fail with the actor. False: no memory.
+bool mti_actor_defer(mti_actor_t *actor, const mti_record_t *t);
 // What counted its end, or its restart, as a task is over (|counted|).
 void mti_actor_uncount(mti_ctx_t *ctx, bool counted);
 

@@ -3,6 +3,7 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 
 // The end of this actor, or its restart, is under way: a drain waits for it.
 static void actor_count_locked(mti_ctx_t *ctx, mti_actor_t *actor)
@@ -72,6 +73,60 @@ static void fail_running(mti_ctx_t *ctx, const mti_actor_t *actor, uint64_t id,
         mti_object_release(ctx, held, MTI_COUNT_SLOT);
     }
     if (!stays) mti_task_fail_now(ctx, t, gen, error);
+}
+
+// ---- results that come later ---------------------------------------------------------------------
+
+// Nobody takes a call off the list when its promise is kept: what is over is found out when there is no room.
+static bool defer_is_open(uint64_t id)
+{
+    uint64_t claim = mti_atomic_u64_load_acquire(&mti_record_at((uint32_t)id)->claim);
+    mti_task_state_t state = mti_claim_state(claim);
+    return mti_claim_gen(claim) == (uint32_t)(id >> 32) &&
+           (state == MTI_TASK_RUNNING || state == MTI_TASK_FORWARDED);
+}
+
+static bool defer_grow_locked(mti_actor_more_t *more)
+{
+    uint32_t open = 0, capacity = more->deferred_capacity;
+    for (uint32_t i = 0; i < more->deferred_count; i++)
+        if (defer_is_open(more->deferred[i])) more->deferred[open++] = more->deferred[i];
+    more->deferred_count = open;
+    if (capacity && open <= capacity / 2) return true;
+    capacity = capacity ? 2 * capacity : 16;
+    uint64_t *ids = mti_alloc(NULL, capacity * sizeof *ids, 16);
+    if (!ids) return open < more->deferred_capacity;
+    if (open) memcpy(ids, more->deferred, open * sizeof *ids);
+    mti_free(NULL, more->deferred, more->deferred_capacity * sizeof *ids);
+    more->deferred = ids;
+    more->deferred_capacity = capacity;
+    return true;
+}
+
+bool mti_actor_defer(mti_actor_t *actor, const mti_record_t *t)
+{
+    mti_actor_more_t *more = actor->more;
+    mti_mutex_lock(&more->lock);
+    bool ok = more->deferred_count < more->deferred_capacity || defer_grow_locked(more);
+    if (ok) more->deferred[more->deferred_count++] = mti_ref_of(&t->result).id;
+    mti_mutex_unlock(&more->lock);
+    return ok;
+}
+
+static void fail_deferred(mti_ctx_t *ctx, mti_actor_more_t *more, uint64_t but,
+                          const manta_error_t *error)
+{
+    mti_mutex_lock(&more->lock);
+    uint64_t *ids = more->deferred;
+    uint32_t count = more->deferred_count, capacity = more->deferred_capacity;
+    more->deferred = NULL;
+    more->deferred_count = more->deferred_capacity = 0;
+    mti_mutex_unlock(&more->lock);
+    for (uint32_t i = 0; i < count; i++) {
+        if (ids[i] == but || !defer_is_open(ids[i])) continue;
+        mti_task_fail_now(ctx, mti_record_at((uint32_t)ids[i]), (uint32_t)(ids[i] >> 32), error);
+    }
+    mti_free(NULL, ids, capacity * sizeof *ids);
 }
 
 void mti_actor_fail_calls(mti_ctx_t *ctx, mti_actor_t *actor, const manta_error_t *error,
@@ -161,6 +216,7 @@ void mti_actor_fail(mti_ctx_t *ctx, mti_actor_t *actor, const manta_error_t *cau
         mti_task_fail_now(ctx, mti_record_at((uint32_t)create), (uint32_t)(create >> 32), error);
     }
     mti_actor_fail_calls(ctx, actor, error, restarts, true, but);
+    fail_deferred(ctx, more, but, error);
     manta_error_release(error);
     mti_actor_kick(ctx, actor);
 }

@@ -827,6 +827,56 @@ TEST_P(ActorTest, ADeferredMethodCompletesLater)
     finisher.join();
 }
 
+TEST_P(ActorTest, DeferredCallsFailWithTheirActor)
+{
+    MANTA_SCOPE();
+    for (bool restart : {false, true}) {
+        counter_t c = counter_create(MANTA_ACTOR_OPTIONS(.max_restarts = 1), 0);
+        std::vector<manta_ref_t> promises(40), results;
+        for (manta_ref_t &promise : promises)
+            results.push_back(counter_later(c, &promise));
+        EXPECT_EQ(3, value_of<long>(counter_add(c, 3)));
+        for (size_t i = 0; i < 20; i++) { // these were in time
+            fulfil(promises[i], (long)i);
+            EXPECT_EQ((long)i, value_of<long>(results[i]));
+        }
+        EXPECT_OK(manta_actor_kill(c.actor, restart));
+        for (size_t i = 20; i < 40; i++)
+            EXPECT_STATUS(restart ? MANTA_ERR_ACTOR_RESTARTING : MANTA_ERR_ACTOR_DIED,
+                          status_of(results[i]));
+        for (size_t i = 0; i < 40; i++) {
+            if (i >= 20) fulfil(promises[i], 0); // is dropped
+            EXPECT_OK(manta_release(promises[i]));
+        }
+    }
+}
+
+TEST_P(ActorTest, AStoppedActorLeavesDeferredCallsToTheirPromises)
+{
+    MANTA_SCOPE();
+    counter_t c = counter_new(0);
+    manta_ref_t promise = {}, result = counter_later(c, &promise);
+    EXPECT_OK(manta_actor_stop(c.actor, MANTA_FOREVER));
+    EXPECT_STATUS(MANTA_NOT_READY, manta_ref_status(result));
+    fulfil(promise, 5);
+    EXPECT_OK(manta_release(promise));
+    EXPECT_EQ(5, value_of<long>(result));
+}
+
+// A handle in a value is a copy without a count: it works as long as somebody holds one, then is refused.
+TEST_P(ActorTest, HandlesByValueAreRefusedWhenTheActorIsGone)
+{
+    MANTA_SCOPE();
+    counter_t a = counter_new(0), b = counter_new(0);
+    EXPECT_EQ(1, value_of<long>(counter_of_other(a, b, counter_t{})));
+    counter_t copy = b;
+    manta_ref_t end = manta_actor_watch(b.actor);
+    EXPECT_OK(counter_destroy(b));
+    EXPECT_OK(status_of(end));
+    manta_status_t status = status_of(counter_of_other(a, copy, counter_t{}));
+    EXPECT_TRUE(status == MANTA_ERR_STALE_REF || status == MANTA_ERR_ACTOR_DIED) << status;
+}
+
 // ---- rules --------------------------------------------------------------------------------------
 
 TEST_P(ActorTest, DeadlinesOfCalls)
