@@ -646,6 +646,11 @@ manta_status_t mti_submit_general(submit_t s, const void *args, size_t args_byte
     if (MTI_LIKELY(thread != NULL)) mti_thread_leave(thread);
     if (MTI_LIKELY(status == MANTA_OK && s.error_arg == MANTA_OK)) return MANTA_OK;
     manta_status_t code = status != MANTA_OK ? status : s.error_arg;
+    // Of a constructor nobody holds a result that could carry it.
+    if (s.is_create && status == MANTA_OK) {
+        return mti_fail(code, "actor %s: an argument of its constructor is an error ref (%s)",
+                        def->name, manta_status_name(code));
+    }
     // An argument that is an error ref: the results carry its code, and the call did what it should.
     if (status == MANTA_OK || always_take) {
         if (args_bytes == def->args_bytes) take_anyway(def, args);

@@ -126,6 +126,15 @@ MANTA_METHOD(other, get, MANTA_OUT(int, x, 1))
     return MANTA_OK;
 }
 
+struct holder {
+    long x;
+};
+MANTA_ACTOR(holder, struct holder, MANTA_IN(long, x))
+{
+    self->x = x[0];
+    return MANTA_OK;
+}
+
 // Runs methods at the same time.
 struct wide {
     std::atomic<int> *inside;
@@ -465,6 +474,19 @@ TEST_P(ActorTest, AFailedConstructorKillsWithItsCause)
     EXPECT_STATUS(MANTA_ERR_ACTOR_DIED, manta_actor_status(c.actor));
     EXPECT_STATUS(MANTA_ERR_ACTOR_DIED, counter_tick_go(c));
     EXPECT_EQ(0, ended);
+}
+
+TEST_P(ActorTest, AnErrorRefForTheConstructorIsAnErrorHandle)
+{
+    MANTA_SCOPE();
+    manta_ref_t none = {};
+    manta_ref_t error = at_long_with(MANTA_OPTIONS(.cpus = 1000), 1);
+    holder_t h = holder_new(error);
+    EXPECT_STATUS(MANTA_ERR_INFEASIBLE, manta_actor_status(h.actor));
+    EXPECT_STATUS(MANTA_ERR_STALE_REF, manta_actor_status(holder_new(none).actor));
+    manta_ref_t failed = at_fail_remote(); // fails while the constructor waits for it
+    holder_t later = holder_new(failed);
+    EXPECT_STATUS(MANTA_ERR_ACTOR_DIED, status_of(manta_actor_watch(later.actor)));
 }
 
 TEST_P(ActorTest, KillFailsWhatWaitsAtOnceAndTheDestructorWaitsForTheBody)
