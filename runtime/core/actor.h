@@ -43,7 +43,7 @@ struct mti_actor {
     mti_actor_more_t *more;
     mti_record_t *next; // the table's
     const manta_actor_def_t *def;
-    void *state;
+    void *state;           // where a task has its parent: see make_actor
     mti_atomic_u32_t life; // changes under more->lock
     uint32_t max_pending;
     uint32_t flags;

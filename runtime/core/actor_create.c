@@ -187,6 +187,8 @@ void mti_actor_free(mti_ctx_t *ctx, mti_actor_t *actor)
 {
     free_more(ctx, actor->more);
     actor->more = NULL;
+    // The slot's next object may be a promise, which has no parent and leaves this as it is: see make_actor.
+    __atomic_store_n(&actor->state, NULL, __ATOMIC_RELAXED);
 }
 
 static manta_status_t make_actor(mti_ctx_t *ctx, manta_actor_def_t *def,
@@ -216,7 +218,12 @@ static manta_status_t make_actor(mti_ctx_t *ctx, manta_actor_def_t *def,
     actor->more = more;
     if (more->rare) more->rare->self = actor;
     actor->def = def;
-    actor->state = state;
+    // The claim of this generation first: whoever sweeps through all tasks (cancel.c) may have seen the slot's
+    // last one alive, and reads its parent where the state stands. release: pairs with the acquire there.
+    mti_atomic_u64_store_relaxed(
+        &actor->claim,
+        mti_turn_word(mti_actor_gen(actor), def->create ? MTI_TURN_NEW : MTI_TURN_IDLE));
+    __atomic_store_n(&actor->state, state, __ATOMIC_RELEASE);
     mti_atomic_u32_store_relaxed(&actor->life, MTI_LIFE_ALIVE);
     actor->max_pending = o->max_pending;
     actor->flags = (more->group_count ? MTI_ACTOR_CONCURRENT : 0) |
@@ -233,9 +240,6 @@ static manta_status_t make_actor(mti_ctx_t *ctx, manta_actor_def_t *def,
     mti_atomic_u64_store_relaxed(&actor->ran, 0);
     actor->constructed = !def->create;
     mti_atomic_u64_store_relaxed(&object->head, 0);
-    mti_atomic_u64_store_relaxed(
-        &actor->claim,
-        mti_turn_word(mti_actor_gen(actor), def->create ? MTI_TURN_NEW : MTI_TURN_IDLE));
     uint64_t counts = MTI_COUNT_USER + MTI_COUNT_INTERNAL;
     if (actor->flags & MTI_ACTOR_KEEPS_COUNT) counts += MTI_COUNT_USER;
     if (def->create) counts += MTI_COUNT_INTERNAL; // the constructor's, as for a call
