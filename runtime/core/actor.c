@@ -381,13 +381,13 @@ static void actor_end(mti_ctx_t *ctx, mti_actor_t *actor, drive_t *drive)
     }
 }
 
-// Runs one call that was taken out.
-static void run_one(mti_ctx_t *ctx, mti_actor_t *actor, mti_record_t *t, drive_t *drive)
+// Runs one call that was taken out. False: it was cancelled.
+static bool run_one(mti_ctx_t *ctx, mti_actor_t *actor, mti_record_t *t, drive_t *drive)
 {
     uint32_t gen = mti_atomic_u32_load_relaxed(&t->result.gen);
     if (MTI_UNLIKELY(!mti_task_claim(ctx, t, gen))) {
         mti_actor_taken_out(ctx, t, gen);
-        return;
+        return false;
     }
     mti_thread_t *thread = mti_thread_tls;
     bool counts_started = actor->max_pending != 0;
@@ -404,6 +404,7 @@ static void run_one(mti_ctx_t *ctx, mti_actor_t *actor, mti_record_t *t, drive_t
     mti_atomic_u64_owner_add(&actor->ran, 1);
     if (MTI_LIKELY(!thread->call_kept)) drive->gone += !counts_started;
     thread->call_kept = false;
+    return true;
 }
 
 // Takes the next call that its group may run; handed out when this returns true.
@@ -586,8 +587,10 @@ static turn_check_t turn_check(mti_ctx_t *ctx, mti_actor_t *actor, uint32_t gen,
             continue;
         }
         if (create) {
-            run_one(ctx, actor, create, drive);
-            if (!mti_atomic_u32_load_acquire(&more->create_failed)) actor_is_up(ctx, actor);
+            // One that was cancelled may not have said yet that it failed.
+            bool ran = run_one(ctx, actor, create, drive);
+            bool failed = mti_atomic_u32_load_acquire(&more->create_failed);
+            if (ran && !failed) actor_is_up(ctx, actor);
             continue;
         }
         if (life == MTI_LIFE_DEAD) return CHECK_RUN;
@@ -686,7 +689,7 @@ static void actor_drive(mti_ctx_t *ctx, mti_actor_t *actor, uint32_t gen, const 
             mti_device_call_t call = mti_actor_device_next(ctx, actor, &t);
             budget--;
             if (call == MTI_DEVICE_CALL_HERE) {
-                run_one(ctx, actor, t, &drive);
+                (void)run_one(ctx, actor, t, &drive);
                 mti_atomic_u64_store_relaxed(&actor->current, 0);
             }
             if (call != MTI_DEVICE_CALL_NONE) continue;
@@ -697,7 +700,7 @@ static void actor_drive(mti_ctx_t *ctx, mti_actor_t *actor, uint32_t gen, const 
             mti_record_t *t = todo_pop(actor);
             if (t) {
                 budget--;
-                run_one(ctx, actor, t, &drive);
+                (void)run_one(ctx, actor, t, &drive);
                 mti_atomic_u64_store_relaxed(&actor->current, 0);
                 continue;
             }
