@@ -21,6 +21,17 @@
 // MANTA_ERR_ACTOR_RESTARTING: it failed under this call, or was being restarted when the call came; a
 // later one may succeed. A call that fails so before its body started never runs; one whose body had
 // started may or may not have had its effect.
+//
+// On a device (options .device). Methods, and constructors, with a CUDA body run there, in the order in which
+// their turns come; one follows the other on the device without the host, whatever queues they are on. A
+// method without one runs on a CPU, when all that was before it is done on the device, and what comes
+// after it waits for its end; so its body may look at what they left in the state. A CUDA body finds the
+// state in |self| as any: that is host memory, where it keeps device pointers and numbers. They stay
+// valid if they are those of manta_actor_hold() or manta_actor_memory(). The actor dies when its device is
+// lost; with MANTA_GPU and restarts left it comes back on another one.
+//     A share of a device: |gpu_bytes| bounds what the state holds, |max_device_calls| the work in
+// flight. Nothing else is isolated: the results of its calls come out of the device's common memory, and its
+// kernels run beside those of others, also from a queue of its own.
 #ifndef MANTA_ACTOR_H
 #define MANTA_ACTOR_H
 
@@ -90,9 +101,14 @@ typedef struct manta_actor_options {
     // Calls that were accepted and have not started; more are refused with MANTA_ERR_ACTOR_BUSY. 0: no
     // bound.
     uint32_t max_pending;
-    bool out_of_order;    // calls start when their arguments are ready, whatever came before
-    manta_pin_t pin;      // manta_pin_core(2), manta_pin_node(0); with one method at a time only
-    manta_where_t device; // manta_gpu(1): device methods run there
+    bool out_of_order; // calls start when their arguments are ready, whatever came before
+    manta_pin_t pin;   // manta_pin_core(2), manta_pin_node(0); with one method at a time only
+    // manta_gpu(1), or MANTA_GPU for the one with the fewest actors: methods with a CUDA body run there.
+    // See "On a device" below.
+    manta_where_t device;
+    bool own_queue; // with |device|: a queue (stream) that nobody else uses; a device has 8 to give
+    uint64_t gpu_bytes;        // with |device|: of manta_actor_memory() at most; 0: no bound
+    uint32_t max_device_calls; // with |device|: calls on the device at a time; 0: 32
 } manta_actor_options_t;
 
 // Makes an actor. Its constructor runs as soon as its arguments are ready; calls wait for it. If it
@@ -175,6 +191,7 @@ typedef struct manta_actor_info {
     uint32_t handles;   // counts of handles
     uint32_t restarts;  // so far
     uint64_t completed; // calls that ran
+    int device;         // the GPU it is on, -1: none
 } manta_actor_info_t;
 
 MANTA_API manta_status_t manta_actor_describe(manta_actor_t actor, manta_actor_info_t *out_info);
@@ -192,9 +209,24 @@ MANTA_API manta_actor_t manta_actor_self(const manta_task_t *task);
 // manta_promise_set() or manta_promise_fail() from any thread, and then released. The body goes on and
 // returns MANTA_OK; the actor runs the next call. Only for methods with one result that is no INOUT, or
 // with none. A call that is cancelled while its promise is open fails all the same; what the promise gets
-// afterwards is dropped. The actor's end doesn't touch it: the promise is not the actor's any more.
+// afterwards is dropped. So does one whose actor dies, is killed or restarted meanwhile, with that; a call that was
+// deferred is not tried again. An actor that ends by its last handle or a stop does not wait for such calls,
+// and leaves them to whoever has the promise.
 // Error ref: NOT_ALLOWED_HERE several results · OUT_OF_MEMORY.
 MANTA_API MANTA_NODISCARD manta_ref_t manta_method_defer(manta_task_t *task);
+
+// The IN argument of this call whose bytes start at |data| (x.data in the body) stays where it is, at that
+// address, until the actor's destructor has run or it is restarted. On a device that is the device's copy:
+// weights given to a CUDA constructor, say. It can't be updated in place meanwhile.
+// Errors:  INVALID_ARGUMENT no argument starts there · NOT_SUPPORTED a small value (up to 40 bytes or so) on a
+//          device, which travels with its call; use MANTA_VAL · OUT_OF_MEMORY · NOT_ALLOWED_HERE.
+// Threads: the body's.
+MANTA_API MANTA_NODISCARD manta_status_t manta_actor_hold(manta_task_t *task, const void *data);
+
+// In a CUDA body of an actor: device memory for its state, 256-byte aligned, contents undefined, which is
+// given back when its destructor has run or it is restarted. NULL: OUT_OF_MEMORY, also beyond
+// |gpu_bytes|, which fails the call, or no such body; the message says which.
+MANTA_API MANTA_NODISCARD void *manta_actor_memory(manta_task_t *task, size_t size_bytes);
 
 MANTA_END_DECLS
 

@@ -37,7 +37,10 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { BATCH = 64 };
+enum {
+    BATCH = 64,
+    AHEAD = 6, // records
+};
 
 // ---- the turn -----------------------------------------------------------------------------------
 
@@ -119,9 +122,10 @@ void mti_actor_kick(mti_ctx_t *ctx, mti_actor_t *actor)
 
 uint32_t mti_actor_running(const mti_actor_t *actor)
 {
-    uint32_t sum = 0;
-    for (uint32_t i = 0; i < actor->more->group_count; i++)
-        sum += mti_atomic_u32_load_seq_cst(&actor->more->groups[i].running);
+    const mti_actor_more_t *more = actor->more;
+    uint32_t sum = more->device ? mti_atomic_u32_load_seq_cst(&more->device->running) : 0;
+    for (uint32_t i = 0; i < more->group_count; i++)
+        sum += mti_atomic_u32_load_seq_cst(&more->groups[i].running);
     return sum;
 }
 
@@ -153,7 +157,9 @@ static bool actor_has_work(const mti_actor_t *actor)
     default:
         return mti_atomic_ptr_load_acquire(&actor->more->create_ready) != NULL;
     }
-    return actor->more->group_count && actor_groups_have_work(actor);
+    const mti_actor_more_t *more = actor->more;
+    if (MTI_UNLIKELY(more->device != NULL)) return mti_actor_device_has_work(more->device);
+    return more->group_count && actor_groups_have_work(actor);
 }
 
 void mti_actor_calls_gone(mti_ctx_t *ctx, mti_actor_t *actor, uint64_t n)
@@ -192,6 +198,13 @@ mti_record_t *mti_mail_take(mti_actor_t *actor, mti_record_t **out_last)
     *out_last = t;
     while (t) {
         mti_record_t *next = mti_method_of(t)->mail_next;
+        // Each record is in its caller's cache, and only the one before tells where it is. But a caller's
+        // slots mostly follow each other at one distance: asks for the link a few records ahead. An address
+        // that is none does no harm.
+        if (next) {
+            uintptr_t ahead = (uintptr_t)next + AHEAD * ((uintptr_t)next - (uintptr_t)t);
+            __builtin_prefetch((const void *)(ahead + offsetof(mti_record_t, inline_args)), 1);
+        }
         mti_method_of(t)->mail_next = reversed;
         reversed = t;
         t = next;
@@ -227,8 +240,7 @@ void mti_actor_todo_append(mti_actor_t *actor, mti_record_t *first, mti_record_t
     actor->todo_last = last;
 }
 
-// The oldest of |todo| and the mailbox; inside the bracket.
-static mti_record_t *todo_next(mti_actor_t *actor)
+mti_record_t *mti_actor_todo_first(mti_actor_t *actor)
 {
     if (!actor->todo) {
         mti_record_t *last, *first = mti_mail_take(actor, &last);
@@ -236,8 +248,14 @@ static mti_record_t *todo_next(mti_actor_t *actor)
         actor->todo = first;
         actor->todo_last = last;
     }
-    mti_record_t *t = actor->todo;
-    actor->todo = mti_method_of(t)->mail_next;
+    return actor->todo;
+}
+
+// The oldest of |todo| and the mailbox; inside the bracket.
+static mti_record_t *todo_next(mti_actor_t *actor)
+{
+    mti_record_t *t = mti_actor_todo_first(actor);
+    if (t) actor->todo = mti_method_of(t)->mail_next;
     return t;
 }
 
@@ -246,6 +264,9 @@ static mti_record_t *todo_pop(mti_actor_t *actor)
 {
     mti_actor_todo_enter(actor);
     mti_record_t *t = todo_next(actor);
+    const char *next = (const char *)actor->todo; // on its way while this one runs
+    for (size_t i = 0; next && i < MTI_SLOT_BYTES; i += 64)
+        __builtin_prefetch(next + i, 1);
     if (t) mti_atomic_u64_store_relaxed(&actor->current, mti_ref_of(&t->result).id);
     mti_actor_todo_leave(actor);
     return t;
@@ -341,6 +362,7 @@ static void actor_end(mti_ctx_t *ctx, mti_actor_t *actor, drive_t *drive)
     // One that was told to stop ends without calls; those that come late are failed by actor_drive.
     if (failed) mti_actor_fail_calls(ctx, actor, error, false, false, 0);
     if (more->kept) mti_actor_kept_release(ctx, actor);
+    if (more->holds || more->device) mti_actor_holds_release(ctx, more);
     if (more->rows.capacity) mti_rows_deinit(&more->rows);
     if (has_creator && mti_watch_remove(&rare->creator)) {
         mti_object_release(ctx, &actor->object, MTI_COUNT_SLOT);
@@ -359,13 +381,13 @@ static void actor_end(mti_ctx_t *ctx, mti_actor_t *actor, drive_t *drive)
     }
 }
 
-// Runs one call that was taken out.
-static void run_one(mti_ctx_t *ctx, mti_actor_t *actor, mti_record_t *t, drive_t *drive)
+// Runs one call that was taken out. False: it was cancelled.
+static bool run_one(mti_ctx_t *ctx, mti_actor_t *actor, mti_record_t *t, drive_t *drive)
 {
     uint32_t gen = mti_atomic_u32_load_relaxed(&t->result.gen);
     if (MTI_UNLIKELY(!mti_task_claim(ctx, t, gen))) {
         mti_actor_taken_out(ctx, t, gen);
-        return;
+        return false;
     }
     mti_thread_t *thread = mti_thread_tls;
     bool counts_started = actor->max_pending != 0;
@@ -382,6 +404,7 @@ static void run_one(mti_ctx_t *ctx, mti_actor_t *actor, mti_record_t *t, drive_t
     mti_atomic_u64_owner_add(&actor->ran, 1);
     if (MTI_LIKELY(!thread->call_kept)) drive->gone += !counts_started;
     thread->call_kept = false;
+    return true;
 }
 
 // Takes the next call that its group may run; handed out when this returns true.
@@ -447,8 +470,12 @@ static void place_give_back(mti_actor_t *actor, uint32_t group_index, uint64_t i
 
 void mti_actor_call_over(mti_ctx_t *ctx, mti_actor_t *actor, uint32_t group, uint64_t id)
 {
-    if (actor->flags & MTI_ACTOR_CONCURRENT) {
-        place_give_back(actor, group, id);
+    if (actor->flags & (MTI_ACTOR_CONCURRENT | MTI_ACTOR_DEVICE)) {
+        if (actor->flags & MTI_ACTOR_DEVICE) {
+            mti_actor_device_give_back(actor->more->device, id);
+        } else {
+            place_give_back(actor, group, id);
+        }
         if (actor_has_work(actor)) {
             mti_actor_wake(ctx, actor, actor->object.slot, mti_actor_gen(actor));
         }
@@ -477,6 +504,11 @@ static bool restart_create(mti_ctx_t *ctx, mti_actor_t *actor, uint32_t gen)
 {
     mti_actor_more_t *more = actor->more;
     const manta_task_def_t *create = more->def->create;
+    if (more->holds || more->device) mti_actor_holds_release(ctx, more);
+    if (more->device && !mti_actor_device_again(ctx, actor)) {
+        mti_actor_fail(ctx, actor, NULL, false, 0, "there is no device left for it");
+        return true;
+    }
     memset(actor->state, 0, actor->def->state_bytes);
     (void)mti_atomic_u32_fetch_add_relaxed(&more->restarts, 1);
     mti_atomic_u32_store_relaxed(&more->create_failed, 0);
@@ -546,9 +578,19 @@ static turn_check_t turn_check(mti_ctx_t *ctx, mti_actor_t *actor, uint32_t gen,
             mti_actor_fail_taken_out(ctx, create, mti_error_bare(MANTA_ERR_ACTOR_DIED));
             continue;
         }
-        if (create) {
-            run_one(ctx, actor, create, drive);
+        if (create && mti_actor_device_create(ctx, actor, create)) return CHECK_LEAVE;
+        if (MTI_UNLIKELY(more->device && more->device->is_creating)) {
+            // Its constructor is on the device, or has come back.
+            if (mti_actor_running(actor)) return CHECK_LEAVE;
+            more->device->is_creating = false;
             if (!mti_atomic_u32_load_acquire(&more->create_failed)) actor_is_up(ctx, actor);
+            continue;
+        }
+        if (create) {
+            // One that was cancelled may not have said yet that it failed.
+            bool ran = run_one(ctx, actor, create, drive);
+            bool failed = mti_atomic_u32_load_acquire(&more->create_failed);
+            if (ran && !failed) actor_is_up(ctx, actor);
             continue;
         }
         if (life == MTI_LIFE_DEAD) return CHECK_RUN;
@@ -603,6 +645,14 @@ static bool is_still_queued(const mti_record_t *t, uint32_t gen)
     return mti_atomic_u64_load_acquire(&t->claim) == mti_claim_make(gen, 0, MTI_TASK_QUEUED);
 }
 
+// Whether the turn of an actor on a device is worth another batch: not while its calls wait for others.
+static bool device_may_go_on(mti_actor_t *actor)
+{
+    const mti_actor_device_t *device = actor->more->device;
+    bool waits = mti_atomic_u32_load_relaxed(&device->resume_at) != MTI_RESUME_NEVER;
+    return waits ? mti_actor_device_has_work(device) : has_todo(actor) || has_mail(actor);
+}
+
 // Runs calls, a batch or until |until| is not queued any more, and gives the turn back. Takes a slot count,
 // which keeps the actor while that happens.
 static void actor_drive(mti_ctx_t *ctx, mti_actor_t *actor, uint32_t gen, const mti_record_t *until,
@@ -625,13 +675,24 @@ static void actor_drive(mti_ctx_t *ctx, mti_actor_t *actor, uint32_t gen, const 
                 mti_actor_fail_calls(ctx, actor, actor_end_error(actor), false, false, 0);
             }
         } else if (check == CHECK_RUN && enough) {
-            if (has_todo(actor) || has_mail(actor) ||
-                (actor->more->group_count && actor_groups_have_work(actor))) {
+            if (actor->more->device
+                    ? device_may_go_on(actor)
+                    : has_todo(actor) || has_mail(actor) ||
+                          (actor->more->group_count && actor_groups_have_work(actor))) {
                 // Whoever comes next goes on.
                 mti_atomic_u64_store_seq_cst(&actor->claim, mti_turn_word(gen, MTI_TURN_SCHEDULED));
                 mti_actor_schedule(ctx, slot, gen);
                 break;
             }
+        } else if (check == CHECK_RUN && MTI_UNLIKELY(actor->more->device != NULL)) {
+            mti_record_t *t;
+            mti_device_call_t call = mti_actor_device_next(ctx, actor, &t);
+            budget--;
+            if (call == MTI_DEVICE_CALL_HERE) {
+                (void)run_one(ctx, actor, t, &drive);
+                mti_atomic_u64_store_relaxed(&actor->current, 0);
+            }
+            if (call != MTI_DEVICE_CALL_NONE) continue;
         } else if (check == CHECK_RUN && actor->more->group_count) {
             budget--;
             if (hand_one_out(ctx, actor)) continue;
@@ -639,7 +700,7 @@ static void actor_drive(mti_ctx_t *ctx, mti_actor_t *actor, uint32_t gen, const 
             mti_record_t *t = todo_pop(actor);
             if (t) {
                 budget--;
-                run_one(ctx, actor, t, &drive);
+                (void)run_one(ctx, actor, t, &drive);
                 mti_atomic_u64_store_relaxed(&actor->current, 0);
                 continue;
             }
@@ -649,8 +710,12 @@ static void actor_drive(mti_ctx_t *ctx, mti_actor_t *actor, uint32_t gen, const 
         bool is_idle = mti_atomic_u64_cas_seq_cst(&actor->object.u.mail, &mail, MTI_MAIL_IDLE) ||
                        mail == MTI_MAIL_IDLE;
         if (is_idle && !actor_has_work(actor)) break;
-        if (!is_idle && check == CHECK_LEAVE && !actor_has_work(actor)) {
-            break; // who brings |life| on looks at the mailbox, too
+        bool waits =
+            check == CHECK_LEAVE ||
+            (actor->more->device &&
+             mti_atomic_u32_load_relaxed(&actor->more->device->resume_at) != MTI_RESUME_NEVER);
+        if (!is_idle && waits && !actor_has_work(actor)) {
+            break; // who brings |life| on, or completes a call on a device, looks at the mailbox, too
         }
         if (!mti_turn_take(ctx, actor, gen, MTI_TURN_IDLE)) break;
     }
@@ -702,6 +767,17 @@ static bool may_run_here(const mti_ctx_t *ctx, const mti_actor_t *actor)
                                mti_atomic_i32_load_relaxed(&ctx->sched.seat));
 }
 
+// False: it waits for calls on its device, so the turn is no use.
+static bool may_go_on(const mti_actor_t *actor)
+{
+    const mti_actor_device_t *device = actor->more->device;
+    if (!device) return true;
+    uint32_t life = mti_atomic_u32_load_seq_cst(&actor->life);
+    if (life == MTI_LIFE_RESTARTING || life == MTI_LIFE_FAILED) return !mti_actor_running(actor);
+    return mti_atomic_u32_load_seq_cst(&device->resume_at) == MTI_RESUME_NEVER ||
+           mti_actor_device_has_work(device);
+}
+
 mti_actor_help_t mti_actor_walk(mti_ctx_t *ctx, mti_object_t *object, mti_record_t *t, uint32_t gen,
                                 bool may_take, mti_actor_t **out_actor, uint32_t *out_ctx,
                                 mti_object_t **out_next)
@@ -720,16 +796,12 @@ mti_actor_help_t mti_actor_walk(mti_ctx_t *ctx, mti_object_t *object, mti_record
                 mti_ref_acquire_weak(actor_id, MTI_COUNT_SLOT) != NULL;
     if (held && !mti_object_is_closed(object, &head)) {
         uint32_t actor_gen = mti_actor_gen(actor);
-        mti_object_t *next = mti_actor_undelivered_before(actor, t);
+        mti_object_t *next;
+        bool undelivered = mti_actor_is_undelivered(actor, t, &next);
         uint64_t claim = mti_atomic_u64_load_seq_cst(&actor->claim);
         mti_turn_t turn = (mti_turn_t)mti_claim_state(claim);
-        uint64_t create = mti_atomic_u64_load_acquire(&actor->more->create_id);
-        if (!next && turn == MTI_TURN_NEW && create) {
-            next = mti_ref_acquire_weak(create, MTI_COUNT_SLOT);
-            if (next == &t->result) { // it waits for its arguments
-                mti_object_release(ctx, next, MTI_COUNT_SLOT);
-                next = NULL;
-            }
+        if (!next && turn == MTI_TURN_NEW && !(t->flags & MTI_RECORD_CREATE)) {
+            next = mti_actor_create_waits_for(actor);
         }
         if (next) {
             *out_next = next;
@@ -739,8 +811,8 @@ mti_actor_help_t mti_actor_walk(mti_ctx_t *ctx, mti_object_t *object, mti_record
             help = MTI_ACTOR_HELD;
         } else if (actor->more->group_count && group_runner(ctx, actor, t, out_ctx)) {
             help = MTI_ACTOR_HELD;
-        } else if (may_take && may_run_here(ctx, actor) &&
-                   (turn == MTI_TURN_SCHEDULED || turn == MTI_TURN_IDLE) &&
+        } else if (may_take && !undelivered && may_run_here(ctx, actor) &&
+                   (turn == MTI_TURN_SCHEDULED || turn == MTI_TURN_IDLE) && may_go_on(actor) &&
                    mti_atomic_u32_load_relaxed(&t->deps) == 1 &&
                    mti_turn_take(ctx, actor, actor_gen, turn)) {
             *out_actor = actor;

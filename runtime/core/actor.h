@@ -31,6 +31,7 @@ enum { // mti_actor_t.flags, constant
     MTI_ACTOR_OUT_OF_ORDER = 1 << 1,
     MTI_ACTOR_KEEPS_COUNT = 1 << 2, // DETACHED or CREATOR: a user count is not a handle's
     MTI_ACTOR_PINNED = 1 << 3,      // only some workers run it
+    MTI_ACTOR_DEVICE = 1 << 4,      // on a device
 };
 
 // One slot of the table. User counts are handles; internal ones: one until it has ended, and one per call
@@ -42,20 +43,23 @@ struct mti_actor {
     mti_actor_more_t *more;
     mti_record_t *next; // the table's
     const manta_actor_def_t *def;
-    void *state;
+    void *state;           // where a task has its parent: see make_actor
     mti_atomic_u32_t life; // changes under more->lock
     uint32_t max_pending;
     uint32_t flags;
     int32_t task_retries;
+    bool constructed; // the turn's
 
-    // Guarded by the turn together with |busy|: see todo_enter in actor.c.
-    mti_record_t *todo, *todo_last; // taken out of the mailbox, oldest first
-    mti_atomic_u64_t current;       // id of the call that the holder of the turn runs, 0: none
+    // From here on a line that changes with every call, by the holder of the turn. Callers read the one above.
+    // Guarded by the turn together with |busy|: see mti_actor_todo_enter.
+    mti_record_t *todo; // taken out of the mailbox, oldest first
+    mti_record_t *todo_last;
+    mti_atomic_u64_t current; // id of the call that the holder of the turn runs, 0: none
     mti_atomic_u32_t busy, frozen;
     mti_atomic_u64_t ran; // calls; a statistic
-    bool constructed;
 };
 static_assert(sizeof(mti_actor_t) <= MTI_SLOT_BYTES, "an actor is a slot");
+static_assert(offsetof(mti_actor_t, todo) % 64 == 0, "apart from what callers read");
 static_assert(offsetof(mti_actor_t, claim) == offsetof(mti_slot_t, claim), "claim survives");
 static_assert(offsetof(mti_actor_t, next) == offsetof(mti_slot_t, next), "one free list");
 
@@ -133,6 +137,9 @@ static inline mti_actor_t *mti_actor_begin_quick(mti_ctx_t *ctx, manta_actor_t h
 
 // The call |id|, which was cancelled, is out of every list.
 void mti_actor_call_over(mti_ctx_t *ctx, mti_actor_t *actor, uint32_t group, uint64_t id);
+
+// The same for a call that was on a device; |kept|: it will be tried again.
+void mti_actor_lane_over(mti_ctx_t *ctx, mti_actor_t *actor, uint64_t id, bool kept);
 
 // Whether calls of this thread's current caller to somebody are not delivered yet.
 bool mti_actor_caller_is_held_up(const mti_thread_t *thread);

@@ -56,11 +56,8 @@ static manta_status_t check_place(mti_ctx_t *ctx, const manta_actor_def_t *def,
                                   const manta_actor_options_t *o)
 {
     const mti_runtime_t *rt = ctx->rt;
-    if (o->device) {
-        return mti_fail(MANTA_ERR_INFEASIBLE,
-                        "actor %s asks for a device (%d); this machine offers 0", def->name,
-                        (int)o->device);
-    }
+    manta_status_t status = mti_actor_device_check(ctx, def, o);
+    if (status != MANTA_OK) return status;
     if (!o->pin || rt->is_serial) return MANTA_OK;
     if (o->max_concurrency > 1 || o->group_count) {
         return mti_fail(MANTA_ERR_NOT_SUPPORTED, "actor %s: pinned, and several methods at a time",
@@ -156,6 +153,10 @@ static void free_more(mti_ctx_t *ctx, mti_actor_more_t *more)
     if (more->error) manta_error_release((manta_error_t *)more->error);
     if (more->groups) mti_heap_free(&ctx->heap, more->groups, rare->groups_bytes);
     if (rare) mti_heap_free(&ctx->heap, rare, rare->total_bytes);
+    if (more->holds) mti_actor_holds_release(ctx, more);
+    if (more->deferred)
+        mti_free(NULL, more->deferred, more->deferred_capacity * sizeof *more->deferred);
+    if (more->device) mti_actor_device_free(ctx, more);
     mti_mutex_deinit(&more->lock);
     mti_heap_free(&ctx->heap, more, more->total_bytes);
 }
@@ -186,17 +187,26 @@ void mti_actor_free(mti_ctx_t *ctx, mti_actor_t *actor)
 {
     free_more(ctx, actor->more);
     actor->more = NULL;
+    // The slot's next object may be a promise, which has no parent and leaves this as it is: see make_actor.
+    __atomic_store_n(&actor->state, NULL, __ATOMIC_RELAXED);
 }
 
-static mti_actor_t *make_actor(mti_ctx_t *ctx, manta_actor_def_t *def,
-                               const manta_actor_options_t *o)
+static manta_status_t make_actor(mti_ctx_t *ctx, manta_actor_def_t *def,
+                                 const manta_actor_options_t *o, mti_actor_t **out_actor)
 {
     void *state;
     mti_actor_more_t *more = make_more(ctx, def, o, &state);
-    mti_actor_t *actor = more ? (mti_actor_t *)(void *)mti_table_alloc(&ctx->table) : NULL;
+    manta_status_t status = MANTA_OK;
+    if (more && o->device != MANTA_ANY && o->device != MANTA_CPU) {
+        status = mti_actor_device_make(ctx, more, o);
+    }
+    mti_actor_t *actor =
+        more && status == MANTA_OK ? (mti_actor_t *)(void *)mti_table_alloc(&ctx->table) : NULL;
     if (!actor) {
         if (more) free_more(ctx, more);
-        return NULL;
+        return status != MANTA_OK
+                   ? status
+                   : mti_fail(MANTA_ERR_OUT_OF_MEMORY, "no memory for an actor %s", def->name);
     }
     mti_object_t *object = &actor->object;
     mti_object_set(object, MTI_OBJECT_ACTOR, MTI_STORAGE_NONE, 0);
@@ -208,13 +218,19 @@ static mti_actor_t *make_actor(mti_ctx_t *ctx, manta_actor_def_t *def,
     actor->more = more;
     if (more->rare) more->rare->self = actor;
     actor->def = def;
-    actor->state = state;
+    // The claim of this generation first: whoever sweeps through all tasks (cancel.c) may have seen the slot's
+    // last one alive, and reads its parent where the state stands. release: pairs with the acquire there.
+    mti_atomic_u64_store_relaxed(
+        &actor->claim,
+        mti_turn_word(mti_actor_gen(actor), def->create ? MTI_TURN_NEW : MTI_TURN_IDLE));
+    __atomic_store_n(&actor->state, state, __ATOMIC_RELEASE);
     mti_atomic_u32_store_relaxed(&actor->life, MTI_LIFE_ALIVE);
     actor->max_pending = o->max_pending;
     actor->flags = (more->group_count ? MTI_ACTOR_CONCURRENT : 0) |
                    (o->out_of_order ? MTI_ACTOR_OUT_OF_ORDER : 0) |
                    (o->life != MANTA_LIFE_HANDLES ? MTI_ACTOR_KEEPS_COUNT : 0) |
-                   (o->pin && !ctx->rt->is_serial ? MTI_ACTOR_PINNED : 0);
+                   (o->pin && !ctx->rt->is_serial ? MTI_ACTOR_PINNED : 0) |
+                   (more->device ? MTI_ACTOR_DEVICE : 0);
     if (actor->flags & MTI_ACTOR_PINNED) mti_atomic_u32_store_relaxed(&ctx->rt->has_pinned, 1);
     actor->task_retries = o->max_task_retries;
     actor->todo = actor->todo_last = NULL;
@@ -224,15 +240,13 @@ static mti_actor_t *make_actor(mti_ctx_t *ctx, manta_actor_def_t *def,
     mti_atomic_u64_store_relaxed(&actor->ran, 0);
     actor->constructed = !def->create;
     mti_atomic_u64_store_relaxed(&object->head, 0);
-    mti_atomic_u64_store_relaxed(
-        &actor->claim,
-        mti_turn_word(mti_actor_gen(actor), def->create ? MTI_TURN_NEW : MTI_TURN_IDLE));
     uint64_t counts = MTI_COUNT_USER + MTI_COUNT_INTERNAL;
     if (actor->flags & MTI_ACTOR_KEEPS_COUNT) counts += MTI_COUNT_USER;
     if (def->create) counts += MTI_COUNT_INTERNAL; // the constructor's, as for a call
     // release: a stale lookup that gets a count from here sees a whole actor
     mti_atomic_u64_store_release(&object->counts, counts);
-    return actor;
+    *out_actor = actor;
+    return MANTA_OK;
 }
 
 // An actor that nobody has heard of goes again.
@@ -362,8 +376,9 @@ static manta_status_t create_entered(mti_thread_t *thread, mti_ctx_t *ctx, manta
         *out_handle = mti_actor_give_found(thread, ctx, other, def, o->name);
         return MANTA_OK;
     }
-    mti_actor_t *actor = make_actor(ctx, def, o);
-    if (!actor) return mti_fail(MANTA_ERR_OUT_OF_MEMORY, "no memory for an actor %s", def->name);
+    mti_actor_t *actor = NULL;
+    status = make_actor(ctx, def, o, &actor);
+    if (status != MANTA_OK) return status;
     if (def->create && o->max_restarts != 0 && !keep_args(ctx, actor, args, args_bytes)) {
         discard_actor(ctx, actor);
         return mti_fail(MANTA_ERR_OUT_OF_MEMORY, "actor %s: no memory to keep its arguments",

@@ -287,7 +287,7 @@ manta_status_t manta_actor_stop(manta_actor_t handle, int64_t timeout_ns)
     mti_thread_t *thread;
     mti_ctx_t *ctx;
     mti_actor_t *actor;
-    manta_status_t status = mti_actor_handle_begin(handle, "mti_actor_stop", &thread, &ctx, &actor);
+    manta_status_t status = mti_actor_handle_begin(handle, "actor_stop", &thread, &ctx, &actor);
     if (status != MANTA_OK) return status;
     bool inside = thread->in_callback;
     for (const manta_task_t *task = thread->task; task && !inside; task = task->outer)
@@ -305,13 +305,13 @@ manta_status_t manta_actor_stop(manta_actor_t handle, int64_t timeout_ns)
     mti_actor_handle_end(thread, ctx, actor);
     if (!death) {
         mti_wait_leave(ctx);
-        return mti_fail(MANTA_ERR_OUT_OF_MEMORY, "mti_actor_stop: no memory to wait for the end");
+        return mti_fail(MANTA_ERR_OUT_OF_MEMORY, "actor_stop: no memory to wait for the end");
     }
     uint64_t head;
     status = mti_wait_object(thread, ctx, death, timeout_ns, &head);
     if (status == MANTA_NOT_READY && timeout_ns > 0) {
         (void)manta_actor_kill(handle, false);
-        status = mti_fail(MANTA_ERR_TIMEOUT, "mti_actor_stop: its calls were not through in time");
+        status = mti_fail(MANTA_ERR_TIMEOUT, "actor_stop: its calls were not through in time");
     }
     mti_thread_enter(thread);
     mti_object_release(ctx, death, MTI_COUNT_USER);
@@ -332,6 +332,10 @@ manta_ref_t manta_method_defer(manta_task_t *task)
         return mti_ref_error(mti_fail(MANTA_ERR_NOT_ALLOWED_HERE,
                                       "method_defer: outside of a method, or of one with several "
                                       "results"));
+    }
+    if (task->actor && !mti_actor_defer(task->actor, task->record)) {
+        return mti_ref_error(mti_fail(MANTA_ERR_OUT_OF_MEMORY, "%s: method_defer: no memory",
+                                      mti_record_name(task->record)));
     }
     manta_ref_t promise = manta_keep(manta_promise_create(task->record->result.dtype));
     if (mti_ref_is_error(promise)) return promise;

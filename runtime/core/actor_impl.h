@@ -3,6 +3,7 @@
 #define MTI_CORE_ACTOR_IMPL_H
 
 #include "core/actor.h"
+#include "core/lane.h"
 
 #include <sched.h>
 
@@ -38,6 +39,31 @@ typedef struct mti_actor_rare {
     size_t total_bytes, groups_bytes;
 } mti_actor_rare_t;
 
+// An argument that the state keeps.
+typedef struct mti_actor_hold mti_actor_hold_t;
+struct mti_actor_hold {
+    mti_actor_hold_t *next;
+    mti_object_t *object; // one internal count
+};
+
+// Of an actor on a device; see actor_device.c.
+enum { MTI_ACTOR_DEVICE_CALLS = 32, MTI_ACTOR_DEVICE_CALLS_MAX = 4096 };
+#define MTI_RESUME_NEVER UINT32_MAX
+typedef struct mti_actor_device {
+    size_t total_bytes;  // of this
+    manta_where_t where; // as asked for
+    uint32_t index;      // the device; changes with a restart
+    bool own_queue, is_settled;
+    bool is_creating;       // the turn's; the constructor is on the device
+    uint32_t limit;         // calls on the device at a time
+    mti_lane_order_t order; // the lane's
+    mti_block_t *memory;    // of the state; written by CUDA bodies, one at a time
+    uint64_t bytes, bytes_limit;
+    mti_atomic_u32_t running;   // calls on the device; only the holder of the turn adds
+    mti_atomic_u32_t resume_at; // there is a call that may go when |running| is no more than that
+    mti_atomic_u64_t ids[];     // of those on the device; 0: free
+} mti_actor_device_t;
+
 struct mti_actor_more {
     mti_mutex_t lock;
     mti_order_t *undelivered;   // guarded by lock
@@ -58,7 +84,11 @@ struct mti_actor_more {
     size_t kept_bytes;
     size_t total_bytes;
     manta_actor_def_t *def;
-    mti_actor_rare_t *rare; // NULL: nothing of it
+    mti_actor_rare_t *rare;     // NULL: nothing of it
+    mti_actor_device_t *device; // NULL: on none
+    mti_actor_hold_t *holds;    // guarded by lock
+    uint64_t *deferred;         // guarded by lock; ids of calls whose results come later
+    uint32_t deferred_count, deferred_capacity; // guarded by lock
 };
 
 static inline uint64_t mti_turn_word(uint32_t gen, mti_turn_t turn)
@@ -149,10 +179,46 @@ void mti_actor_fail_taken_out(mti_ctx_t *ctx, mti_record_t *t, const manta_error
 bool mti_actor_seat_fits(const mti_runtime_t *rt, const mti_actor_rare_t *pin, int seat);
 void mti_actor_pinned_run(mti_sched_ctx_t *sched_ctx, mti_job_t *job);
 
+// The oldest of |todo| and the mailbox, which stays; inside the bracket. NULL: none.
+mti_record_t *mti_actor_todo_first(mti_actor_t *actor);
+
+// ---- devices (actor_device.c) -------------------------------------------------------------------
+
+manta_status_t mti_actor_device_check(mti_ctx_t *ctx, const manta_actor_def_t *def,
+                                      const manta_actor_options_t *o);
+manta_status_t mti_actor_device_make(mti_ctx_t *ctx, mti_actor_more_t *more,
+                                     const manta_actor_options_t *o);
+void mti_actor_device_free(mti_ctx_t *ctx, mti_actor_more_t *more);
+// The actor is about to be constructed again. False: there is no device for it any more.
+bool mti_actor_device_again(mti_ctx_t *ctx, mti_actor_t *actor);
+typedef enum mti_device_call {
+    MTI_DEVICE_CALL_NONE, // there is none, or it has to wait
+    MTI_DEVICE_CALL_OUT,  // went to the device
+    MTI_DEVICE_CALL_HERE, // |*out_call| is the caller's to run, and set as |current|
+} mti_device_call_t;
+// For the holder of the turn: the next call of an actor on a device.
+mti_device_call_t mti_actor_device_next(mti_ctx_t *ctx, mti_actor_t *actor,
+                                        mti_record_t **out_call);
+// Gives the constructor to the device, if that is where it runs.
+bool mti_actor_device_create(mti_ctx_t *ctx, mti_actor_t *actor, mti_record_t *create);
+void mti_actor_device_give_back(mti_actor_device_t *device, uint64_t id);
+// Whether a call that had to wait may go now.
+static inline bool mti_actor_device_has_work(const mti_actor_device_t *device)
+{
+    uint32_t resume_at = mti_atomic_u32_load_seq_cst(&device->resume_at);
+    return resume_at != MTI_RESUME_NEVER &&
+           mti_atomic_u32_load_seq_cst(&device->running) <= resume_at;
+}
+// Releases what the state holds: nothing of the actor's runs.
+void mti_actor_holds_release(mti_ctx_t *ctx, mti_actor_more_t *more);
+
 // ---- order (actor_order.c) ----------------------------------------------------------------------
 
-// What stands before |t| in its row, with a slot count; NULL: nothing.
-mti_object_t *mti_actor_undelivered_before(mti_actor_t *actor, const mti_record_t *t);
+// Whether |t| is not delivered yet. If that is because of an earlier call, |*out_before| is what has to close
+// first, with a slot count, as far as that can be told; else NULL.
+bool mti_actor_is_undelivered(mti_actor_t *actor, const mti_record_t *t, mti_object_t **out_before);
+// An open argument that the constructor waits for, with a slot count; NULL: there is none.
+mti_object_t *mti_actor_create_waits_for(mti_actor_t *actor);
 
 // ---- failing and stopping (actor_life.c) --------------------------------------------------------
 
@@ -168,6 +234,8 @@ void mti_actor_fail_calls(mti_ctx_t *ctx, mti_actor_t *actor, const manta_error_
                           bool restarts, bool running, uint64_t but);
 // Begins the end of an actor that is to run what was accepted first.
 void mti_actor_stop(mti_ctx_t *ctx, mti_actor_t *actor);
+// The result of the running call |t| comes later: it is to fail with the actor. False: no memory.
+bool mti_actor_defer(mti_actor_t *actor, const mti_record_t *t);
 // What counted its end, or its restart, as a task is over (|counted|).
 void mti_actor_uncount(mti_ctx_t *ctx, bool counted);
 

@@ -28,7 +28,9 @@ static void info_fill(const mti_actor_t *actor, uint64_t counts, manta_actor_inf
                                .state = info_state(actor),
                                .handles = mti_count_user(counts),
                                .restarts = mti_atomic_u32_load_relaxed(&actor->more->restarts),
-                               .completed = mti_atomic_u64_load_relaxed(&actor->ran)};
+                               .completed = mti_atomic_u64_load_relaxed(&actor->ran),
+                               .device =
+                                   actor->more->device ? (int)actor->more->device->index : -1};
     uint32_t internal = mti_count_internal(counts);
     bool ended = mti_atomic_u32_load_relaxed(&actor->life) == MTI_LIFE_DEAD;
     info.pending = internal > !ended ? internal - !ended : 0;

@@ -3,6 +3,7 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 
 // The end of this actor, or its restart, is under way: a drain waits for it.
 static void actor_count_locked(mti_ctx_t *ctx, mti_actor_t *actor)
@@ -74,6 +75,60 @@ static void fail_running(mti_ctx_t *ctx, const mti_actor_t *actor, uint64_t id,
     if (!stays) mti_task_fail_now(ctx, t, gen, error);
 }
 
+// ---- results that come later ---------------------------------------------------------------------
+
+// Nobody takes a call off the list when its promise is kept: what is over is found out when there is no room.
+static bool defer_is_open(uint64_t id)
+{
+    uint64_t claim = mti_atomic_u64_load_acquire(&mti_record_at((uint32_t)id)->claim);
+    mti_task_state_t state = mti_claim_state(claim);
+    return mti_claim_gen(claim) == (uint32_t)(id >> 32) &&
+           (state == MTI_TASK_RUNNING || state == MTI_TASK_FORWARDED);
+}
+
+static bool defer_grow_locked(mti_actor_more_t *more)
+{
+    uint32_t open = 0, capacity = more->deferred_capacity;
+    for (uint32_t i = 0; i < more->deferred_count; i++)
+        if (defer_is_open(more->deferred[i])) more->deferred[open++] = more->deferred[i];
+    more->deferred_count = open;
+    if (capacity && open <= capacity / 2) return true;
+    capacity = capacity ? 2 * capacity : 16;
+    uint64_t *ids = mti_alloc(NULL, capacity * sizeof *ids, 16);
+    if (!ids) return open < more->deferred_capacity;
+    if (open) memcpy(ids, more->deferred, open * sizeof *ids);
+    mti_free(NULL, more->deferred, more->deferred_capacity * sizeof *ids);
+    more->deferred = ids;
+    more->deferred_capacity = capacity;
+    return true;
+}
+
+bool mti_actor_defer(mti_actor_t *actor, const mti_record_t *t)
+{
+    mti_actor_more_t *more = actor->more;
+    mti_mutex_lock(&more->lock);
+    bool ok = more->deferred_count < more->deferred_capacity || defer_grow_locked(more);
+    if (ok) more->deferred[more->deferred_count++] = mti_ref_of(&t->result).id;
+    mti_mutex_unlock(&more->lock);
+    return ok;
+}
+
+static void fail_deferred(mti_ctx_t *ctx, mti_actor_more_t *more, uint64_t but,
+                          const manta_error_t *error)
+{
+    mti_mutex_lock(&more->lock);
+    uint64_t *ids = more->deferred;
+    uint32_t count = more->deferred_count, capacity = more->deferred_capacity;
+    more->deferred = NULL;
+    more->deferred_count = more->deferred_capacity = 0;
+    mti_mutex_unlock(&more->lock);
+    for (uint32_t i = 0; i < count; i++) {
+        if (ids[i] == but || !defer_is_open(ids[i])) continue;
+        mti_task_fail_now(ctx, mti_record_at((uint32_t)ids[i]), (uint32_t)(ids[i] >> 32), error);
+    }
+    mti_free(NULL, ids, capacity * sizeof *ids);
+}
+
 void mti_actor_fail_calls(mti_ctx_t *ctx, mti_actor_t *actor, const manta_error_t *error,
                           bool restarts, bool running, uint64_t but)
 {
@@ -104,6 +159,10 @@ void mti_actor_fail_calls(mti_ctx_t *ctx, mti_actor_t *actor, const manta_error_
             uint64_t id = mti_atomic_u64_load_acquire(&more->groups[i].ids[k]);
             if (id != but) fail_running(ctx, actor, id, error, restarts);
         }
+    }
+    for (uint32_t k = 0; more->device && k < more->device->limit && running; k++) {
+        uint64_t id = mti_atomic_u64_load_acquire(&more->device->ids[k]);
+        if (id != but) fail_running(ctx, actor, id, error, restarts);
     }
     // Those that are not delivered: one at a time, as failing one changes the list. Each was linked before
     // |life| changed, or is failed by who submits it.
@@ -157,6 +216,7 @@ void mti_actor_fail(mti_ctx_t *ctx, mti_actor_t *actor, const manta_error_t *cau
         mti_task_fail_now(ctx, mti_record_at((uint32_t)create), (uint32_t)(create >> 32), error);
     }
     mti_actor_fail_calls(ctx, actor, error, restarts, true, but);
+    fail_deferred(ctx, more, but, error);
     manta_error_release(error);
     mti_actor_kick(ctx, actor);
 }
@@ -180,8 +240,13 @@ bool mti_actor_method_failed(manta_task_t *run, manta_status_t *status)
         manta_error_release(cause);
         return false;
     }
-    bool is_fatal = *status == MANTA_ACTOR_FATAL;
-    if (is_fatal) {
+    bool is_lost = *status == MANTA_ERR_DEVICE_LOST && mti_flags_are_lane(t->flags);
+    bool is_fatal = *status == MANTA_ACTOR_FATAL || is_lost;
+    if (is_lost) {
+        // Only with a choice of devices it can come back.
+        mti_actor_fail(ctx, actor, run->error, actor->more->device->where == MANTA_GPU,
+                       mti_ref_of(&t->result).id, "its device was lost");
+    } else if (is_fatal) {
         manta_error_t *cause = mti_error_create(
             MANTA_ACTOR_FATAL, MANTA_SCOPE_ACTOR, mti_record_name(t), "", method->attempt,
             run->error ? manta_error_text(run->error) : "returned MANTA_ACTOR_FATAL", NULL);
@@ -215,7 +280,8 @@ void mti_actor_put_back(mti_ctx_t *ctx, mti_actor_t *actor, mti_record_t *t)
     uint64_t claim = mti_atomic_u64_load_relaxed(&t->claim);
     mti_thread_tls->call_kept = true;
     // It has started, and gave its count back for that (run_one): it is pending again.
-    bool counts_started = actor->max_pending && !(actor->flags & MTI_ACTOR_CONCURRENT);
+    bool handed_out = actor->flags & MTI_ACTOR_CONCURRENT || mti_flags_are_lane(t->flags);
+    bool counts_started = actor->max_pending && !handed_out;
     if (counts_started) {
         (void)mti_atomic_u64_fetch_add_relaxed(&actor->object.counts, MTI_COUNT_INTERNAL);
     }
@@ -236,7 +302,7 @@ void mti_actor_put_back(mti_ctx_t *ctx, mti_actor_t *actor, mti_record_t *t)
         mti_task_complete(&run, MANTA_ERR_CANCELLED);
         return;
     }
-    if (actor->flags & MTI_ACTOR_CONCURRENT) {
+    if (handed_out) {
         mti_actor_put(ctx, actor, t);
         return;
     }

@@ -321,18 +321,48 @@ void mti_actor_call_failed(mti_ctx_t *ctx, mti_record_t *t)
     }
 }
 
-mti_object_t *mti_actor_undelivered_before(mti_actor_t *actor, const mti_record_t *t)
+// Of an undelivered call nobody may have a count; its open arguments have the one that it holds.
+static mti_object_t *open_argument_locked(const mti_record_t *t)
+{
+    mti_arg_iter_t iter = {.t = t};
+    uint64_t head;
+    for (manta_ref_t ref; mti_arg_next(&iter, &ref);) {
+        if (!mti_ref_is_error(ref) && !mti_object_is_closed(mti_object_held(ref), &head)) {
+            return mti_ref_acquire_weak(ref.id, MTI_COUNT_SLOT);
+        }
+    }
+    return NULL;
+}
+
+bool mti_actor_is_undelivered(mti_actor_t *actor, const mti_record_t *t, mti_object_t **out_before)
 {
     mti_actor_more_t *more = actor->more;
-    uint64_t id = 0;
+    bool is_linked = false;
+    *out_before = NULL;
+    mti_mutex_lock(&more->lock);
+    for (mti_order_t *order = more->undelivered; order && !is_linked; order = order->next_all) {
+        if (order->record != t) continue;
+        is_linked = true;
+        if (!order->row || order->row->first == order) break;
+        const mti_record_t *first = order->row->first->record;
+        *out_before = mti_ref_acquire_weak(mti_ref_of(&first->result).id, MTI_COUNT_SLOT);
+        // It is linked and not ready, and stays so while we have the lock: so it has its arguments.
+        if (!*out_before) *out_before = open_argument_locked(first);
+    }
+    mti_mutex_unlock(&more->lock);
+    return is_linked;
+}
+
+mti_object_t *mti_actor_create_waits_for(mti_actor_t *actor)
+{
+    mti_actor_more_t *more = actor->more;
+    mti_object_t *object = NULL;
     mti_mutex_lock(&more->lock);
     for (mti_order_t *order = more->undelivered; order; order = order->next_all) {
-        if (order->record != t) continue;
-        if (order->row && order->row->first != order) {
-            id = mti_ref_of(&order->row->first->record->result).id;
-        }
+        if (!(order->record->flags & MTI_RECORD_CREATE)) continue;
+        object = open_argument_locked(order->record);
         break;
     }
     mti_mutex_unlock(&more->lock);
-    return id ? mti_ref_acquire_weak(id, MTI_COUNT_SLOT) : NULL;
+    return object;
 }

@@ -181,6 +181,14 @@ static manta_status_t lane_open(mti_lane_t *lane)
     return mti_fail(MANTA_ERR_OUT_OF_MEMORY, "device %s: no memory for its heaps", device->name);
 }
 
+// Oldest first: what has an order is not to overtake.
+static void lane_park(mti_lane_t *lane, mti_op_t *op)
+{
+    op->next = NULL;
+    *(lane->parked_last ? &lane->parked_last->next : &lane->parked) = op;
+    lane->parked_last = op;
+}
+
 // The oldest of the highest band; every so often the oldest of the lowest, so that nobody waits for ever.
 static mti_op_t *lane_pick_locked(mti_lane_t *lane)
 {
@@ -213,7 +221,8 @@ static bool lane_place_ready(mti_lane_t *lane, mti_ctx_t *ctx)
     bool any = false;
     // What had to wait for the host comes first.
     mti_op_t *list = lane->parked;
-    lane->parked = NULL;
+    lane->parked = lane->parked_last = NULL;
+    lane->round++;
     for (int i = 0; i < PLACE_BATCH; i++) {
         mti_op_t *op = list;
         bool again = op != NULL;
@@ -227,9 +236,10 @@ static bool lane_place_ready(mti_lane_t *lane, mti_ctx_t *ctx)
             (void)mti_atomic_u32_fetch_add_seq_cst(&lane->in_flight, 1);
             (void)mti_atomic_u32_fetch_add_seq_cst(&lane->waiting, (uint32_t)-1);
         }
-        if (mti_lane_place(lane, ctx, op) == MANTA_NOT_READY) {
-            op->next = lane->parked;
-            lane->parked = op;
+        bool blocked = op->order && op->order->blocked_round == lane->round;
+        if (blocked || mti_lane_place(lane, ctx, op) == MANTA_NOT_READY) {
+            if (op->order) op->order->blocked_round = lane->round;
+            lane_park(lane, op);
             continue;
         }
         (void)mti_atomic_u32_fetch_sub_acq_rel(&lane->in_flight, 1);
@@ -238,8 +248,7 @@ static bool lane_place_ready(mti_lane_t *lane, mti_ctx_t *ctx)
     while (list) {
         mti_op_t *op = list;
         list = op->next;
-        op->next = lane->parked;
-        lane->parked = op;
+        lane_park(lane, op);
     }
     return any;
 }

@@ -18,6 +18,32 @@
 
 typedef struct mti_lane mti_lane_t;
 
+// ---- orders (lane_actor.c) -----------------------------------------------------------------------
+
+enum { MTI_LANE_OWN_QUEUES = 8 }; // of a device, to be given away to actors
+
+// The order of an actor's calls on a device. Belongs to the right of its lane.
+typedef struct mti_lane_order {
+    mti_fence_t last;       // of the call that was placed last
+    uint64_t blocked_round; // the lane's round in which one of them could not be placed
+    int own;                // a queue of its own, -1: none
+} mti_lane_order_t;
+
+// False: no queue is left to be given away.
+bool mti_lane_order_init(mti_lanes_t *lanes, uint32_t index, bool own_queue,
+                         mti_lane_order_t *order);
+void mti_lane_order_deinit(mti_lanes_t *lanes, uint32_t index, mti_lane_order_t *order);
+// How many actors are on the device, before |change|.
+uint32_t mti_lane_actors(mti_lanes_t *lanes, uint32_t index, int change);
+// Gives the queued method |t|, which has no dependencies left, to the device. Its end comes by
+// mti_actor_call_over(). Without locks; calls of one |order| by one thread at a time.
+void mti_lanes_call(mti_lanes_t *lanes, mti_ctx_t *ctx, mti_record_t *t, uint32_t gen,
+                    uint32_t index, mti_lane_order_t *order);
+// Device memory for the state of the actor whose CUDA body runs; NULL: no memory, which the task was told.
+mti_block_t *mti_lane_actor_block(manta_task_t *task, size_t size_bytes);
+// The running CUDA body has failed with |status| and this thread's message, whatever it returns.
+manta_status_t mti_lane_body_fail(manta_task_t *task, manta_status_t status);
+
 // ---- tiers (tier.c) ------------------------------------------------------------------------------
 
 typedef enum mti_host_state {

@@ -135,6 +135,12 @@ void *mti_lane_scratch(manta_task_t *task, size_t size_bytes)
     return block->ptr;
 }
 
+manta_status_t mti_lane_body_fail(manta_task_t *task, manta_status_t status)
+{
+    (void)task;
+    return mti_code_tell(status);
+}
+
 // The block of |op| that |ptr| is in: a result, or scratch.
 static mti_block_t *op_block_of(const mti_op_t *op, const void *ptr)
 {

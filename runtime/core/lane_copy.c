@@ -21,9 +21,9 @@ manta_status_t mti_lane_queue_get(mti_lane_t *lane, uint32_t index, mti_lane_que
                                              MTI_QUEUE_COPY_PEER};
     mti_lane_queue_t *q = *out = &lane->queues[index];
     if (q->queue) return MANTA_OK;
-    mti_queue_options_t options = {.kind = index < MTI_LANE_COMPUTE_QUEUES
-                                               ? MTI_QUEUE_COMPUTE
-                                               : kinds[index - MTI_LANE_COMPUTE_QUEUES],
+    bool computes = index < MTI_LANE_COMPUTE_QUEUES || index >= MTI_LANE_QUEUE_OWN;
+    mti_queue_options_t options = {.kind = computes ? MTI_QUEUE_COMPUTE
+                                                    : kinds[index - MTI_LANE_COMPUTE_QUEUES],
                                    .high_priority = index == MTI_LANE_QUEUE_URGENT};
     manta_status_t status = mti_queue_create(lane->device, &options, &q->queue);
     if (status == MANTA_OK && index < MTI_LANE_QUEUE_URGENT) lane->queue_count = index + 1;

@@ -27,10 +27,12 @@
 enum {
     MTI_LANE_COMPUTE_QUEUES = 8,
     MTI_LANE_QUEUE_URGENT = MTI_LANE_COMPUTE_QUEUES - 1, // for tasks of the higher bands alone
-    MTI_LANE_QUEUES = MTI_LANE_COMPUTE_QUEUES + 3,       // and one per direction
+    // and one per direction, and those that actors have for themselves
+    MTI_LANE_QUEUES = MTI_LANE_COMPUTE_QUEUES + 3 + MTI_LANE_OWN_QUEUES,
     MTI_LANE_QUEUE_IN = MTI_LANE_COMPUTE_QUEUES,
     MTI_LANE_QUEUE_OUT,
     MTI_LANE_QUEUE_PEER,
+    MTI_LANE_QUEUE_OWN,
     MTI_LANE_BANDS = 4,      // urgent, high, normal, low
     MTI_LANE_SNAPSHOTS = 16, // what a queue knew of others, remembered
     MTI_OP_BUFFERS = 24,
@@ -54,6 +56,7 @@ struct mti_op {
     manta_task_t run; // what bodies see as their task
     mti_lane_t *lane;
     mti_lane_queue_t *queue;
+    mti_lane_order_t *order; // of a method, else NULL
     uint32_t gen;
     uint64_t first_seq, seq; // its operations are those in (first_seq, seq]
     manta_status_t status;   // of placing it, or of its body
@@ -132,6 +135,8 @@ struct mti_lane {
     mti_tier_t *fetches;        // guarded by lock; wanted at the host
     mti_lane_wish_t *wishes;    // guarded by lock; wanted here
     mti_atomic_ptr_t freed;     // mti_block_t *, a stack that is only ever taken whole
+    mti_atomic_u32_t actors;    // that are on the device
+    mti_atomic_u32_t own_taken; // a bit for each queue that is an actor's
     mti_atomic_u32_t waiting;   // operations in |ready|, fetches wanted
     mti_atomic_u32_t in_flight; // tasks and fetches: is there anything to do?
     mti_atomic_u32_t
@@ -145,8 +150,10 @@ struct mti_lane {
     mti_devheap_t *heap, *host_heap;
     mti_tier_t *fetching, *fetching_last; // in order
     mti_lane_wish_t *granting;            // wishes that are on their way
-    mti_block_t *foreign;    // memory of others that nobody holds any more, but something may use
-    mti_op_t *parked;        // placed again later: an operand is on its way through the host
+    mti_block_t *foreign; // memory of others that nobody holds any more, but something may use
+    // Placed again later: an operand is on its way through the host, or one before it in its order waits.
+    mti_op_t *parked, *parked_last;
+    uint64_t round;          // counts rounds of placing, from 1
     uint32_t code_seen;      // code objects that were loaded, or tried
     mti_lane_code_t *loaded; // what the device borrows of them
 };
@@ -203,11 +210,26 @@ bool mti_lanes_route(mti_lanes_t *lanes, mti_ctx_t *ctx);
 // |op| was routed to |lane|, which is down, and has not begun: it goes to another device, to a CPU, or fails.
 void mti_lane_reroute(mti_lane_t *lane, mti_ctx_t *ctx, mti_op_t *op);
 
+// Puts |op| on the ready list. Kick the lanes afterwards.
+void mti_lane_ready(mti_lane_t *lane, mti_op_t *op);
+// The lanes' thread is needed.
+void mti_lanes_kick(mti_lanes_t *lanes);
+
+// ---- lane_actor.c --------------------------------------------------------------------------------
+
+// The queue that the next call of |order| goes to, if it has to be a certain one; else |*out_queue| stays.
+manta_status_t mti_lane_order_queue(mti_lane_t *lane, const mti_lane_order_t *order,
+                                    mti_lane_queue_t **out_queue);
+
 // ---- lane_op.c -----------------------------------------------------------------------------------
 
 // The operation whose CUDA body this thread runs.
 extern __thread mti_op_t *mti_op_current __attribute__((tls_model("initial-exec")));
 
+// Claims |t| for a device. False: it was cancelled, and is finished as that if nobody else does it.
+bool mti_op_claim(mti_ctx_t *ctx, mti_record_t *t, uint32_t gen);
+// There is no memory for an operation: the claimed |t| fails.
+void mti_op_refuse(mti_ctx_t *ctx, mti_record_t *t);
 // For a task that was claimed. NULL: no memory.
 mti_op_t *mti_op_create(mti_lanes_t *lanes, mti_record_t *t);
 // Completes the task of |op|, which is on no list any more, and frees |op|.
@@ -256,8 +278,6 @@ bool mti_lane_fetch(mti_lane_t *lane, mti_ctx_t *ctx);
 bool mti_lane_grant(mti_lane_t *lane, mti_ctx_t *ctx);
 // Forgets all wishes; the runtime ends.
 void mti_lane_forget_wishes(mti_lane_t *lane);
-// The lanes' thread is needed.
-void mti_lanes_kick(mti_lanes_t *lanes);
 
 // ---- lane_place.c --------------------------------------------------------------------------------
 

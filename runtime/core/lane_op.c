@@ -2,6 +2,7 @@
 //
 // A task in flight holds its arguments. It completes when its queue has passed it *and* its arguments are closed:
 // it may have been placed behind a task that has not completed yet, and failed after all.
+#include "core/actor.h"
 #include "core/lane_impl.h"
 
 __thread mti_op_t *mti_op_current __attribute__((tls_model("initial-exec")));
@@ -16,11 +17,51 @@ void mti_op_set_error(mti_op_t *op, manta_status_t status, const char *text)
                                      mti_record_attempt(op->run.record), text, NULL);
 }
 
+bool mti_op_claim(mti_ctx_t *ctx, mti_record_t *t, uint32_t gen)
+{
+    uint64_t queued = mti_claim_make(gen, 0, MTI_TASK_QUEUED);
+    // No thread stands behind it while it runs: no waits of its own, nobody to wake.
+    if (mti_atomic_u64_cas_acq_rel(&t->claim, &queued,
+                                   mti_claim_make(gen, MTI_CLAIM_NO_CTX, MTI_TASK_RUNNING))) {
+        return true;
+    }
+    if (queued == mti_claim_make(gen, 0, MTI_TASK_CANCELLED) &&
+        mti_atomic_u32_load_seq_cst(&t->deps) == 0) {
+        mti_task_finish_cancelled(ctx, t, gen);
+    }
+    return false;
+}
+
+// Completes the task of |run|, and if it is a method, tells its actor.
+static void op_end(manta_task_t *run, manta_status_t status)
+{
+    mti_actor_t *actor = run->actor;
+    mti_ctx_t *ctx = run->ctx;
+    uint64_t id = mti_ref_of(&run->record->result).id;
+    mti_thread_t *thread = mti_thread_tls;
+    thread->call_kept = false;
+    mti_task_complete(run, status);
+    bool kept = thread->call_kept;
+    thread->call_kept = false;
+    if (actor) mti_actor_lane_over(ctx, actor, id, kept);
+}
+
+void mti_op_refuse(mti_ctx_t *ctx, mti_record_t *t)
+{
+    mti_op_t bare = {0};
+    bare.run = (manta_task_t){.record = t, .ctx = ctx, .results = bare.results};
+    if (t->flags & MTI_RECORD_METHOD) bare.run.actor = mti_method_actor(t);
+    (void)mti_fail(MANTA_ERR_OUT_OF_MEMORY, "task %s: no memory to place it on a device",
+                   mti_record_name(t));
+    op_end(&bare.run, MANTA_ERR_OUT_OF_MEMORY);
+}
+
 mti_op_t *mti_op_create(mti_lanes_t *lanes, mti_record_t *t)
 {
     mti_op_t *op = mti_alloc_zeroed(&lanes->allocator, sizeof *op, 16);
     if (!op) return NULL;
     op->run.record = t;
+    if (t->flags & MTI_RECORD_METHOD) op->run.actor = mti_method_actor(t);
     op->run.buffers = op->buffers;
     op->run.results = op->results;
     op->gen = mti_atomic_u32_load_relaxed(&t->result.gen);
@@ -87,7 +128,7 @@ void mti_op_complete(mti_ctx_t *ctx, mti_lanes_t *lanes, mti_op_t *op, manta_sta
         mti_lanes_free_block(lanes, block);
     }
     if (op->word_block) mti_lanes_free_block(lanes, op->word_block);
-    mti_task_complete(&op->run, status);
+    op_end(&op->run, status);
     op->run.error = NULL; // taken
     mti_op_destroy(lanes, op);
     if (!ctx->sched.thread) mti_drain_check(ctx);

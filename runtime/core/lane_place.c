@@ -1,4 +1,5 @@
 // Placing: a task is given to a queue of its device.
+#include "core/actor.h"
 #include "core/lane_impl.h"
 
 #include "core/params.h"
@@ -125,6 +126,10 @@ static manta_status_t place_queue(place_t *p)
         return mti_lane_queue_get(lane, MTI_LANE_QUEUE_URGENT, &p->queue);
     }
     mti_lane_queue_t *best = NULL;
+    if (p->op->order) {
+        manta_status_t status = mti_lane_order_queue(lane, p->op->order, &p->queue);
+        if (p->queue || status != MANTA_OK) return status;
+    }
     for (uint32_t i = 0; i < p->count; i++) {
         mti_fence_t ready = p->operands[i].ready;
         if (!ready.queue || ready.queue->device != lane->device) continue;
@@ -172,6 +177,10 @@ static manta_status_t place_waits(place_t *p)
             last[at] = 0;
         }
         status = mti_lane_queue_after(p->lane, p->queue, ready);
+    }
+    const mti_lane_order_t *order = p->op->order;
+    if (status == MANTA_OK && order && order->last.queue) {
+        status = mti_lane_queue_after(p->lane, p->queue, order->last);
     }
     return status;
 }
@@ -301,7 +310,10 @@ static manta_status_t host_body(void *user)
     if (!ctx) return thread->status;
     manta_task_t *run = &op->run;
     run->ctx = ctx;
-    manta_call_t call = {.task = run, .args = run->record->args, .buffers = run->buffers};
+    manta_call_t call = {.task = run,
+                         .args = run->record->args,
+                         .buffers = run->buffers,
+                         .self = run->actor ? run->actor->state : NULL};
     mti_body_t body;
     mti_body_enter(&body, thread, run);
     run->in_body = true;
@@ -315,7 +327,10 @@ static manta_status_t place_body(place_t *p)
     mti_op_t *op = p->op;
     manta_task_t *run = &op->run;
     mti_thread_t *thread = mti_thread_tls;
-    manta_call_t call = {.task = run, .args = run->record->args, .buffers = run->buffers};
+    manta_call_t call = {.task = run,
+                         .args = run->record->args,
+                         .buffers = run->buffers,
+                         .self = run->actor ? run->actor->state : NULL};
     mti_body_t body;
     run->ctx = p->ctx;
     mti_body_enter(&body, thread, run);
@@ -469,6 +484,7 @@ manta_status_t mti_lane_place(mti_lane_t *lane, mti_ctx_t *ctx, mti_op_t *op)
     }
     bool submitted = op->queue && op->queue->queue->submitted != op->first_seq;
     if (submitted) op->seq = op->queue->queue->submitted;
+    if (submitted && op->order) op->order->last = (mti_fence_t){op->queue->queue, op->seq};
     if (submitted) {
         manta_status_t fences = place_fences(&p);
         if (status == MANTA_OK) status = fences;

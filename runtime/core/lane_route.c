@@ -48,7 +48,7 @@ static mti_lane_t *route_choose(mti_lanes_t *lanes, mti_record_t *t)
     return best;
 }
 
-static void lane_ready(mti_lane_t *lane, mti_op_t *op)
+void mti_lane_ready(mti_lane_t *lane, mti_op_t *op)
 {
     op->lane = lane;
     op->next = NULL;
@@ -87,7 +87,7 @@ void mti_lane_reroute(mti_lane_t *lane, mti_ctx_t *ctx, mti_op_t *op)
 {
     mti_lanes_t *lanes = lane->lanes;
     mti_record_t *t = op->run.record;
-    bool is_free = t->cold->where < manta_gpu(0);
+    bool is_free = t->cold->where < manta_gpu(0) && !op->order; // an actor's calls go where it is
     if (is_free && mti_admit_gpus_of(t)) {
         // Its share was of this one: it asks for another.
         if (mti_task_resubmit(ctx, t, false)) {
@@ -97,7 +97,7 @@ void mti_lane_reroute(mti_lane_t *lane, mti_ctx_t *ctx, mti_op_t *op)
     } else if (is_free) {
         mti_lane_t *other = route_choose(lanes, t);
         if (other) {
-            lane_ready(other, op);
+            mti_lane_ready(other, op);
             return;
         }
     }
@@ -111,23 +111,10 @@ static void route_one(mti_lanes_t *lanes, mti_ctx_t *ctx, uint64_t id)
 {
     mti_record_t *t = mti_record_at((uint32_t)id);
     uint32_t gen = (uint32_t)(id >> 32);
-    uint64_t queued = mti_claim_make(gen, 0, MTI_TASK_QUEUED);
-    // No thread stands behind it while it runs: no waits of its own, nobody to wake.
-    if (!mti_atomic_u64_cas_acq_rel(&t->claim, &queued,
-                                    mti_claim_make(gen, MTI_CLAIM_NO_CTX, MTI_TASK_RUNNING))) {
-        if (queued == mti_claim_make(gen, 0, MTI_TASK_CANCELLED) &&
-            mti_atomic_u32_load_seq_cst(&t->deps) == 0) {
-            mti_task_finish_cancelled(ctx, t, gen);
-        }
-        return;
-    }
+    if (!mti_op_claim(ctx, t, gen)) return;
     mti_op_t *op = mti_op_create(lanes, t);
     if (!op) {
-        mti_op_t bare = {0};
-        bare.run = (manta_task_t){.record = t, .ctx = ctx, .results = bare.results};
-        (void)mti_fail(MANTA_ERR_OUT_OF_MEMORY, "task %s: no memory to place it on a device",
-                       mti_record_name(t));
-        mti_task_complete(&bare.run, MANTA_ERR_OUT_OF_MEMORY);
+        mti_op_refuse(ctx, t);
         return;
     }
     mti_lane_t *lane = route_choose(lanes, t);
@@ -136,7 +123,7 @@ static void route_one(mti_lanes_t *lanes, mti_ctx_t *ctx, uint64_t id)
                       "every device that could run it is lost, or can't be used");
         return;
     }
-    lane_ready(lane, op);
+    mti_lane_ready(lane, op);
 }
 
 bool mti_lanes_route(mti_lanes_t *lanes, mti_ctx_t *ctx)

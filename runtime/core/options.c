@@ -120,10 +120,29 @@ manta_status_t mti_submit_method_options(const submit_t *s)
                     s->def->name);
 }
 
+// A method, or constructor, goes where its actor is, if it has a body for that.
+static manta_status_t submit_where_method(submit_t *s)
+{
+    const manta_task_def_t *def = s->def;
+    mti_record_t *t = s->t;
+    bool on_device = s->actor->flags & MTI_ACTOR_DEVICE && def->cuda;
+    if (def->cpu && (!on_device || s->where == MANTA_CPU)) return MANTA_OK;
+    if (!on_device || s->where == MANTA_CPU) {
+        return mti_fail(MANTA_ERR_INFEASIBLE, "method %s has only a CUDA body, and %s", def->name,
+                        on_device ? "is to run on a CPU" : "its actor is on no device");
+    }
+    if (!mti_submit_cold(s)) {
+        return mti_fail(MANTA_ERR_OUT_OF_MEMORY, "method %s: no memory for its place", def->name);
+    }
+    mti_record_set_flags(t, t->flags | MTI_RECORD_LANE);
+    return MANTA_OK;
+}
+
 manta_status_t mti_submit_where(submit_t *s)
 {
     const manta_task_def_t *def = s->def;
     mti_record_t *t = s->t;
+    if (s->actor) return submit_where_method(s);
     if (s->where == MANTA_CPU || (s->where == MANTA_ANY && (!def->cuda || s->bulk))) {
         if (def->cpu) return MANTA_OK;
         return mti_fail(MANTA_ERR_INFEASIBLE,

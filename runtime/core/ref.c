@@ -280,7 +280,8 @@ static inline bool release_quick(mti_thread_t *thread, mti_object_t *object, man
 {
     // The head first: before it is closed the storage is not settled.
     if (mti_atomic_u64_load_acquire(&object->head) != MTI_HEAD_CLOSED ||
-        mti_object_storage(object) > MTI_STORAGE_INLINE) {
+        mti_object_storage(object) > MTI_STORAGE_INLINE ||
+        mti_object_kind(object) == MTI_OBJECT_ACTOR) { // has a block beside its slot
         return false;
     }
     // The epoch first: the context of a default runtime that ended is gone.

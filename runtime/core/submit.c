@@ -96,7 +96,8 @@ void mti_record_free_room(mti_ctx_t *ctx, mti_record_t *t)
     }
     if (!t->cold) return;
     if (t->cold->order) mti_actor_order_free(ctx, t->cold->order);
-    if (MTI_UNLIKELY(mti_flags_are_lane(t->flags))) mti_lanes_unreserve(mti_lanes_peek(ctx->rt));
+    if (MTI_UNLIKELY(mti_flags_are_lane(t->flags)) && !(t->flags & MTI_RECORD_METHOD))
+        mti_lanes_unreserve(mti_lanes_peek(ctx->rt));
     mti_recover_forget(ctx, t->cold);
     if (t->cold->bulk) mti_heap_free(&ctx->heap, t->cold->bulk, t->cold->bulk->total_bytes);
     mti_heap_free(&ctx->heap, t->cold, sizeof *t->cold);
@@ -196,6 +197,11 @@ static manta_status_t submit_acquire_one(submit_t *s, const manta_param_t *param
     }
     uint64_t head;
     if (mti_object_is_closed(object, &head) && !(head & MTI_HEAD_FAILED)) {
+        // Its bytes may be on a device only: a method on a CPU is not delivered before they are here.
+        if (MTI_UNLIKELY(mti_object_storage(object) == MTI_STORAGE_TIERED) &&
+            !mti_flags_are_lane(s->t->flags)) {
+            s->has_open = true;
+        }
         return mti_arg_check_bytes(s->def->name, param, mti_object_data(object),
                                    mti_object_size(object));
     }
@@ -671,6 +677,11 @@ manta_status_t mti_submit_general(submit_t s, const void *args, size_t args_byte
     if (MTI_LIKELY(thread != NULL)) mti_thread_leave(thread);
     if (MTI_LIKELY(status == MANTA_OK && s.error_arg == MANTA_OK)) return MANTA_OK;
     manta_status_t code = status != MANTA_OK ? status : s.error_arg;
+    // Of a constructor nobody holds a result that could carry it.
+    if (s.is_create && status == MANTA_OK) {
+        return mti_fail(code, "actor %s: an argument of its constructor is an error ref (%s)",
+                        def->name, manta_status_name(code));
+    }
     // An argument that is an error ref: the results carry its code, and the call did what it should.
     if (status == MANTA_OK || always_take) {
         if (args_bytes == def->args_bytes) take_anyway(def, args);

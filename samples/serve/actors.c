@@ -19,13 +19,19 @@ MANTA_TASK(train)
 
 // ---- models ---------------------------------------------------------------------------------------
 
+static manta_status_t take_weights(manta_task_t *task, model_state_t *self, const float *weights,
+                                   size_t count)
+{
+    if (count != MLP_WEIGHTS) {
+        return manta_fail(task, MANTA_ERR_USER, "%zu weights, not %d", count, MLP_WEIGHTS);
+    }
+    self->weights = weights;
+    return manta_actor_hold(task, weights);
+}
+
 MANTA_ACTOR(model, model_state_t)
 {
-    if (weights.count != MLP_WEIGHTS) {
-        return manta_fail(task, MANTA_ERR_USER, "%zu weights, not %d", weights.count, MLP_WEIGHTS);
-    }
-    memcpy(self->weights, weights.data, sizeof self->weights);
-    return MANTA_OK;
+    return take_weights(task, self, weights.data, weights.count);
 }
 
 MANTA_METHOD(model, infer)
@@ -36,6 +42,33 @@ MANTA_METHOD(model, infer)
     }
     return MANTA_OK;
 }
+
+// The same on a device: weights.data is the device's copy, which stays there.
+MANTA_ACTOR_CUDA(model)
+{
+    return take_weights(task, self, weights.data, weights.count);
+}
+
+MANTA_KERNEL(serve_classify, const float *, const float *, uint8_t *, size_t);
+
+MANTA_METHOD_CUDA(model, infer)
+{
+    return serve_classify_launch(manta_grid_1d(labels.count, 64), self->weights, images.data,
+                                 labels.data, labels.count);
+}
+
+// What it does on a virtual device.
+static void serve_classify_twin(const manta_grid_t *grid, void *const *args)
+{
+    (void)grid;
+    const float *weights = *(const float *const *)args[0];
+    const float *images = *(const float *const *)args[1];
+    uint8_t *labels = *(uint8_t *const *)args[2];
+    size_t count = *(const size_t *)args[3];
+    for (size_t i = 0; i < count; i++)
+        labels[i] = mlp_classify(weights, images + i * MLP_IN);
+}
+MANTA_KERNEL_TWIN(serve_classify, serve_classify_twin);
 
 // ---- the router -----------------------------------------------------------------------------------
 
@@ -53,24 +86,26 @@ typedef struct batch {
     manta_ref_t answers[BATCH_MOST];
 } batch_t;
 
-// The batch is back: hands the labels out. Runs as a small task; the labels are there.
-static void batch_done(manta_ref_t labels, manta_status_t status, void *user)
+// The batch is back: hands the labels out. |why|: there are none.
+static void batch_done(batch_t *batch, const uint8_t *labels, manta_status_t why)
 {
-    batch_t *batch = user;
-    manta_view_t view = {0};
-    if (status == MANTA_OK) status = manta_get(labels, &view, 0);
     for (int i = 0; i < batch->count; i++) {
-        if (status == MANTA_OK) {
-            (void)manta_promise_set(batch->answers[i], (const uint8_t *)view.data + i, 1);
+        if (why == MANTA_OK) {
+            (void)manta_promise_set(batch->answers[i], labels + i, 1);
         } else {
-            (void)manta_promise_fail(batch->answers[i], status, "the model failed: %s",
-                                     manta_status_name(status));
+            (void)manta_promise_fail(batch->answers[i], why, "the model failed: %s",
+                                     manta_status_name(why));
         }
         (void)manta_release(batch->answers[i]);
     }
-    manta_view_release(&view);
-    (void)manta_release(labels);
     free(batch);
+}
+
+// A task, so that labels which were made on a device come to the host first; it accepts a failure of theirs.
+MANTA_TASK(hand_out, MANTA_IN(uint8_t, labels), MANTA_LOCAL(batch_t *, batch))
+{
+    batch_done(batch, labels.data, manta_arg_status(task, 0));
+    return MANTA_OK;
 }
 
 static void answer_with_failure(request_t *request, manta_status_t code, const char *why)
@@ -104,10 +139,11 @@ static void router_send(router_state_t *self)
     }
     batch->count = count;
     manta_ref_t input = manta_put(images, (size_t)count * MLP_IN * sizeof *images);
-    manta_ref_t labels = manta_keep(model_infer(self->fleet.models[self->next], input));
+    manta_ref_t labels = model_infer(self->fleet.models[self->next], input);
     self->next = (self->next + 1) % self->fleet.count;
-    manta_status_t status = manta_on_ready(labels, batch_done, batch);
-    if (status != MANTA_OK) batch_done(labels, status, batch);
+    manta_status_t status =
+        hand_out_go_with(MANTA_OPTIONS(.accept_failed = MANTA_ACCEPT_ALL), labels, batch);
+    if (status != MANTA_OK) batch_done(batch, NULL, status);
 }
 
 MANTA_METHOD(router, classify)

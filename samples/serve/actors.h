@@ -18,10 +18,10 @@ MANTA_TASK_DECLARE(train);
 // ---- a model ----------------------------------------------------------------------------------------
 
 typedef struct model_state {
-    float weights[MLP_WEIGHTS];
+    const float *weights; // held; on the model's device, if it is on one
 } model_state_t;
 
-// Keeps |weights| for its restarts.
+// Keeps |weights| for its restarts, too.
 #define model_PARAMS MANTA_IN(float, weights)
 MANTA_ACTOR_DECLARE(model, model_state_t);
 

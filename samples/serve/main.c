@@ -14,6 +14,8 @@ enum { WINDOW = 32, CLIENTS_MOST = 64 };
 
 typedef struct options {
     int models, clients, batch, epochs;
+    bool gpus;     // models live on devices
+    int sim;       // that many virtual ones, 0: what there is
     long requests; // of each client
     int64_t patience_ns, late_ns;
     const char *data, *json;
@@ -108,7 +110,8 @@ static bool start_fleet(const options_t *options, manta_ref_t weights, fleet_t *
         snprintf(name, sizeof name, "digits/%d", i);
         out_fleet->models[i] =
             model_create(MANTA_ACTOR_OPTIONS(.name = name, .max_restarts = MANTA_UNLIMITED,
-                                             .max_task_retries = MANTA_UNLIMITED),
+                                             .max_task_retries = MANTA_UNLIMITED,
+                                             .device = options->gpus ? MANTA_GPU : MANTA_ANY),
                          weights);
         if (manta_actor_status(out_fleet->models[i].actor) != MANTA_OK) {
             fprintf(stderr, "serve: %s\n", manta_error_message());
@@ -244,7 +247,9 @@ static void usage(FILE *file)
 {
     fprintf(file,
             "usage: serve [--models N] [--clients N] [--requests N] [--batch N] [--epochs N]\n"
-            "             [--patience-us N] [--late-ms N] [--data FILE] [--json FILE]\n");
+            "             [--patience-us N] [--late-ms N] [--data FILE] [--json FILE]\n"
+            "             [--gpus] [--sim N]\n"
+            "--gpus puts the models on GPUs, --sim on N virtual ones.\n");
 }
 
 static long number(const char *text, long least, long most)
@@ -267,6 +272,8 @@ static options_t parse(int argc, char **argv)
                                           {"late-ms", required_argument, NULL, 'l'},
                                           {"data", required_argument, NULL, 'd'},
                                           {"json", required_argument, NULL, 'j'},
+                                          {"gpus", no_argument, NULL, 'g'},
+                                          {"sim", required_argument, NULL, 's'},
                                           {"help", no_argument, NULL, 'h'},
                                           {NULL, 0, NULL, 0}};
     options_t o = {.models = 2,
@@ -287,6 +294,8 @@ static options_t parse(int argc, char **argv)
         if (c == 'l') o.late_ns = MANTA_MS(number(optarg, 1, 1000000));
         if (c == 'd') o.data = optarg;
         if (c == 'j') o.json = optarg;
+        if (c == 's') o.sim = (int)number(optarg, 1, 64);
+        if (c == 'g' || c == 's') o.gpus = true;
         if (c == 'h' || c == '?') {
             usage(c == 'h' ? stdout : stderr);
             exit(c == 'h' ? 0 : 2);
@@ -316,7 +325,14 @@ int main(int argc, char **argv)
 {
     options_t options = parse(argc, argv);
     digits_set_t all;
-    report_t report;
+    report_t report = {0};
+    manta_runtime_options_t runtime;
+    manta_runtime_options_init(&runtime);
+    runtime.sim_gpus = options.sim;
+    if (manta_init(&runtime) != MANTA_OK) {
+        fprintf(stderr, "serve: %s\n", manta_error_message());
+        return EXIT_FAILURE;
+    }
     if (!digits_load(options.data, &all)) return EXIT_FAILURE;
     bool ok = serve(&options, &all, &report);
     if (!ok) fprintf(stderr, "serve: %s\n", manta_error_message());

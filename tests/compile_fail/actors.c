@@ -205,8 +205,10 @@ MANTA_ACTOR_END(safe) {}
 W(MANTA_ACTOR_END(safe) {})
 #endif
 
-#ifdef CASE_method_cuda_is_a_seam // c c++: not there yet
-#ifdef WRONG
-MANTA_METHOD_CUDA(till, add) { return MANTA_OK; }
+#ifdef CASE_method_cuda_without_params // c c++: sees no parameters
+MANTA_METHOD_CUDA(till, W(later) R(add)) { return MANTA_OK; }
 #endif
+
+#ifdef CASE_actor_cuda_without_params // c c++: sees no parameters
+MANTA_ACTOR_CUDA(W(shop) R(till)) { return MANTA_OK; }
 #endif

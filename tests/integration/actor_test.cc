@@ -126,6 +126,15 @@ MANTA_METHOD(other, get, MANTA_OUT(int, x, 1))
     return MANTA_OK;
 }
 
+struct holder {
+    long x;
+};
+MANTA_ACTOR(holder, struct holder, MANTA_IN(long, x))
+{
+    self->x = x[0];
+    return MANTA_OK;
+}
+
 // Runs methods at the same time.
 struct wide {
     std::atomic<int> *inside;
@@ -465,6 +474,19 @@ TEST_P(ActorTest, AFailedConstructorKillsWithItsCause)
     EXPECT_STATUS(MANTA_ERR_ACTOR_DIED, manta_actor_status(c.actor));
     EXPECT_STATUS(MANTA_ERR_ACTOR_DIED, counter_tick_go(c));
     EXPECT_EQ(0, ended);
+}
+
+TEST_P(ActorTest, AnErrorRefForTheConstructorIsAnErrorHandle)
+{
+    MANTA_SCOPE();
+    manta_ref_t none = {};
+    manta_ref_t error = at_long_with(MANTA_OPTIONS(.cpus = 1000), 1);
+    holder_t h = holder_new(error);
+    EXPECT_STATUS(MANTA_ERR_INFEASIBLE, manta_actor_status(h.actor));
+    EXPECT_STATUS(MANTA_ERR_STALE_REF, manta_actor_status(holder_new(none).actor));
+    manta_ref_t failed = at_fail_remote(); // fails while the constructor waits for it
+    holder_t later = holder_new(failed);
+    EXPECT_STATUS(MANTA_ERR_ACTOR_DIED, status_of(manta_actor_watch(later.actor)));
 }
 
 TEST_P(ActorTest, KillFailsWhatWaitsAtOnceAndTheDestructorWaitsForTheBody)
@@ -825,6 +847,56 @@ TEST_P(ActorTest, ADeferredMethodCompletesLater)
     });
     EXPECT_EQ(77, value_of<long>(result));
     finisher.join();
+}
+
+TEST_P(ActorTest, DeferredCallsFailWithTheirActor)
+{
+    MANTA_SCOPE();
+    for (bool restart : {false, true}) {
+        counter_t c = counter_create(MANTA_ACTOR_OPTIONS(.max_restarts = 1), 0);
+        std::vector<manta_ref_t> promises(40), results;
+        for (manta_ref_t &promise : promises)
+            results.push_back(counter_later(c, &promise));
+        EXPECT_EQ(3, value_of<long>(counter_add(c, 3)));
+        for (size_t i = 0; i < 20; i++) { // these were in time
+            fulfil(promises[i], (long)i);
+            EXPECT_EQ((long)i, value_of<long>(results[i]));
+        }
+        EXPECT_OK(manta_actor_kill(c.actor, restart));
+        for (size_t i = 20; i < 40; i++)
+            EXPECT_STATUS(restart ? MANTA_ERR_ACTOR_RESTARTING : MANTA_ERR_ACTOR_DIED,
+                          status_of(results[i]));
+        for (size_t i = 0; i < 40; i++) {
+            if (i >= 20) fulfil(promises[i], 0); // is dropped
+            EXPECT_OK(manta_release(promises[i]));
+        }
+    }
+}
+
+TEST_P(ActorTest, AStoppedActorLeavesDeferredCallsToTheirPromises)
+{
+    MANTA_SCOPE();
+    counter_t c = counter_new(0);
+    manta_ref_t promise = {}, result = counter_later(c, &promise);
+    EXPECT_OK(manta_actor_stop(c.actor, MANTA_FOREVER));
+    EXPECT_STATUS(MANTA_NOT_READY, manta_ref_status(result));
+    fulfil(promise, 5);
+    EXPECT_OK(manta_release(promise));
+    EXPECT_EQ(5, value_of<long>(result));
+}
+
+// A handle in a value is a copy without a count: it works as long as somebody holds one, then is refused.
+TEST_P(ActorTest, HandlesByValueAreRefusedWhenTheActorIsGone)
+{
+    MANTA_SCOPE();
+    counter_t a = counter_new(0), b = counter_new(0);
+    EXPECT_EQ(1, value_of<long>(counter_of_other(a, b, counter_t{})));
+    counter_t copy = b;
+    manta_ref_t end = manta_actor_watch(b.actor);
+    EXPECT_OK(counter_destroy(b));
+    EXPECT_OK(status_of(end));
+    manta_status_t status = status_of(counter_of_other(a, copy, counter_t{}));
+    EXPECT_TRUE(status == MANTA_ERR_STALE_REF || status == MANTA_ERR_ACTOR_DIED) << status;
 }
 
 // ---- rules --------------------------------------------------------------------------------------

@@ -37,6 +37,8 @@ enum : uint32_t { // ways to end that are not a value
     MAY_DEADLINE = 1 << 3,
     MAY_TIMEOUT = 1 << 4,
     MAY_SHUTDOWN = 1 << 5,
+    MAY_DIE = 1 << 6,
+    MAY_RESTART = 1 << 7,
 };
 
 uint32_t way_of(manta_status_t status)
@@ -54,6 +56,10 @@ uint32_t way_of(manta_status_t status)
         return MAY_TIMEOUT;
     case MANTA_ERR_SHUTDOWN:
         return MAY_SHUTDOWN;
+    case MANTA_ERR_ACTOR_DIED:
+        return MAY_DIE;
+    case MANTA_ERR_ACTOR_RESTARTING:
+        return MAY_RESTART;
     default:
         return 0;
     }
@@ -199,6 +205,47 @@ MANTA_TASK(ms_touch, MANTA_VAL(Spec, spec))
     return MANTA_OK;
 }
 
+// A call is a task that depends on its actor's node besides, which gets further ways to end when that is killed.
+struct Station {
+    std::atomic<int> inside;
+    int most;
+};
+std::atomic<int> g_stations{0};
+MANTA_ACTOR(ms_station, Station, MANTA_VAL(int, most))
+{
+    (void)task;
+    self->inside = 0;
+    self->most = most;
+    g_stations++;
+    return MANTA_OK;
+}
+MANTA_ACTOR_END(ms_station)
+{
+    CHECK_EQ(self->inside.load(), 0);
+    g_stations--;
+}
+MANTA_METHOD(ms_station, calc, MANTA_VAL(Spec, spec), MANTA_IN(uint64_t, a), MANTA_IN(uint64_t, b),
+             MANTA_OUT(uint64_t, out, 1))
+{
+    int inside = ++self->inside;
+    CHECK(inside <= self->most);
+    manta_status_t status = act(task, spec, combine(spec.k, a.data[0], b.data[0]), out.data);
+    self->inside--;
+    return status;
+}
+MANTA_METHOD(ms_station, later, MANTA_VAL(Spec, spec), MANTA_IN(uint64_t, a),
+             MANTA_OUT(uint64_t, out, 1))
+{
+    uint64_t value = 0;
+    manta_status_t status = act(task, spec, combine(spec.k, a.data[0], 1), &value);
+    if (status != MANTA_OK) return status;
+    (void)out;
+    manta_ref_t promise = manta_method_defer(task);
+    status = manta_promise_set(promise, &value, sizeof value);
+    (void)manta_release(promise);
+    return status;
+}
+
 void on_ready(manta_ref_t, manta_status_t, void *user)
 {
     static_cast<Node *>(user)->callbacks++;
@@ -220,6 +267,7 @@ class Actor
             step();
         while (!promises_.empty())
             keep_promise();
+        leave_station();
         while (!held_.empty())
             end(held_.size() - 1, !round_->ending && rng_.one_in(4));
     }
@@ -563,6 +611,68 @@ class Actor
         }
     }
 
+    // ---- an actor of this thread's
+
+    void enter_station()
+    {
+        leave_station();
+        int most = rng_.one_in(2) ? 1 : 3;
+        retries_ = rng_.one_in(3) ? 1 : 0;
+        manta_actor_options_t with =
+            MANTA_ACTOR_OPTIONS(.max_restarts = (int)rng_.below(3), .max_task_retries = retries_,
+                                .max_concurrency = most, .out_of_order = rng_.one_in(4));
+        station_ = ms_station_create(with, most);
+        manta_status_t error = error_of({station_.actor.id});
+        if (error != MANTA_OK) {
+            CHECK(over(error));
+            return;
+        }
+        station_node_ = round_->node();
+    }
+
+    void leave_station()
+    {
+        if (!station_node_) return;
+        manta_status_t status = ms_station_destroy(station_);
+        CHECK(status == MANTA_OK || over(status));
+        station_node_ = nullptr;
+    }
+
+    void call_station()
+    {
+        if (!station_node_) return enter_station();
+        Held a = held_[argument()], b = held_[argument()];
+        Node *node = round_->node();
+        Spec what = spec(node);
+        if (what.kind == FLAKY) what.kind = CALC;
+        node->may_run = 1 + (uint32_t)retries_;
+        bool later = what.kind != FAIL && rng_.one_in(4);
+        node->value = combine(what.k, a.node->value, later ? 1 : b.node->value);
+        depend(node, 0, a.node);
+        if (!later) depend(node, 1, b.node);
+        node->from[2] = station_node_;
+        manta_task_options_t with = MANTA_OPTIONS();
+        if (!serial_ && rng_.one_in(8)) {
+            with.deadline_ns = MANTA_US(20);
+            node->ways |= MAY_DEADLINE;
+        }
+        manta_ref_t ref =
+            later ? (manta_ref_t)ms_station_later_with(station_, with, what, a.ref)
+                  : (manta_ref_t)ms_station_calc_with(station_, with, what, a.ref, b.ref);
+        if (way_of(error_of(ref)) & (MAY_DIE | MAY_RESTART))
+            return judge(node, error_of(ref), nullptr);
+        hold(ref, node);
+    }
+
+    void kill_station()
+    {
+        if (!station_node_) return;
+        station_node_->ways |= MAY_DIE | MAY_RESTART;
+        manta_status_t status = manta_actor_kill(station_.actor, rng_.one_in(2));
+        saw("kill", (uint64_t)status);
+        CHECK(status == MANTA_OK || over(status));
+    }
+
     void trade()
     {
         std::lock_guard<std::mutex> guard(round_->lock);
@@ -581,7 +691,7 @@ class Actor
     {
         if (held_.size() < 2) return put();
         if (held_.size() > 60) return end(pick(), false);
-        switch (rng_.below(20)) {
+        switch (rng_.below(25)) {
         case 0:
             return put();
         case 1:
@@ -621,6 +731,16 @@ class Actor
             return read(held_[pick()], rng_.one_in(2) || serial_ ? 0 : MANTA_US(50));
         case 18:
             return read(held_[pick()], MANTA_FOREVER);
+        case 19:
+            if (rng_.one_in(4)) enter_station();
+            return;
+        case 20:
+        case 21:
+        case 22:
+            return call_station();
+        case 23:
+            if (rng_.one_in(4)) kill_station();
+            return;
         default:
             return trade();
         }
@@ -631,6 +751,9 @@ class Actor
     bool serial_;
     std::vector<Held> held_;
     std::vector<Promise> promises_;
+    ms_station_t station_ = {};
+    Node *station_node_ = nullptr; // NULL: there is none
+    int retries_ = 0;
     uint64_t trace_ = 0;
 };
 
@@ -704,13 +827,17 @@ uint64_t play(uint64_t seed)
         manta_stats_t stats = {};
         stats.struct_size = sizeof stats;
         CHECK_EQ(manta_runtime_stats({0}, &stats), MANTA_OK);
+        while (stats.live_bytes) { // a worker may still look at an actor that has ended
+            std::this_thread::yield();
+            CHECK_EQ(manta_runtime_stats({0}, &stats), MANTA_OK);
+        }
         CHECK_EQ(stats.live_refs, 0u);
-        CHECK_EQ(stats.live_bytes, 0u);
         CHECK_EQ(stats.submitted, stats.completed);
         CHECK(stats.failed <= stats.completed);
         CHECK_EQ(manta_shutdown(MANTA_FOREVER), MANTA_OK);
     }
     CHECK_EQ(bytes_out.load(), 0);
+    CHECK_EQ(g_stations.load(), 0);
     for (const Node &node : round.nodes) {
         CHECK(node.ran <= std::max(node.may_run, 1u));
         CHECK_EQ(node.callbacks.load(), node.callbacks_due.load());

@@ -46,8 +46,12 @@
 // Across files: x_PARAMS and MANTA_ACTOR_DECLARE(x, state) in the header, MANTA_ACTOR(x, state) { ... } in
 // one source file; x_m_PARAMS and MANTA_METHOD_DECLARE(x, m) in the header, MANTA_METHOD(x, m) { ... } in any.
 //
-// MANTA_METHOD_GROUP(x, m, "name"); puts a method into a concurrency group (actor.h). MANTA_METHOD_CUDA is
-// declared for device methods; there is no device to run them on yet.
+// MANTA_METHOD_GROUP(x, m, "name"); puts a method into a concurrency group (actor.h).
+//
+// MANTA_METHOD_CUDA(x, m, parameters...) { ... } gives a method a CUDA body (kernel.h says what such a body may
+// do), which an actor on a device runs there; MANTA_ACTOR_CUDA(x, parameters...) the same for the constructor.
+// The parameters are those of the CPU body; they may be left out if x_m_PARAMS, or x_PARAMS, is defined. Behind
+// MANTA_METHOD or MANTA_METHOD_DECLARE, in the same file or another; a method may have a CUDA body alone.
 #ifndef MANTA_DETAIL_ACTOR_H
 #define MANTA_DETAIL_ACTOR_H
 
@@ -67,6 +71,9 @@
 // (x, m, parameters...), or (x, m) for what MANTA_METHOD_DECLARE(x, m) declared. The body follows.
 #define MANTA_METHOD(x, ...)       MTI_METHOD_A(MTI_MANY(__VA_ARGS__), x, __VA_ARGS__)
 #define MANTA_METHOD_DECLARE(x, m) MTI_METHOD_DECLARE_A(x, m, x##_##m##_PARAMS)
+// A device body of a method, and of the constructor.
+#define MANTA_METHOD_CUDA(x, ...)  MTI_METHOD_CUDA_A(MTI_MANY(__VA_ARGS__), x, __VA_ARGS__)
+#define MANTA_ACTOR_CUDA(...)      MTI_ACTOR_CUDA_A(MTI_MANY(__VA_ARGS__), __VA_ARGS__)
 #define MANTA_METHOD_GROUP(x, m, group_name)                                                       \
     __attribute__((constructor(101))) static void mti_##x##_##m##_set_group(void)                  \
     {                                                                                              \
@@ -300,10 +307,38 @@
     }                                                                                              \
     MTI_RESULT_##class(c, rtype)
 
-// A device body of a method, as MANTA_CUDA is of a task. Not yet.
-#define MANTA_METHOD_CUDA(x, ...)                                                                  \
-    MTI_ASSERT_NEVER("manta: MANTA_METHOD_CUDA(" #x ", ...): device methods are not there yet");   \
-    static manta_status_t mti_##x##_cuda_body(void)
+// -- device bodies
+#define MTI_METHOD_CUDA_A(many, ...)  MTI_METHOD_CUDA_B(many, __VA_ARGS__)
+#define MTI_METHOD_CUDA_B(many, ...)  MTI_METHOD_CUDA_##many(__VA_ARGS__)
+#define MTI_METHOD_CUDA_1(x, m, ...)  MTI_WITH_LIST(MTI_METHOD_CUDA_BODY, x##_##m, __VA_ARGS__)
+#define MTI_METHOD_CUDA_0(x, m)       MTI_METHOD_CUDA_C(x, m, x##_##m##_PARAMS)
+#define MTI_METHOD_CUDA_C(x, m, ...)  MTI_METHOD_CUDA_D(MTI_IS_LIST(__VA_ARGS__), x, m, __VA_ARGS__)
+#define MTI_METHOD_CUDA_D(list, ...)  MTI_METHOD_CUDA_E(list, __VA_ARGS__)
+#define MTI_METHOD_CUDA_E(list, ...)  MTI_METHOD_CUDA_L##list(__VA_ARGS__)
+#define MTI_METHOD_CUDA_L0(x, m, token)                                                            \
+    MTI_ASSERT_NEVER("manta: MANTA_METHOD_CUDA(" #x ", " #m ") sees no parameters: before it write "\
+                     "#define " #x "_" #m "_PARAMS MANTA_VAL(...), MANTA_IN(...), ... (or "         \
+                     "MANTA_NOTHING), or repeat them");                                            \
+    MANTA_UNUSED static manta_status_t mti_##x##_##m##_cuda_orphan(MANTA_UNUSED manta_task_t *task)
+#define MTI_METHOD_CUDA_L1(x, m, ...) MTI_WITH_LIST(MTI_METHOD_CUDA_BODY, x##_##m, __VA_ARGS__)
+#define MTI_METHOD_CUDA_BODY(c, E, ...)                                                            \
+    MTI_SELF_BODY(c, cuda, mti_##c##_state_t, mti_##c##_owner(), E, __VA_ARGS__)
+
+#define MTI_ACTOR_CUDA_A(many, ...)   MTI_ACTOR_CUDA_B(many, __VA_ARGS__)
+#define MTI_ACTOR_CUDA_B(many, ...)   MTI_ACTOR_CUDA_##many(__VA_ARGS__)
+#define MTI_ACTOR_CUDA_1(x, ...)      MTI_WITH_LIST(MTI_ACTOR_CUDA_BODY, x, __VA_ARGS__)
+#define MTI_ACTOR_CUDA_0(x)           MTI_ACTOR_CUDA_C(x, x##_PARAMS)
+#define MTI_ACTOR_CUDA_C(x, ...)      MTI_ACTOR_CUDA_D(MTI_IS_LIST(__VA_ARGS__), x, __VA_ARGS__)
+#define MTI_ACTOR_CUDA_D(list, ...)   MTI_ACTOR_CUDA_E(list, __VA_ARGS__)
+#define MTI_ACTOR_CUDA_E(list, ...)   MTI_ACTOR_CUDA_L##list(__VA_ARGS__)
+#define MTI_ACTOR_CUDA_L0(x, token)                                                                \
+    MTI_ASSERT_NEVER("manta: MANTA_ACTOR_CUDA(" #x ") sees no parameters: before it write #define "\
+                     #x "_PARAMS MANTA_VAL(...), MANTA_IN(...), ... (or MANTA_NOTHING), or repeat "\
+                     "them");                                                                      \
+    MANTA_UNUSED static manta_status_t mti_##x##_cuda_orphan(MANTA_UNUSED manta_task_t *task)
+#define MTI_ACTOR_CUDA_L1(x, ...)     MTI_WITH_LIST(MTI_ACTOR_CUDA_BODY, x, __VA_ARGS__)
+#define MTI_ACTOR_CUDA_BODY(x, E, ...)                                                             \
+    MTI_SELF_BODY(x, cuda, mti_##x##_state_t, &x##_actor, E, __VA_ARGS__)
 
 // clang-format on
 
