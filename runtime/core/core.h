@@ -680,6 +680,8 @@ void mti_object_assign(mti_ctx_t *ctx, mti_object_t *object);
 void mti_links_fire(mti_ctx_t *ctx, mti_object_t *object, uint64_t bits, uint64_t links);
 // The argument through which the failed |object| failed, NULL if it is where it happened.
 mti_object_t *mti_object_cause(const mti_object_t *object);
+// Which argument of its task that is.
+uint64_t mti_object_cause_argument(const mti_object_t *object);
 // Takes an internal count of an open object that is the caller's to close, so that it lasts beyond that.
 void mti_object_pin_open(mti_object_t *object);
 // A dependency of |t| is gone.
@@ -994,9 +996,11 @@ manta_status_t mti_lanes_wait_host(mti_thread_t *thread, mti_ctx_t *ctx, mti_obj
 // Frees the bytes of a TIERED object; gives back the parent of a slice, whose count is the caller's now.
 mti_object_t *mti_tier_destroy(mti_ctx_t *ctx, mti_object_t *object);
 // A result that has failed after it was assigned keeps its tier until it goes: the error stands there.
-bool mti_tier_fail(mti_object_t *object, manta_error_t *error, mti_object_t *cause);
+bool mti_tier_fail(mti_object_t *object, manta_error_t *error, mti_object_t *cause,
+                   uint32_t argument);
 const manta_error_t *mti_tier_error(const mti_object_t *object);
 mti_object_t *mti_tier_cause(const mti_object_t *object);
+uint32_t mti_tier_cause_argument(const mti_object_t *object);
 // The device that the task runs on, whose |lane| is set.
 const char *mti_lane_device_name(const manta_task_t *task);
 manta_status_t mti_lane_out_resize(manta_task_t *task, mti_object_t *object, size_t size_bytes,

@@ -31,7 +31,15 @@ enum {
     MTI_LANE_QUEUE_PEER,
     MTI_LANE_SNAPSHOTS = 16, // what a queue knew of others, remembered
     MTI_OP_BUFFERS = 24,
+    MTI_OP_COPIES = 4,
+    MTI_LANE_FAILURES = 32, // copies that failed, remembered
 };
+
+// Operations of a copy queue that brought an operand.
+typedef struct mti_copies {
+    mti_queue_t *queue;
+    uint64_t before, last; // those in (before, last]
+} mti_copies_t;
 
 typedef struct mti_op mti_op_t;
 typedef struct mti_lane_queue mti_lane_queue_t;
@@ -59,6 +67,9 @@ struct mti_op {
     bool assigned;           // its results are
     bool by_host;            // its CPU body runs in the place of a kernel
     const manta_variant_t *variant;
+    mti_copies_t
+        copies[MTI_OP_COPIES]; // that were under way when it was placed; the last may be too wide
+    uint32_t copy_count;
     mti_block_t *word_block; // pinned, gets the status word
     mti_block_t *scratch;    // linked by |next|
     mti_op_grown_t *grown;   // written by the body's thread, read when it is done
@@ -128,6 +139,10 @@ struct mti_lane {
     mti_bound_t bound;
     mti_devheap_t *heap, *host_heap;
     mti_tier_t *fetching, *fetching_last; // in order
+    // Copies that failed, newest last: who finds a replica that they made makes it again. Those that stood
+    // behind them on the device when they failed were told.
+    mti_fence_t failures[MTI_LANE_FAILURES];
+    uint32_t failure_count;
     mti_op_t *parked;        // placed again later: an operand is on its way through the host
     uint32_t code_seen;      // code objects that were loaded, or tried
     mti_lane_code_t *loaded; // what the device borrows of them
@@ -206,6 +221,8 @@ manta_status_t mti_lane_upload(mti_lane_t *lane, const void *from, mti_block_t *
 // Makes sure that the lane's device has a replica of |tier|. NOT_READY: its bytes have to go through the host
 // first, which was asked for.
 manta_status_t mti_lane_bring(mti_lane_t *lane, mti_ctx_t *ctx, mti_tier_t *tier);
+// Whether a copy that made |replica| has failed.
+bool mti_lane_replica_failed(const mti_lane_t *lane, const mti_replica_t *replica);
 // Starts the copies to the host that are wanted, and tells of those that are there. False: nothing moved.
 bool mti_lane_fetch(mti_lane_t *lane, mti_ctx_t *ctx);
 

@@ -34,6 +34,24 @@ static manta_status_t place_note(const place_t *p, manta_status_t status)
     return mti_fail_note(status, "task %s", mti_record_name(p->op->run.record));
 }
 
+// Keeps in mind which copies the task stands behind: should one fail, so does the task.
+static void place_copies(place_t *p, const mti_replica_t *replica)
+{
+    mti_op_t *op = p->op;
+    mti_fence_t ready = replica->ready;
+    if (!replica->is_copy || mti_fence_is_done(ready)) return;
+    mti_copies_t made = {ready.queue, replica->before, ready.seq};
+    if (op->copy_count < MTI_OP_COPIES) {
+        op->copies[op->copy_count++] = made;
+        return;
+    }
+    // No room: any of that queue since, and of the other one, which is told apart by NULL.
+    mti_copies_t *all = &op->copies[MTI_OP_COPIES - 1];
+    if (all->queue != made.queue) all->queue = NULL;
+    if (made.before < all->before) all->before = made.before;
+    if (made.last > all->last) all->last = made.last;
+}
+
 static manta_status_t place_operands(place_t *p)
 {
     mti_record_t *t = p->op->run.record;
@@ -66,6 +84,7 @@ static manta_status_t place_operands(place_t *p)
         status = mti_lane_bring(p->lane, p->ctx, operand->tier);
         if (status != MANTA_OK) return status;
         operand->ready = operand->tier->at[p->lane->index].ready;
+        place_copies(p, &operand->tier->at[p->lane->index]);
     }
     return MANTA_OK;
 }
@@ -430,6 +449,7 @@ manta_status_t mti_lane_place(mti_lane_t *lane, mti_ctx_t *ctx, mti_op_t *op)
     op->by_host = !t->def->cuda;
     if (op->by_host) op->variant = t->def->cpu;
     op->run.lane = op;
+    op->copy_count = 0;
     if (status != MANTA_OK) {
         (void)mti_fail(status, "device %s is lost", lane->device->name);
     } else if (mti_atomic_u64_load_relaxed(&t->claim) & MTI_CLAIM_CANCEL ||
