@@ -221,9 +221,10 @@ static manta_status_t place_inout(place_t *p, operand_t *operand, mti_object_t *
         return status == MANTA_OK ? mti_block_use(p->small, queue, seq) : status;
     }
     mti_tier_t *tier = operand->tier;
-    uint64_t readers = mti_atomic_u32_load_acquire(&tier->readers);
-    // acquire: what the last other holder did comes before
+    // The counts first: a reader lowers |readers| before it gives its count back, so one that is done is missing
+    // in both, or in |readers| alone. acquire: pairs with that; and what the last other holder did comes before
     uint64_t counts = mti_atomic_u64_load_acquire(&from->counts) & ~MTI_COUNT_SLOT_MASK;
+    uint64_t readers = mti_atomic_u32_load_acquire(&tier->readers);
     bool sole = counts == (readers + 1) * MTI_COUNT_INTERNAL;
     if (!sole || !mti_record_is_last_attempt(p->op->run.record)) {
         return copy_block(p, tier->at[p->lane->index].block, size, &mine->block);
