@@ -50,7 +50,7 @@ struct mti_tier {
     mti_block_t *host_block; // pinned, of a fetch
     mti_atomic_u32_t host;   // mti_host_state_t; stores with |lock|
     // Tasks on devices that read it, are placed, and hold a count of the object for it: no holders for INOUT.
-    // Raised after the count is taken, lowered before it is given back.
+    // Those that have no attempts left, that is. Raised after the count is taken, lowered before it is given back.
     mti_atomic_u32_t readers;
     bool requested;               // guarded by lock; a fetch was asked for
     manta_status_t fetch_failure; // the lane's that fetches; OK: none

@@ -65,6 +65,7 @@ struct mti_op {
     bool enqueued;           // its body launched something, or asked for the stream
     bool is_foreign;         // … or ran code that may make another context current
     bool assigned;           // its results are
+    bool is_reader;          // it counts among the readers of its arguments
     bool by_host;            // its CPU body runs in the place of a kernel
     const manta_variant_t *variant;
     mti_copies_t

@@ -74,7 +74,7 @@ void mti_op_complete(mti_ctx_t *ctx, mti_lanes_t *lanes, mti_op_t *op, manta_sta
     mti_record_t *t = op->run.record;
     op->run.ctx = ctx;
     op->run.lane = NULL;
-    if (op->lane && op->seq) { // it was placed: it counts among the readers of its arguments
+    if (op->is_reader) {
         mti_arg_iter_t iter = {.t = t};
         for (manta_ref_t ref; mti_arg_next(&iter, &ref);) {
             mti_tier_t *tier = mti_object_tier(mti_object_held(ref));

@@ -380,8 +380,10 @@ static void place_in_flight(place_t *p)
 {
     mti_op_t *op = p->op;
     mti_lane_queue_t *q = p->queue;
+    // One that may be tried again wants its arguments once more: it stays a holder of them.
+    op->is_reader = mti_record_is_last_attempt(op->run.record);
     mti_arg_iter_t iter = {.t = op->run.record};
-    for (manta_ref_t ref; mti_arg_next(&iter, &ref);) {
+    for (manta_ref_t ref; op->is_reader && mti_arg_next(&iter, &ref);) {
         mti_tier_t *tier = mti_object_tier(mti_object_held(ref));
         if (tier) (void)mti_atomic_u32_fetch_add_acq_rel(&tier->readers, 1);
     }
