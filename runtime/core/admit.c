@@ -15,6 +15,8 @@
 //           them fails. A thread that holds something is woken whenever that may have changed.
 #include "core/core.h"
 
+#include "devices/device.h"
+
 #include <string.h>
 
 static mti_rules_t *rules_of(mti_ctx_t *ctx)
@@ -34,6 +36,8 @@ manta_status_t mti_admit_init(mti_runtime_t *rt, const manta_runtime_options_t *
                         MTI_RESOURCES - 1);
     }
     memset(rules->resources, 0, sizeof rules->resources);
+    memset(rules->gpu_resources, 0, sizeof rules->gpu_resources);
+    rules->gpu_bytes = options->gpu_bytes > INT64_MAX ? INT64_MAX : options->gpu_bytes;
     memset(rules->lists, 0, sizeof rules->lists);
     rules->list_count = 0;
     rules->holders = NULL;
@@ -45,14 +49,14 @@ manta_status_t mti_admit_init(mti_runtime_t *rt, const manta_runtime_options_t *
                        ? INT64_MAX
                        : (int64_t)options->host_bytes;
     bytes->free = bytes->total;
-    rules->resource_count = 1;
+    uint32_t declared = 1;
     for (size_t i = 0; i < options->resource_count; i++) {
         const manta_resource_t *from = &options->resources[i];
-        mti_resource_t *to = &rules->resources[rules->resource_count];
+        mti_resource_t *to = &rules->resources[declared];
         // Written so that not-a-number fails, too.
         bool ok = from->name && *from->name && strlen(from->name) < sizeof to->name &&
                   from->amount >= 0.0 && from->amount <= 1e12;
-        for (uint32_t k = 0; ok && k < rules->resource_count; k++)
+        for (uint32_t k = 0; ok && k < declared; k++)
             ok = strcmp(rules->resources[k].name, from->name) != 0;
         if (!ok) {
             return mti_fail(MANTA_ERR_INVALID_ARGUMENT,
@@ -61,8 +65,9 @@ manta_status_t mti_admit_init(mti_runtime_t *rt, const manta_runtime_options_t *
         }
         snprintf(to->name, sizeof to->name, "%s", from->name);
         to->total = to->free = (int64_t)(from->amount * 1000.0 + 0.5);
-        rules->resource_count++;
+        declared++;
     }
+    mti_atomic_u32_store_relaxed(&rules->resource_count, declared);
     return MANTA_OK;
 }
 
@@ -73,6 +78,8 @@ manta_status_t mti_admit_setup(mti_ctx_t *ctx, mti_cold_t *cold, const char *nam
     mti_rules_t *rules = &rt->rules;
     uint32_t resources[MTI_WANTS], count = 0;
     int64_t amounts[MTI_WANTS];
+    // acquire: those that were added since (gpu_resource_locked)
+    uint32_t known = mti_atomic_u32_load_acquire(&rules->resource_count);
     const mti_resource_t *bytes = &rules->resources[MTI_RESOURCE_HOST_BYTES];
     if (options->host_bytes > (uint64_t)bytes->total) {
         return mti_fail(
@@ -87,11 +94,9 @@ manta_status_t mti_admit_setup(mti_ctx_t *ctx, mti_cold_t *cold, const char *nam
         const manta_resource_t *want = &options->resources[i];
         if (!want->name) continue;
         uint32_t index = 1;
-        while (index < rules->resource_count &&
-               strcmp(rules->resources[index].name, want->name) != 0)
+        while (index < known && strcmp(rules->resources[index].name, want->name) != 0)
             index++;
-        double total =
-            index < rules->resource_count ? (double)rules->resources[index].total / 1000.0 : 0.0;
+        double total = index < known ? (double)rules->resources[index].total / 1000.0 : 0.0;
         if (!(want->amount >= 0.0)) {
             return mti_fail(MANTA_ERR_INVALID_ARGUMENT, "task %s: %g of '%s'", name, want->amount,
                             want->name);
@@ -118,6 +123,61 @@ manta_status_t mti_admit_setup(mti_ctx_t *ctx, mti_cold_t *cold, const char *nam
     cold->want_count = count;
     for (uint32_t i = 0; i < count; i++)
         cold->wants[i] = (mti_want_t){.resource = resources[i], .amount = amounts[i]};
+    return MANTA_OK;
+}
+
+// The index of the bytes of GPU |gpu|, made on first use. 0: there is no room for it.
+static uint32_t gpu_resource_locked(mti_rules_t *rules, const mti_lanes_t *lanes, uint32_t gpu)
+{
+    uint32_t index = mti_atomic_u32_load_relaxed(&rules->resource_count);
+    if (gpu >= MTI_RESOURCES) return 0;
+    if (rules->gpu_resources[gpu]) return rules->gpu_resources[gpu];
+    if (index == MTI_RESOURCES) return 0;
+    uint64_t total = mti_lanes_device(lanes, gpu)->info.memory_bytes;
+    if (rules->gpu_bytes && rules->gpu_bytes < total) total = rules->gpu_bytes;
+    mti_resource_t *bytes = &rules->resources[index];
+    snprintf(bytes->name, sizeof bytes->name, "gpu_bytes of GPU %u", (unsigned)gpu);
+    bytes->total = bytes->free = (int64_t)total;
+    rules->gpu_resources[gpu] = (uint8_t)index;
+    // release: publishes the name and the total to who looks without the lock
+    mti_atomic_u32_store_release(&rules->resource_count, index + 1);
+    return index;
+}
+
+manta_status_t mti_admit_gpu(mti_ctx_t *ctx, mti_cold_t *cold, const char *name, uint64_t bytes,
+                             mti_lanes_t *lanes, uint32_t first, uint32_t end, uint32_t *out_gpu)
+{
+    mti_rules_t *rules = &ctx->rt->rules;
+    uint32_t best = 0, count = cold->want_count;
+    int64_t most = 0, free = INT64_MIN;
+    mti_mutex_lock(&rules->lock);
+    for (uint32_t gpu = first; gpu < end; gpu++) {
+        if (mti_device_state(mti_lanes_device(lanes, gpu)) == MTI_DEVICE_LOST) continue;
+        uint32_t index = gpu_resource_locked(rules, lanes, gpu);
+        if (!index) continue;
+        const mti_resource_t *has = &rules->resources[index];
+        if (has->total > most) most = has->total;
+        if (bytes > (uint64_t)has->total || has->free <= free) continue;
+        best = index;
+        free = has->free;
+        *out_gpu = gpu;
+    }
+    mti_mutex_unlock(&rules->lock);
+    if (!best) {
+        return mti_fail(MANTA_ERR_INFEASIBLE,
+                        "task %s asks for %llu gpu_bytes; runtime '%s' has %lld on one GPU at most",
+                        name, (unsigned long long)bytes, ctx->rt->name, (long long)most);
+    }
+    mti_want_t *wants = mti_heap_alloc(&ctx->heap, (count + 1) * sizeof *wants);
+    if (!wants)
+        return mti_fail(MANTA_ERR_OUT_OF_MEMORY, "task %s: no memory for its requests", name);
+    if (count) {
+        memcpy(wants, cold->wants, count * sizeof *wants);
+        mti_heap_free(&ctx->heap, cold->wants, count * sizeof *wants);
+    }
+    wants[count] = (mti_want_t){.resource = best, .amount = (int64_t)bytes};
+    cold->wants = wants;
+    cold->want_count = count + 1;
     return MANTA_OK;
 }
 

@@ -135,8 +135,11 @@ typedef struct mti_resource {
 
 // What a runtime has for tasks with rules.
 typedef struct mti_rules {
-    uint32_t resource_count;
+    mti_atomic_u32_t resource_count; // changes under lock, and only grows
     mti_resource_t resources[MTI_RESOURCES];
+    uint8_t gpu_resources
+        [MTI_RESOURCES]; // guarded by lock; by GPU: index of its bytes, 0: not made yet
+    uint64_t gpu_bytes;  // on each GPU; 0: as many as it has
     // Who waits to be admitted, oldest first: a list for each set of resources; the last one is for those
     // that found no list. Guarded by lock.
     struct {
@@ -177,7 +180,7 @@ void mti_timer_stop(mti_runtime_t *rt);
 enum {
     MTI_RETRY_CODES = 8,
     MTI_TASK_RESOURCES = 4,
-    MTI_WANTS = MTI_TASK_RESOURCES + 1,
+    MTI_WANTS = MTI_TASK_RESOURCES + 2, // and bytes of the host and of a GPU
     MTI_LOANS = 16
 };
 
@@ -804,6 +807,9 @@ manta_status_t mti_admit_init(mti_runtime_t *rt, const manta_runtime_options_t *
 // Takes over into |cold| what the task asks for. Errors: INFEASIBLE · INVALID_ARGUMENT · OUT_OF_MEMORY.
 manta_status_t mti_admit_setup(mti_ctx_t *ctx, mti_cold_t *cold, const char *name,
                                const manta_task_options_t *options);
+// Adds |bytes| of a GPU among [first, end) to what |cold| wants; |*out_gpu| is which. Errors: the same.
+manta_status_t mti_admit_gpu(mti_ctx_t *ctx, mti_cold_t *cold, const char *name, uint64_t bytes,
+                             mti_lanes_t *lanes, uint32_t first, uint32_t end, uint32_t *out_gpu);
 // All else that |t| waits for is there; the caller has the dependency that stands for its admission.
 void mti_admit_reached(mti_ctx_t *ctx, mti_record_t *t);
 // The body has returned: gives everything back.
