@@ -738,7 +738,7 @@ uint64_t play(uint64_t seed)
         CHECK_EQ(manta_runtime_stats({0}, &stats), MANTA_OK);
         CHECK_EQ(stats.live_refs, 0u);
         // Who failed a task from outside may still hold something of it for a moment.
-        for (int i = 0; i < 10000 && stats.live_bytes; i++) {
+        for (int i = 0; i < 1000000 && stats.live_bytes; i++) {
             std::this_thread::yield();
             CHECK_EQ(manta_runtime_stats({0}, &stats), MANTA_OK);
         }
