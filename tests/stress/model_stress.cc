@@ -256,7 +256,8 @@ class Actor
     {
         return round_->abrupt &&
                (status == MANTA_ERR_SHUTDOWN || status == MANTA_ERR_STALE_REF ||
-                status == MANTA_ERR_ALREADY_EXISTS || status == MANTA_ERR_INVALID_ARGUMENT);
+                status == MANTA_ERR_ALREADY_EXISTS || status == MANTA_ERR_INVALID_ARGUMENT ||
+                status == MANTA_ERR_INFEASIBLE); // a new one has no GPUs
     }
     static manta_status_t error_of(manta_ref_t ref)
     {
