@@ -157,8 +157,8 @@ manta_status_t mti_devices_create(const mti_devices_options_t *options, mti_devi
     // Large, and not for the stack of whoever starts a runtime.
     mti_machine_file_t *machine = mti_alloc(allocator, sizeof *machine, 16);
     manta_status_t status;
+    if (devices) devices->allocator = *allocator;
     if (devices && machine) {
-        devices->allocator = *allocator;
         status = devices_fill(devices, options, machine);
     } else {
         status = mti_fail(MANTA_ERR_OUT_OF_MEMORY, "no memory to look for devices");

@@ -92,6 +92,8 @@ typedef struct manta_runtime_options {
     bool sim_virtual_clock;
     uint64_t sim_seed;
     bool no_cuda; // leave real GPUs alone
+    // Bytes that tasks with |gpu_bytes| may use together on each GPU; 0: as many as it has.
+    uint64_t gpu_bytes;
 } manta_runtime_options_t;
 
 // Fills in the defaults. Threads: any.

@@ -159,6 +159,10 @@ typedef struct manta_task_options {
     // buffer and may ask manta_arg_status().
     uint64_t accept_failed;
     bool no_wait; // WOULD_BLOCK instead of a wait at the runtime's max_in_flight
+    // Bytes of device memory that it needs while it runs on a GPU, of what such tasks may use together there
+    // (manta_runtime_options_t.gpu_bytes); as |host_bytes| otherwise. A task that may run on any GPU is given
+    // to the one that has most of them left when it is submitted. Nothing on a CPU.
+    uint64_t gpu_bytes;
 } manta_task_options_t;
 #define MANTA_ACCEPT_ALL    UINT64_MAX
 #define MANTA_ACCEPT(index) ((uint64_t)1 << (index))

@@ -34,6 +34,7 @@ manta_status_t mti_admit_init(mti_runtime_t *rt, const manta_runtime_options_t *
                         MTI_USER_RESOURCES);
     }
     rules->gpu_count = 0;
+    rules->gpu_bytes = options->gpu_bytes > INT64_MAX ? INT64_MAX : options->gpu_bytes;
     memset(rules->resources, 0, sizeof rules->resources);
     memset(rules->lists, 0, sizeof rules->lists);
     rules->list_count = 0;
@@ -151,8 +152,61 @@ void mti_admit_gpus(mti_runtime_t *rt, uint32_t count)
         mti_resource_t *gpu = &rules->resources[rules->resource_count + i];
         snprintf(gpu->name, sizeof gpu->name, "GPU %u", i);
         gpu->total = gpu->free = 1000;
+        snprintf((gpu + MTI_GPU_RESOURCES)->name, sizeof gpu->name, "gpu_bytes of GPU %u", i);
     }
     mti_mutex_unlock(&rules->lock);
+}
+
+// The bytes of GPU |gpu|: how many there are is asked when somebody wants some.
+static mti_resource_t *gpu_bytes_locked(mti_rules_t *rules, const mti_lanes_t *lanes, uint32_t gpu)
+{
+    mti_resource_t *bytes = &rules->resources[rules->resource_count + MTI_GPU_RESOURCES + gpu];
+    if (bytes->total) return bytes;
+    uint64_t total = mti_lanes_device(lanes, gpu)->info.memory_bytes;
+    if (rules->gpu_bytes && rules->gpu_bytes < total) total = rules->gpu_bytes;
+    bytes->total = bytes->free = (int64_t)total;
+    return bytes;
+}
+
+manta_status_t mti_admit_gpu(mti_ctx_t *ctx, mti_cold_t *cold, const char *name, uint64_t bytes,
+                             mti_lanes_t *lanes, uint32_t first, uint32_t end, uint32_t *out_gpu)
+{
+    mti_rules_t *rules = &ctx->rt->rules;
+    mti_resource_t *best = NULL;
+    uint32_t count = cold->want_count;
+    int64_t most = 0;
+    mti_mutex_lock(&rules->lock);
+    for (uint32_t gpu = first; gpu < end && gpu < rules->gpu_count; gpu++) {
+        if (mti_lanes_is_lost(lanes, gpu)) continue;
+        mti_resource_t *has = gpu_bytes_locked(rules, lanes, gpu);
+        if (has->total > most) most = has->total;
+        if (bytes > (uint64_t)has->total || (best && has->free <= best->free)) continue;
+        best = has;
+        *out_gpu = gpu;
+    }
+    mti_mutex_unlock(&rules->lock);
+    if (!best) {
+        return mti_fail(MANTA_ERR_INFEASIBLE,
+                        "task %s asks for %llu gpu_bytes; runtime '%s' has %lld on one GPU at most",
+                        name, (unsigned long long)bytes, ctx->rt->name, (long long)most);
+    }
+    mti_want_t *wants = mti_heap_alloc(&ctx->heap, (count + 1) * sizeof *wants);
+    if (!wants)
+        return mti_fail(MANTA_ERR_OUT_OF_MEMORY, "task %s: no memory for its requests", name);
+    if (count) {
+        memcpy(wants, cold->wants, count * sizeof *wants);
+        mti_heap_free(&ctx->heap, cold->wants, count * sizeof *wants);
+    }
+    for (uint32_t i = 0; i < count; i++) { // a share of the same one
+        if (!wants[i].is_any_gpu) continue;
+        wants[i].is_any_gpu = false;
+        wants[i].resource = rules->resource_count + *out_gpu;
+    }
+    wants[count] =
+        (mti_want_t){.resource = (uint32_t)(best - rules->resources), .amount = (int64_t)bytes};
+    cold->wants = wants;
+    cold->want_count = count + 1;
+    return MANTA_OK;
 }
 
 static bool gpu_is_lost(mti_runtime_t *rt, uint32_t index)
@@ -212,7 +266,7 @@ uint64_t mti_admit_gpus_of(const mti_record_t *t)
     uint32_t first = mti_runtime_at(mti_object_runtime(&t->result))->rules.resource_count;
     for (uint32_t i = 0; i < cold->want_count; i++) {
         uint32_t resource = cold->wants[i].resource;
-        if (resource >= first && resource != MTI_RESOURCE_ANY_GPU)
+        if (resource >= first && resource < first + MTI_GPU_RESOURCES)
             gpus |= (uint64_t)1 << (resource - first);
     }
     return gpus;

@@ -126,8 +126,8 @@ struct mti_todo {
 
 enum {
     MTI_USER_RESOURCES = 31,
-    MTI_GPU_RESOURCES = 32, // the first ones of a machine that has more
-    MTI_RESOURCES = 1 + MTI_USER_RESOURCES + MTI_GPU_RESOURCES,
+    MTI_GPU_RESOURCES = 16, // the first ones of a machine that has more; a share and bytes of each
+    MTI_RESOURCES = 1 + MTI_USER_RESOURCES + 2 * MTI_GPU_RESOURCES,
     MTI_RESOURCE_HOST_BYTES = 0,
     MTI_RESOURCE_ANY_GPU = MTI_RESOURCES, // not decided yet which one
     MTI_ADMIT_LISTS = 33
@@ -143,8 +143,11 @@ typedef struct mti_resource {
 // What a runtime has for tasks with rules.
 typedef struct mti_rules {
     uint32_t resource_count; // host_bytes and the user's
-    uint32_t gpu_count;      // behind those; guarded by lock
+    uint32_t gpu_count;      // behind those, shares first, then bytes; guarded by lock
     mti_resource_t resources[MTI_RESOURCES];
+    uint8_t gpu_resources
+        [MTI_RESOURCES]; // guarded by lock; by GPU: index of its bytes, 0: not made yet
+    uint64_t gpu_bytes;  // on each GPU; 0: as many as it has
     // Who waits to be admitted, oldest first: a list for each set of resources; the last one is for those
     // that found no list. Guarded by lock.
     struct {
@@ -691,6 +694,8 @@ void mti_object_assign(mti_ctx_t *ctx, mti_object_t *object);
 void mti_links_fire(mti_ctx_t *ctx, mti_object_t *object, uint64_t bits, uint64_t links);
 // The argument through which the failed |object| failed, NULL if it is where it happened.
 mti_object_t *mti_object_cause(const mti_object_t *object);
+// Which argument of its task that is.
+uint64_t mti_object_cause_argument(const mti_object_t *object);
 // Takes an internal count of an open object that is the caller's to close, so that it lasts beyond that.
 void mti_object_pin_open(mti_object_t *object);
 // A dependency of |t| is gone.
@@ -823,6 +828,9 @@ manta_status_t mti_admit_check_gpus(mti_ctx_t *ctx, const char *name,
 void mti_admit_gpu_lost(mti_ctx_t *ctx);
 // The GPUs that a task that was admitted has a share of, as bits.
 uint64_t mti_admit_gpus_of(const mti_record_t *t);
+// Adds |bytes| of a GPU among [first, end) to what |cold| wants; |*out_gpu| is which. Errors: the same.
+manta_status_t mti_admit_gpu(mti_ctx_t *ctx, mti_cold_t *cold, const char *name, uint64_t bytes,
+                             mti_lanes_t *lanes, uint32_t first, uint32_t end, uint32_t *out_gpu);
 // All else that |t| waits for is there; the caller has the dependency that stands for its admission.
 void mti_admit_reached(mti_ctx_t *ctx, mti_record_t *t);
 // The body has returned: gives everything back.
@@ -1025,9 +1033,11 @@ manta_status_t mti_lanes_wait_host(mti_thread_t *thread, mti_ctx_t *ctx, mti_obj
 // Frees the bytes of a TIERED object; gives back the parent of a slice, whose count is the caller's now.
 mti_object_t *mti_tier_destroy(mti_ctx_t *ctx, mti_object_t *object);
 // A result that has failed after it was assigned keeps its tier until it goes: the error stands there.
-bool mti_tier_fail(mti_object_t *object, manta_error_t *error, mti_object_t *cause);
+bool mti_tier_fail(mti_object_t *object, manta_error_t *error, mti_object_t *cause,
+                   uint32_t argument);
 const manta_error_t *mti_tier_error(const mti_object_t *object);
 mti_object_t *mti_tier_cause(const mti_object_t *object);
+uint32_t mti_tier_cause_argument(const mti_object_t *object);
 // The device that the task runs on, whose |lane| is set.
 const char *mti_lane_device_name(const manta_task_t *task);
 manta_status_t mti_lane_out_resize(manta_task_t *task, mti_object_t *object, size_t size_bytes,

@@ -112,6 +112,12 @@ mti_object_t *mti_object_cause(const mti_object_t *object)
     return object->u.fail.cause;
 }
 
+uint64_t mti_object_cause_argument(const mti_object_t *object)
+{
+    if (mti_object_storage(object) == MTI_STORAGE_TIERED) return mti_tier_cause_argument(object);
+    return mti_object_size(object); // of one that has failed
+}
+
 const manta_error_t *mti_object_error(const mti_object_t *object, uint64_t head)
 {
     if (head & MTI_HEAD_BARE) return mti_error_bare((manta_status_t)(uint32_t)(head >> 32));

@@ -42,7 +42,7 @@ static const manta_error_t *link_error(const mti_object_t *at, manta_status_t co
                                        const manta_error_t *cause)
 {
     const manta_task_def_t *def = maker_of(at);
-    unsigned long long k = mti_object_size(at);
+    unsigned long long k = mti_object_cause_argument(at);
     const char *name = def ? argument_name(def, k) : NULL;
     char text[128];
     if (!def) {

@@ -56,6 +56,8 @@ typedef enum mti_host_state {
 typedef struct mti_replica {
     mti_block_t *block; // NULL: none
     mti_fence_t ready;  // the bytes are there when this is done
+    bool is_copy; // it was brought here, by the operations in (before, ready.seq] of that queue
+    uint64_t before;
 } mti_replica_t;
 
 enum { MTI_TIER_PEERS = 4 };
@@ -74,15 +76,17 @@ struct mti_tier {
     mti_block_t *host_block; // pinned, of a fetch
     mti_atomic_u32_t host;   // mti_host_state_t; stores with |lock|
     // Tasks on devices that read it, are placed, and hold a count of the object for it: no holders for INOUT.
-    // Raised after the count is taken, lowered before it is given back.
+    // Those that have no attempts left, that is. Raised after the count is taken, lowered before it is given back.
     mti_atomic_u32_t readers;
-    bool requested; // guarded by lock; a fetch was asked for
+    bool requested;               // guarded by lock; a fetch was asked for
+    manta_status_t fetch_failure; // the lane's that fetches; OK: none
     uint64_t
         links; // guarded by lock; links of CPU tasks and forwards that wait for the host's bytes
     manta_error_t *error; // it failed after it was assigned: one count, NULL: it did not
-    mti_object_t *cause;  // through that argument, one internal count, or NULL
-    mti_tier_t *next;     // of a lane's list of fetches
-    mti_fence_t fetched;  // the copy to the host
+    uint32_t cause_argument;
+    mti_object_t *cause; // through that argument, one internal count, or NULL
+    mti_tier_t *next;    // of a lane's list of fetches
+    mti_fence_t fetched; // the copy to the host
     mti_fence_t
         peers[MTI_TIER_PEERS]; // guarded by lock; copies to other devices that read a replica
     uint32_t peer_count;       // guarded by lock

@@ -144,6 +144,20 @@ static bool fence_is_recorded(mti_fence_t fence)
            mti_atomic_u64_load_acquire(&fence.queue->recorded) >= fence.seq;
 }
 
+bool mti_lane_replica_failed(const mti_lane_t *lane, const mti_replica_t *replica)
+{
+    uint32_t count =
+        lane->failure_count < MTI_LANE_FAILURES ? lane->failure_count : MTI_LANE_FAILURES;
+    for (uint32_t i = 0; i < count; i++) {
+        const mti_fence_t *f = &lane->failures[i];
+        if (replica->is_copy && f->queue == replica->ready.queue && f->seq > replica->before &&
+            f->seq <= replica->ready.seq) {
+            return true;
+        }
+    }
+    return false;
+}
+
 // Brings the bytes over from another device. NOT_READY: its lane has to record them first. NOT_FOUND: no device has them, or none can be reached.
 static manta_status_t bring_from_peer(mti_lane_t *lane, mti_tier_t *tier, mti_block_t **out_block,
                                       mti_fence_t *out_ready)
@@ -155,6 +169,8 @@ static manta_status_t bring_from_peer(mti_lane_t *lane, mti_tier_t *tier, mti_bl
     for (uint32_t i = 0; i < tier->device_count && from == UINT32_MAX; i++) {
         mti_device_t *device = lanes->lane[i].device;
         if (!tier->at[i].block || mti_device_state(device) == MTI_DEVICE_LOST) continue;
+        // From where it was made only: what failed on the way to another device is known there alone.
+        if (tier->at[i].is_copy) continue;
         if (!mti_device_reaches(lane->device, device)) continue;
         from = i;
         source = tier->at[i];
@@ -193,8 +209,20 @@ static manta_status_t bring_from_peer(mti_lane_t *lane, mti_tier_t *tier, mti_bl
 manta_status_t mti_lane_bring(mti_lane_t *lane, mti_ctx_t *ctx, mti_tier_t *tier)
 {
     mti_replica_t *mine = &tier->at[lane->index];
-    if (mine->block) return MANTA_OK;
-    mti_block_t *block = NULL;
+    mti_block_t *block = mine->block;
+    if (block && MTI_LIKELY(!mti_lane_replica_failed(lane, mine))) return MANTA_OK;
+    if (block) {
+        mti_mutex_lock(&tier->lock);
+        *mine = (mti_replica_t){0};
+        mti_mutex_unlock(&tier->lock);
+        mti_devheap_free(block); // once those that read it are done
+        block = NULL;
+    }
+    uint64_t before[2] = {0};
+    for (int i = 0; i < 2; i++) {
+        mti_queue_t *q = lane->queues[i ? MTI_LANE_QUEUE_PEER : MTI_LANE_QUEUE_IN].queue;
+        before[i] = q ? q->submitted : 0;
+    }
     mti_fence_t ready = {0};
     manta_status_t status;
     if (mti_atomic_u32_load_acquire(&tier->host) == MTI_HOST_VALID) {
@@ -215,7 +243,8 @@ manta_status_t mti_lane_bring(mti_lane_t *lane, mti_ctx_t *ctx, mti_tier_t *tier
     }
     if (status != MANTA_OK) return status;
     mti_mutex_lock(&tier->lock);
-    *mine = (mti_replica_t){block, ready};
+    bool by_peer = ready.queue == lane->queues[MTI_LANE_QUEUE_PEER].queue;
+    *mine = (mti_replica_t){block, ready, true, before[by_peer]};
     mti_mutex_unlock(&tier->lock);
     return MANTA_OK;
 }
@@ -250,6 +279,7 @@ static manta_status_t fetch_start(mti_lane_t *lane, mti_tier_t *tier)
     tier->host_block = to;
     mti_mutex_unlock(&tier->lock);
     tier->fetched = (mti_fence_t){q->queue, seq};
+    tier->fetch_failure = MANTA_OK;
     return MANTA_OK;
 }
 
@@ -285,8 +315,11 @@ bool mti_lane_fetch(mti_lane_t *lane, mti_ctx_t *ctx)
         lane->fetching = tier->next;
         if (!lane->fetching) lane->fetching_last = NULL;
         (void)mti_atomic_u32_fetch_sub_acq_rel(&lane->in_flight, 1);
-        bool ok = mti_fence_is_done(tier->fetched);
-        mti_tier_arrived(ctx, tier, ok, MANTA_ERR_DEVICE_LOST);
+        manta_status_t failure = tier->fetch_failure;
+        if (failure == MANTA_OK && !mti_fence_is_done(tier->fetched)) {
+            failure = MANTA_ERR_DEVICE_LOST;
+        }
+        mti_tier_arrived(ctx, tier, failure == MANTA_OK, failure);
         any = true;
     }
     return any;

@@ -36,7 +36,15 @@ enum {
     MTI_LANE_BANDS = 4,      // urgent, high, normal, low
     MTI_LANE_SNAPSHOTS = 16, // what a queue knew of others, remembered
     MTI_OP_BUFFERS = 24,
+    MTI_OP_COPIES = 4,
+    MTI_LANE_FAILURES = 32, // copies that failed, remembered
 };
+
+// Operations of a copy queue that brought an operand.
+typedef struct mti_copies {
+    mti_queue_t *queue;
+    uint64_t before, last; // those in (before, last]
+} mti_copies_t;
 
 typedef struct mti_op mti_op_t;
 typedef struct mti_lane_queue mti_lane_queue_t;
@@ -63,8 +71,12 @@ struct mti_op {
     bool enqueued;           // its body launched something, or asked for the stream
     bool is_foreign;         // … or ran code that may make another context current
     bool assigned;           // its results are
+    bool is_reader;          // it counts among the readers of its arguments
     bool by_host;            // its CPU body runs in the place of a kernel
     const manta_variant_t *variant;
+    mti_copies_t
+        copies[MTI_OP_COPIES]; // that were under way when it was placed; the last may be too wide
+    uint32_t copy_count;
     mti_block_t *word_block; // pinned, gets the status word
     mti_block_t *scratch;    // linked by |next|
     mti_op_grown_t *grown;   // written by the body's thread, read when it is done
@@ -149,8 +161,12 @@ struct mti_lane {
     mti_bound_t bound;
     mti_devheap_t *heap, *host_heap;
     mti_tier_t *fetching, *fetching_last; // in order
-    mti_lane_wish_t *granting;            // wishes that are on their way
-    mti_block_t *foreign; // memory of others that nobody holds any more, but something may use
+    // Copies that failed, newest last: who finds a replica that they made makes it again. Those that stood
+    // behind them on the device when they failed were told.
+    mti_fence_t failures[MTI_LANE_FAILURES];
+    uint32_t failure_count;
+    mti_lane_wish_t *granting; // wishes that are on their way
+    mti_block_t *foreign;      // memory of others that nobody holds any more, but something may use
     // Placed again later: an operand is on its way through the host, or one before it in its order waits.
     mti_op_t *parked, *parked_last;
     uint64_t round;          // counts rounds of placing, from 1
@@ -166,9 +182,9 @@ typedef struct mti_inbox {
 // 0: urgent … 3: low; at most 1: before the others.
 static inline uint32_t mti_lane_band(uint32_t flags)
 {
-    static const uint8_t order[] = {[MTI_BAND_URGENT] = 0, [MTI_BAND_HIGH] = 1, [MTI_BAND_LOW] = 3};
     if (!(flags & MTI_RECORD_BAND)) return 2;
-    return order[flags >> MTI_RECORD_BAND_SHIFT & 3];
+    uint32_t band = flags >> MTI_RECORD_BAND_SHIFT & 3; // no table: tests in C++ read this, too
+    return band == MTI_BAND_URGENT ? 0 : band == MTI_BAND_HIGH ? 1 : 3;
 }
 
 struct mti_lanes {
@@ -272,6 +288,8 @@ manta_status_t mti_lane_upload(mti_lane_t *lane, const void *from, mti_block_t *
 // Makes sure that the lane's device has a replica of |tier|. NOT_READY: its bytes have to go through the host
 // first, which was asked for.
 manta_status_t mti_lane_bring(mti_lane_t *lane, mti_ctx_t *ctx, mti_tier_t *tier);
+// Whether a copy that made |replica| has failed.
+bool mti_lane_replica_failed(const mti_lane_t *lane, const mti_replica_t *replica);
 // Starts the copies to the host that are wanted, and tells of those that are there. False: nothing moved.
 bool mti_lane_fetch(mti_lane_t *lane, mti_ctx_t *ctx);
 // Starts the copies to this device that were wished for, and forgets those that are there. False: nothing moved.

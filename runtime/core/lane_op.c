@@ -115,7 +115,7 @@ void mti_op_complete(mti_ctx_t *ctx, mti_lanes_t *lanes, mti_op_t *op, manta_sta
     mti_record_t *t = op->run.record;
     op->run.ctx = ctx;
     op->run.lane = NULL;
-    if (op->lane && op->seq) { // it was placed: it counts among the readers of its arguments
+    if (op->is_reader) {
         mti_arg_iter_t iter = {.t = t};
         for (manta_ref_t ref; mti_arg_next(&iter, &ref);) {
             mti_tier_t *tier = mti_object_tier(mti_object_held(ref));
@@ -200,18 +200,59 @@ bool mti_lane_queue_complete(mti_lane_t *lane, mti_ctx_t *ctx, mti_lane_queue_t 
     return any;
 }
 
-// The operation of |q| that number |seq| belongs to failed.
+// |op| fails with |failure|, unless it has failed before: the first one counts.
+static void op_failed(mti_op_t *op, const mti_op_failure_t *failure, const char *text)
+{
+    if (op->status != MANTA_OK) return;
+    op->status = failure->code;
+    if (!op->run.error || manta_error_code(op->run.error) != failure->code) {
+        mti_op_set_error(op, failure->code, text);
+    }
+}
+
+static bool op_is_behind(const mti_op_t *op, const mti_op_failure_t *failure)
+{
+    for (uint32_t i = 0; i < op->copy_count; i++) {
+        const mti_copies_t *copies = &op->copies[i];
+        if ((!copies->queue || copies->queue == failure->queue) && failure->seq > copies->before &&
+            failure->seq <= copies->last) {
+            return true;
+        }
+    }
+    return false;
+}
+
+// A copy to or from the device failed. Tasks that were placed behind it are on a queue still, as it is told of
+// failures before it is told that they are done; those that come later look themselves (mti_lane_bring).
+static void copy_failure(mti_lane_t *lane, uint32_t index, const mti_op_failure_t *failure)
+{
+    if (index == MTI_LANE_QUEUE_OUT) {
+        for (mti_tier_t *tier = lane->fetching; tier; tier = tier->next)
+            if (tier->fetched.seq == failure->seq) tier->fetch_failure = failure->code;
+        return;
+    }
+    lane->failures[lane->failure_count++ % MTI_LANE_FAILURES] =
+        (mti_fence_t){failure->queue, failure->seq};
+    char text[128];
+    snprintf(text, sizeof text, "the copy of an argument to device %s failed: %s",
+             lane->device->name, failure->text ? failure->text : "");
+    for (uint32_t i = 0; i < MTI_LANE_COMPUTE_QUEUES; i++)
+        for (mti_op_t *op = lane->queues[i].first; op; op = op->next)
+            if (op_is_behind(op, failure)) op_failed(op, failure, text);
+}
+
+// An operation of the lane's failed.
 static void queue_failure(mti_lane_t *lane, const mti_op_failure_t *failure)
 {
     uint32_t index = mti_lane_queue_index(lane, failure->queue);
     if (index == MTI_LANE_QUEUES) return;
+    if (index >= MTI_LANE_COMPUTE_QUEUES) {
+        copy_failure(lane, index, failure);
+        return;
+    }
     for (mti_op_t *op = lane->queues[index].first; op; op = op->next) {
         if (failure->seq <= op->first_seq || failure->seq > op->seq) continue;
-        if (op->status != MANTA_OK) return; // the first one counts
-        op->status = failure->code;
-        if (!op->run.error || manta_error_code(op->run.error) != failure->code) {
-            mti_op_set_error(op, failure->code, failure->text ? failure->text : "");
-        }
+        op_failed(op, failure, failure->text ? failure->text : "");
         return;
     }
 }

@@ -47,6 +47,24 @@ static size_t operand_size(const mti_object_t *object)
     return none ? 0 : (size_t)(bits & (((uint64_t)1 << 48) - 1));
 }
 
+// Keeps in mind which copies the task stands behind: should one fail, so does the task.
+static void place_copies(place_t *p, const mti_replica_t *replica)
+{
+    mti_op_t *op = p->op;
+    mti_fence_t ready = replica->ready;
+    if (!replica->is_copy || mti_fence_is_done(ready)) return;
+    mti_copies_t made = {ready.queue, replica->before, ready.seq};
+    if (op->copy_count < MTI_OP_COPIES) {
+        op->copies[op->copy_count++] = made;
+        return;
+    }
+    // No room: any of that queue since, and of the other one, which is told apart by NULL.
+    mti_copies_t *all = &op->copies[MTI_OP_COPIES - 1];
+    if (all->queue != made.queue) all->queue = NULL;
+    if (made.before < all->before) all->before = made.before;
+    if (made.last > all->last) all->last = made.last;
+}
+
 static manta_status_t place_operands(place_t *p)
 {
     mti_record_t *t = p->op->run.record;
@@ -81,6 +99,7 @@ static manta_status_t place_operands(place_t *p)
         status = mti_lane_bring(p->lane, p->ctx, operand->tier);
         if (status != MANTA_OK) return status;
         operand->ready = operand->tier->at[p->lane->index].ready;
+        place_copies(p, &operand->tier->at[p->lane->index]);
     }
     return MANTA_OK;
 }
@@ -229,9 +248,10 @@ static manta_status_t place_inout(place_t *p, operand_t *operand, mti_object_t *
         return status == MANTA_OK ? mti_block_use(p->small, queue, seq) : status;
     }
     mti_tier_t *tier = operand->tier;
-    uint64_t readers = mti_atomic_u32_load_acquire(&tier->readers);
-    // acquire: what the last other holder did comes before
+    // The counts first: a reader lowers |readers| before it gives its count back, so one that is done is missing
+    // in both, or in |readers| alone. acquire: pairs with that; and what the last other holder did comes before
     uint64_t counts = mti_atomic_u64_load_acquire(&from->counts) & ~MTI_COUNT_SLOT_MASK;
+    uint64_t readers = mti_atomic_u32_load_acquire(&tier->readers);
     bool sole = counts == (readers + 1) * MTI_COUNT_INTERNAL;
     mti_block_t *here = tier->at[p->lane->index].block;
     if (!sole || mti_block_is_foreign(here) || !mti_record_is_last_attempt(p->op->run.record)) {
@@ -394,8 +414,10 @@ static void place_in_flight(place_t *p)
 {
     mti_op_t *op = p->op;
     mti_lane_queue_t *q = p->queue;
+    // One that may be tried again wants its arguments once more: it stays a holder of them.
+    op->is_reader = mti_record_is_last_attempt(op->run.record);
     mti_arg_iter_t iter = {.t = op->run.record};
-    for (manta_ref_t ref; mti_arg_next(&iter, &ref);) {
+    for (manta_ref_t ref; op->is_reader && mti_arg_next(&iter, &ref);) {
         mti_tier_t *tier = mti_object_tier(mti_object_held(ref));
         if (tier) (void)mti_atomic_u32_fetch_add_acq_rel(&tier->readers, 1);
     }
@@ -468,6 +490,7 @@ manta_status_t mti_lane_place(mti_lane_t *lane, mti_ctx_t *ctx, mti_op_t *op)
     op->by_host = !t->def->cuda;
     if (op->by_host) op->variant = t->def->cpu;
     op->run.lane = op;
+    op->copy_count = 0;
     if (mti_atomic_u64_load_relaxed(&t->claim) & MTI_CLAIM_CANCEL ||
         mti_atomic_u32_load_relaxed(&ctx->rt->cancelling)) {
         status = mti_fail(MANTA_ERR_CANCELLED, "cancelled before it was submitted to %s",

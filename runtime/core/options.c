@@ -61,6 +61,7 @@ manta_status_t mti_submit_options(submit_t *s)
         if (feasible != MANTA_OK) return feasible;
     }
     s->where = o->where;
+    s->gpu_bytes = o->gpu_bytes;
     if (o->cpus > workers) {
         return mti_fail(MANTA_ERR_INFEASIBLE, "task %s asks for %g CPUs; runtime '%s' has %d", name,
                         o->cpus, s->ctx->rt->name, workers);
@@ -107,7 +108,7 @@ manta_status_t mti_submit_options(submit_t *s)
 manta_status_t mti_submit_method_options(const submit_t *s)
 {
     const manta_task_options_t *o = s->options;
-    bool wants = o->host_bytes != 0;
+    bool wants = o->host_bytes != 0 || (o->struct_size >= sizeof *o && o->gpu_bytes != 0);
     for (uint32_t i = 0; i < MTI_TASK_RESOURCES; i++)
         wants |= o->resources[i].name != NULL;
     if (o->cpus == 0.0 && o->gpus == 0.0 && o->where <= MANTA_CPU && !wants &&
@@ -186,5 +187,13 @@ manta_status_t mti_submit_where(submit_t *s)
     }
     t->cold->where = s->where;
     mti_record_set_flags(t, t->flags | MTI_RECORD_LANE);
+    if (!s->gpu_bytes) return MANTA_OK;
+    uint32_t gpu = 0;
+    status =
+        mti_admit_gpu(s->ctx, t->cold, mti_record_name(t), s->gpu_bytes, lanes, first, end, &gpu);
+    if (status != MANTA_OK) return status;
+    t->cold->where = manta_gpu((int)gpu);
+    t->cold->record = t;
+    mti_record_set_flags(t, t->flags | MTI_RECORD_GATED);
     return MANTA_OK;
 }

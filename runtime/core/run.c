@@ -248,13 +248,12 @@ static void run_store_error(manta_task_t *run, manta_status_t status)
         if (run->cause) {
             (void)mti_atomic_u64_fetch_add_relaxed(&run->cause->counts, MTI_COUNT_INTERNAL);
         }
-        if (!mti_tier_fail(object, error, run->cause)) {
-            mti_object_storage_free(run->ctx, object);
-            object->u.fail.error = error;
-            object->u.fail.cause = run->cause;
-        }
-        mti_object_set(object, mti_object_kind(object), mti_object_storage(object),
-                       run->cause ? run->cause_argument : 0);
+        uint32_t argument = run->cause ? run->cause_argument : 0;
+        if (mti_tier_fail(object, error, run->cause, argument)) continue;
+        mti_object_storage_free(run->ctx, object);
+        object->u.fail.error = error;
+        object->u.fail.cause = run->cause;
+        mti_object_set(object, mti_object_kind(object), MTI_STORAGE_NONE, argument);
     }
 }
 

@@ -72,6 +72,7 @@ typedef struct submit {
     manta_status_t error_arg;       // code of an error ref among the arguments
     const mti_bulk_request_t *bulk; // NULL: one call
     manta_where_t where;
+    uint64_t gpu_bytes;
     manta_actor_t handle; // of a method
     mti_actor_t *actor;   // of a method, with a count; of a constructor
     bool is_create;

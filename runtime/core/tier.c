@@ -128,9 +128,12 @@ mti_object_t *mti_tier_destroy(mti_ctx_t *ctx, mti_object_t *object)
 
 // ---- failures ------------------------------------------------------------------------------------
 
-bool mti_tier_fail(mti_object_t *object, manta_error_t *error, mti_object_t *cause)
+bool mti_tier_fail(mti_object_t *object, manta_error_t *error, mti_object_t *cause,
+                   uint32_t argument)
 {
+    // Its size stays: who is being placed behind it on a device, and has not seen yet that it failed, reads it.
     if (mti_object_storage(object) != MTI_STORAGE_TIERED) return false;
+    object->u.mem.tier->cause_argument = argument;
     object->u.mem.tier->error = error;
     object->u.mem.tier->cause = cause;
     return true;
@@ -144,6 +147,11 @@ const manta_error_t *mti_tier_error(const mti_object_t *object)
 mti_object_t *mti_tier_cause(const mti_object_t *object)
 {
     return object->u.mem.tier->cause;
+}
+
+uint32_t mti_tier_cause_argument(const mti_object_t *object)
+{
+    return object->u.mem.tier->cause_argument;
 }
 
 // ---- the host's copy -----------------------------------------------------------------------------

@@ -63,6 +63,10 @@ void mti_object_storage_free(mti_ctx_t *ctx, mti_object_t *object)
         mti_heap_free(&ctx->heap, object->u.mem.data, mti_object_size(object));
     } else if (storage == MTI_STORAGE_WRAPPED && object->u.mem.wrap) {
         mti_sched_push_job(ctx->rt->sched, &((wrap_job_t *)(void *)object->u.mem.wrap)->job);
+    } else if (MTI_UNLIKELY(storage == MTI_STORAGE_TIERED)) { // of an attempt on a device
+        mti_object_t *parent = mti_tier_destroy(ctx, object);
+        if (parent) mti_object_release(ctx, parent, MTI_COUNT_INTERNAL);
+        return;
     }
     mti_object_set(object, mti_object_kind(object), MTI_STORAGE_NONE, 0);
 }

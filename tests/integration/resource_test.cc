@@ -172,6 +172,92 @@ TEST_P(ResourceTest, HostBytes)
     EXPECT_LE(u.most.load(), 2);
 }
 
+class GpuBytesTest : public RuntimeTest
+{
+  protected:
+    void configure(manta_runtime_options_t *options) override
+    {
+        options->sim_gpus = 2;
+        options->no_cuda = true;
+        options->gpu_bytes = 1000;
+    }
+};
+MANTA_TEST_WORKERS(GpuBytesTest);
+
+TEST_P(GpuBytesTest, NoMoreAtOnceThanThereIsOnEach)
+{
+    MANTA_SCOPE();
+    usage zero, one;
+    for (int i = 0; i < 40; i++) {
+        usage *u = i % 2 ? &one : &zero;
+        manta_task_options_t o = MANTA_OPTIONS(.where = manta_gpu(i % 2), .gpu_bytes = 400);
+        EXPECT_OK(re_use_go_with(o, u, i));
+    }
+    EXPECT_OK(manta_drain(MANTA_FOREVER));
+    EXPECT_EQ(20, zero.ran.load());
+    EXPECT_EQ(20, one.ran.load());
+    EXPECT_LE(zero.most.load(), 2);
+    EXPECT_LE(one.most.load(), 2);
+}
+
+TEST_P(GpuBytesTest, AnyGpuIsTheOneWithMostLeft)
+{
+    SKIP_IF_SERIAL();
+    MANTA_SCOPE();
+    usage hold, u;
+    manta_ref_t held = re_hold_with(MANTA_OPTIONS(.where = manta_gpu(0), .gpu_bytes = 900), &hold);
+    hold.gate.await(1);
+    // None of them has to wait for what the first one holds.
+    for (int i = 0; i < 5; i++) {
+        manta_task_options_t o = MANTA_OPTIONS(.where = MANTA_GPU, .gpu_bytes = 200);
+        EXPECT_OK(status_of(re_use_with(o, &u, i)));
+    }
+    manta_ref_t queued = re_use_with(MANTA_OPTIONS(.where = manta_gpu(0), .gpu_bytes = 200), &u, 9);
+    EXPECT_STATUS(MANTA_NOT_READY, manta_ref_status(queued));
+    hold.gate.open();
+    EXPECT_OK(status_of(held));
+    EXPECT_OK(status_of(queued));
+    EXPECT_EQ(6, u.ran.load());
+}
+
+TEST_P(GpuBytesTest, MoreThanThereIsIsRefusedAtOnce)
+{
+    MANTA_SCOPE();
+    usage u;
+    for (manta_where_t where : {MANTA_GPU, manta_gpu(1)}) {
+        EXPECT_STATUS(MANTA_ERR_INFEASIBLE,
+                      re_use_go_with(MANTA_OPTIONS(.where = where, .gpu_bytes = 1001), &u, 1));
+        std::string text = manta_error_message();
+        EXPECT_NE(std::string::npos, text.find("1001 gpu_bytes")) << text;
+        EXPECT_NE(std::string::npos, text.find("1000")) << text;
+    }
+    EXPECT_OK(re_use_go_with(MANTA_OPTIONS(.where = MANTA_CPU, .gpu_bytes = 1001), &u, 1));
+    EXPECT_OK(manta_drain(MANTA_FOREVER));
+    EXPECT_EQ(1, u.ran.load());
+}
+
+TEST_P(GpuBytesTest, CancelledAndFailedOnesGiveBack)
+{
+    MANTA_SCOPE();
+    usage u;
+    u.fails = 30;
+    std::vector<manta_ref_t> refs;
+    for (int i = 0; i < 30; i++) {
+        manta_task_options_t o = MANTA_OPTIONS(.where = MANTA_GPU, .gpu_bytes = 600);
+        o.max_retries = i % 3;
+        refs.push_back(re_use_with(o, &u, i));
+        if (i % 4 == 3) {
+            EXPECT_OK(manta_cancel(refs[(size_t)i - 2]));
+        }
+    }
+    EXPECT_OK(manta_drain(MANTA_FOREVER));
+    for (int gpu = 0; gpu < 2; gpu++) {
+        manta_task_options_t all = MANTA_OPTIONS(.where = manta_gpu(gpu), .gpu_bytes = 1000);
+        u.fails = 0;
+        EXPECT_OK(status_of(re_use_with(all, &u, 100)));
+    }
+}
+
 TEST_P(ResourceTest, CancelAndDeadlineWhileWaiting)
 {
     SKIP_IF_SERIAL();

@@ -227,6 +227,53 @@ MANTA_TASK(ru_sum, MANTA_LOCAL(seen *, s), MANTA_IN(int, x), MANTA_IN_LIST(int, 
     return MANTA_OK;
 }
 
+TEST_P(RulesTest, AMillionQueuedTasks)
+{
+    bound b;
+    const int n = kSanitized ? 20000 : 1000000;
+    manta_ref_t p = manta_promise_create(MANTA_DTYPE(MANTA_I32, 4));
+    std::vector<manta_ref_t> refs((size_t)n);
+    for (manta_ref_t &ref : refs)
+        ref = ru_in_remote(&b, p);
+    EXPECT_STATUS(MANTA_NOT_READY, manta_ref_status(refs.back()));
+    EXPECT_EQ(0, b.ran.load());
+    int seven = 7;
+    EXPECT_OK(manta_promise_set(p, &seven, sizeof seven));
+    EXPECT_OK(manta_drain(MANTA_FOREVER));
+    EXPECT_EQ(n, b.ran.load());
+    for (size_t i = 0; i < refs.size(); i += refs.size() / 1000)
+        EXPECT_EQ(7, value_of<int>(refs[i]));
+    for (manta_ref_t ref : refs)
+        EXPECT_OK(manta_release(ref));
+    EXPECT_OK(manta_release(p));
+}
+
+// The same, and then they fail, all at once.
+TEST_P(RulesTest, AMillionTasksBehindAFailure)
+{
+    bound b;
+    const int n = kSanitized ? 20000 : 1000000;
+    manta_ref_t p = manta_promise_create(MANTA_DTYPE(MANTA_I32, 4));
+    std::vector<manta_ref_t> refs((size_t)n);
+    manta_ref_t last = manta_retain(p);
+    for (int i = 0; i < n; i++) { // half of them a chain, half a fan
+        refs[(size_t)i] = ru_in_remote(&b, i % 2 ? p : last);
+        if (i % 2) continue;
+        EXPECT_OK(manta_release(last));
+        last = manta_retain(refs[(size_t)i]);
+    }
+    EXPECT_OK(manta_promise_fail(p, MANTA_ERR_USER + 3, "no more"));
+    EXPECT_STATUS(MANTA_ERR_USER + 3, manta_ref_status(last));
+    for (manta_ref_t ref : refs) {
+        EXPECT_STATUS(MANTA_ERR_USER + 3, manta_ref_status(ref));
+        EXPECT_OK(manta_release(ref));
+    }
+    EXPECT_OK(manta_release(last));
+    EXPECT_OK(manta_release(p));
+    EXPECT_OK(manta_drain(MANTA_FOREVER));
+    EXPECT_EQ(0, b.ran.load());
+}
+
 TEST_P(RulesTest, FailedArgumentsCanBeAccepted)
 {
     for (bool late : {false, true}) {

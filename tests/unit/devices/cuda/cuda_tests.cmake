@@ -33,6 +33,10 @@ manta_cuda_test(unit/fakes/libcuda_test)
 list(TRANSFORM cts_sources REPLACE "/drivers.cc" "/cuda_drivers.cc" OUTPUT_VARIABLE cuda_cts_sources)
 manta_cuda_test(cts/cuda_cts LINK manta_testing TIMEOUT 120 SOURCES ${cuda_cts_sources})
 
+# Faults of the driver, for every n.
+manta_cuda_test(fault/cuda_test TIMEOUT 300
+                SOURCES fault/cuda_test.cc support/runtime_fixture.cc)
+
 # What the lane makes of tasks, counted in calls of the driver.
 manta_cuda_test(integration/device_calls_test
                 SOURCES integration/device_calls_test.cc support/runtime_fixture.cc)

@@ -1,0 +1,204 @@
+// The CUDA driver under faults, over the fake library: the n-th allocation, registration or launch fails, the
+// device is lost at the n-th launch or operation. For every n: a value or a code that says so, and afterwards the
+// other device works, nothing is left, and the fake has nothing to complain of.
+#include "fakes/fake_kernels.h"
+#include "fault/fault.h"
+
+#include <numeric>
+
+using namespace fault;
+
+MANTA_KERNEL(fc_fill_kernel, int64_t, int64_t *, size_t);
+static void fc_fill_twin(const manta_grid_t *, void *const *args)
+{
+    std::fill_n(*static_cast<int64_t **>(args[1]), *static_cast<size_t *>(args[2]),
+                *static_cast<int64_t *>(args[0]));
+}
+MANTA_KERNEL_TWIN(fc_fill_kernel, fc_fill_twin);
+
+MANTA_KERNEL(fc_axpy_kernel, int64_t, const int64_t *, int64_t *, size_t);
+static void fc_axpy_twin(const manta_grid_t *, void *const *args)
+{
+    int64_t a = *static_cast<int64_t *>(args[0]);
+    const int64_t *x = *static_cast<const int64_t **>(args[1]);
+    int64_t *y = *static_cast<int64_t **>(args[2]);
+    for (size_t i = 0; i < *static_cast<size_t *>(args[3]); i++)
+        y[i] += a * x[i];
+}
+MANTA_KERNEL_TWIN(fc_axpy_kernel, fc_axpy_twin);
+
+static const uint8_t kR = FAKE_CUDA_READ, kW = FAKE_CUDA_WRITE;
+static const FakeCode fake_code("fault_test.fatbin",
+                                {{&fc_fill_kernel_kernel,
+                                  fc_fill_twin,
+                                  {0, kW, 0},
+                                  [](uint32_t, const fake_cuda_shape_t *, void *const *args) {
+                                      return *static_cast<size_t *>(args[2]) * sizeof(int64_t);
+                                  }},
+                                 {&fc_axpy_kernel_kernel,
+                                  fc_axpy_twin,
+                                  {0, kR, uint8_t(kR | kW), 0},
+                                  [](uint32_t, const fake_cuda_shape_t *, void *const *args) {
+                                      return *static_cast<size_t *>(args[3]) * sizeof(int64_t);
+                                  }}});
+
+#define fc_fill_PARAMS MANTA_VAL(int64_t, value), MANTA_VAL(uint64_t, n), MANTA_OUT(int64_t, y, n)
+MANTA_TASK_DECLARE(fc_fill);
+MANTA_CUDA(fc_fill)
+{
+    return MANTA_LAUNCH(fc_fill_kernel, manta_grid_1d(y.count, 128), value, y.data, y.count);
+}
+#define fc_axpy_PARAMS MANTA_VAL(int64_t, a), MANTA_IN(int64_t, x), MANTA_INOUT(int64_t, y)
+MANTA_TASK_DECLARE(fc_axpy);
+MANTA_CUDA(fc_axpy)
+{
+    return MANTA_LAUNCH(fc_axpy_kernel, manta_grid_1d(y.count, 128), a, x.data, y.data, y.count);
+}
+
+namespace
+{
+
+constexpr int kIllegalAddress = 700, kLaunchOutOfResources = 701; // CUresult
+
+bool is_typed(manta_status_t status)
+{
+    switch (status) {
+    case MANTA_ERR_OUT_OF_MEMORY:
+    case MANTA_ERR_RESOURCE_EXHAUSTED:
+    case MANTA_ERR_DEVICE_LOST:
+    case MANTA_ERR_RESOURCE_GONE:
+        return true;
+    default:
+        return false;
+    }
+}
+
+bool ends(manta_ref_t ref, int64_t first, const char *what)
+{
+    manta_view_t view = {};
+    manta_status_t status = manta_get(ref, &view, MANTA_FOREVER);
+    if (status == MANTA_OK) {
+        EXPECT_EQ(first, static_cast<const int64_t *>(view.data)[0]) << what;
+    } else {
+        EXPECT_TRUE(is_typed(status))
+            << what << " gives " << manta_status_name(status) << ": " << manta_error_message();
+    }
+    manta_view_release(&view);
+    drop(ref);
+    return status == MANTA_OK;
+}
+
+manta_task_options_t on(int gpu)
+{
+    return MANTA_OPTIONS(.where = manta_gpu(gpu));
+}
+
+bool program()
+{
+    std::vector<int64_t> xs(500, 7);
+    manta::ref<int64_t> x = manta_put(xs.data(), xs.size() * sizeof(int64_t));
+    manta::ref<int64_t> y = fc_fill_with(on(0), 1, xs.size());
+    y = fc_axpy_with(on(0), 2, x, y); // 15
+    manta::ref<int64_t> z = fc_fill_with(on(1), 5, xs.size());
+    z = fc_axpy_with(on(1), 3, y, z);                                   // 50
+    z = fc_axpy_with(on(1), 1, x, z);                                   // 57
+    manta::ref<int64_t> w = fc_axpy_with(on(0), 1, z, manta_retain(y)); // 72
+    bool ok = ends(w, 72, "w");
+    ok &= ends(z, 57, "z");
+    ok &= ends(y, 15, "y");
+    drop(x);
+    return ok;
+}
+
+class CudaFaults : public ::testing::TestWithParam<int>
+{
+  protected:
+    void every(const std::function<void(uint32_t, uint32_t)> &arm, int least)
+    {
+        for (uint32_t at = 0; at < 2; at++) {
+            int in_a_row = 0, hits = 0;
+            for (uint32_t n = 1; in_a_row < 4; n++) {
+                SCOPED_TRACE("GPU " + std::to_string(at) + ", number " + std::to_string(n));
+                ASSERT_LT(n, 100u);
+                bool ok = round(arm, at, n);
+                in_a_row = ok ? in_a_row + 1 : 0;
+                hits += !ok;
+                if (HasFailure()) return;
+            }
+            EXPECT_GE(hits, least);
+        }
+    }
+    bool round(const std::function<void(uint32_t, uint32_t)> &arm, uint32_t at, uint32_t n)
+    {
+        fake_cuda_options_t machine = {};
+        machine.devices = 2;
+        fake_cuda()->reset(&machine);
+        CountingAllocator allocator;
+        Log log;
+        manta_runtime_options_t options = small_options(GetParam(), &allocator, &log);
+        options.sim_gpus = -1;
+        EXPECT_OK(manta_init(&options));
+        watchdog_name_runtime(manta_runtime_default());
+        for (int i = 0; i < 2; i++) // the first task opens the device
+            EXPECT_TRUE(ends(fc_fill_with(on(i), 3, 10), 3, "before anything fails"));
+        EXPECT_OK(manta_drain(MANTA_S(60)));
+        arm(at, n);
+        bool ok = program();
+        EXPECT_OK(manta_drain(MANTA_S(60)));
+        arm(at, 0);
+        bool lost = fake_cuda()->has_lost();
+        for (int i = 0; i < 2; i++) {
+            bool works = ends(fc_fill_with(on(i), 4, 10), 4, "afterwards");
+            EXPECT_TRUE(works || (lost && i == (int)at)) << "GPU " << i;
+        }
+        EXPECT_OK(manta_drain(MANTA_S(60)));
+        manta_stats_t stats = stats_of({0});
+        EXPECT_EQ(0u, stats.live_refs) << printed_refs({0});
+        EXPECT_EQ(0u, stats.live_bytes);
+        EXPECT_EQ(stats.submitted, stats.completed);
+        EXPECT_OK(manta_shutdown(MANTA_S(60)));
+        EXPECT_EQ(0, allocator.bytes());
+        for (const std::string &line : fake_violations()) {
+            // What reads from a device that is lost, and fails for that, has nothing to be ordered after.
+            if (lost && line.find("nothing orders it after") != std::string::npos) continue;
+            ADD_FAILURE() << line;
+        }
+        if (!lost) {
+            EXPECT_EQ(std::vector<std::string>(), fake_leaks());
+        }
+        log.take();
+        return ok && !lost;
+    }
+};
+INSTANTIATE_TEST_SUITE_P(Workers, CudaFaults, ::testing::Values(0, 2),
+                         [](const ::testing::TestParamInfo<int> &at) {
+                             return std::to_string(at.param);
+                         });
+
+TEST_P(CudaFaults, EachLaunchIsRefused)
+{
+    every([](uint32_t at, uint32_t n) { fake_cuda()->fail_launch(at, n, kLaunchOutOfResources); },
+          2);
+}
+
+TEST_P(CudaFaults, EachLaunchLosesTheDevice)
+{
+    every([](uint32_t at, uint32_t n) { fake_cuda()->lose_at_launch(at, n, kIllegalAddress); }, 2);
+}
+
+TEST_P(CudaFaults, EachOperationLosesTheDevice)
+{
+    every([](uint32_t at, uint32_t n) { fake_cuda()->lose_at_op(at, n, kIllegalAddress); }, 3);
+}
+
+TEST_P(CudaFaults, EachAllocationFails)
+{
+    every([](uint32_t at, uint32_t n) { fake_cuda()->fail_alloc(at, n); }, 0);
+}
+
+TEST_P(CudaFaults, EachRegistrationFails)
+{
+    every([](uint32_t, uint32_t n) { fake_cuda()->fail_host_register(n); }, 0);
+}
+
+} // namespace

@@ -1,0 +1,61 @@
+#include "fault/device_reach.h"
+
+#include "unit/internals.h"
+
+#define _Alignas alignas
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wpedantic"
+extern "C" {
+#include "core/lane_impl.h"
+}
+#pragma GCC diagnostic pop
+#undef _Alignas
+
+#include <thread>
+
+#include <gtest/gtest.h>
+
+namespace fault
+{
+
+static mti_lane_t *lane_at(int index)
+{
+    static mti_runtime_t *last; // one that is being shut down is the default one no more
+    mti_runtime_t *now = mti_runtime_default_peek();
+    if (now) last = now;
+    return &mti_lanes_peek(last)->lane[index];
+}
+
+void inject(int index, Fault what, uint32_t nth, manta_status_t code)
+{
+    static const mti_fault_kind_t kinds[] = {MTI_FAULT_NONE, MTI_FAULT_OOM, MTI_FAULT_FAIL_OP,
+                                             MTI_FAULT_LOSE};
+    mti_fault_t fault = {kinds[(int)what], nth, code, nullptr};
+    EXPECT_EQ(MANTA_OK, mti_device_inject(lane_at(index)->device, &fault));
+}
+
+uint32_t in_flight(int index)
+{
+    return mti_atomic_u32_load_acquire(&lane_at(index)->in_flight);
+}
+
+void hold_queues(int index, bool held)
+{
+    mti_lane_t *lane = lane_at(index);
+    uint32_t nobody = 0;
+    // The right, as whoever makes queues has it.
+    while (!mti_atomic_u32_cas_acq_rel(&lane->right, &nobody, 1)) {
+        nobody = 0;
+        std::this_thread::yield();
+    }
+    for (uint32_t i = 0; i < MTI_LANE_QUEUES; i++) {
+        mti_lane_queue_t *q = nullptr;
+        EXPECT_EQ(MANTA_OK, mti_lane_queue_get(lane, i, &q));
+        mti_fault_t fault = {held ? MTI_FAULT_HOLD_QUEUE : MTI_FAULT_RELEASE_QUEUE, 0, MANTA_OK,
+                             q->queue};
+        EXPECT_EQ(MANTA_OK, mti_device_inject(lane->device, &fault));
+    }
+    mti_atomic_u32_store_release(&lane->right, 0);
+}
+
+} // namespace fault
