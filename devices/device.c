@@ -490,6 +490,81 @@ manta_status_t mti_memory_register(mti_device_t *device, void *ptr, size_t size_
     return status;
 }
 
+// ---- Streams and memory of others ----------------------------------------------------------------
+
+static manta_status_t foreign_check(const mti_device_t *device)
+{
+    return mti_device_can(device, MTI_CAP_NATIVE) ? MANTA_OK
+                                                  : device_cannot(device, "streams of others");
+}
+
+manta_status_t mti_foreign_stream(mti_device_t *device, void *stream, bool *out_here)
+{
+    manta_status_t status = foreign_check(device);
+    return status == MANTA_OK ? device->ops->foreign_stream(device, stream, out_here) : status;
+}
+
+manta_status_t mti_foreign_after(mti_queue_t *queue, void *stream)
+{
+    mti_device_t *device = queue->device;
+    manta_status_t status = queue_begin(queue, "let a stream wait", 0);
+    if (status == MANTA_OK) status = foreign_check(device);
+    if (status != MANTA_OK) return status;
+    device_enter(device);
+    status = device->ops->foreign_after(queue, stream);
+    device_leave(device);
+    return status;
+}
+
+manta_status_t mti_foreign_mark(mti_device_t *device, void *stream, void **out_mark)
+{
+    manta_status_t status = foreign_check(device);
+    return status == MANTA_OK ? device->ops->foreign_mark(device, stream, out_mark) : status;
+}
+
+void mti_foreign_unmark(mti_device_t *device, void *mark)
+{
+    if (mark) device->ops->foreign_unmark(device, mark);
+}
+
+manta_status_t mti_foreign_wait(mti_queue_t *queue, void *mark)
+{
+    mti_device_t *device = queue->device;
+    manta_status_t status = queue_begin(queue, "wait for a stream", 0);
+    if (status == MANTA_OK) status = foreign_check(device);
+    if (status != MANTA_OK) return status;
+    device_enter(device);
+    status = device->ops->foreign_wait(queue, mark);
+    if (status == MANTA_OK) device->stats.waits++;
+    device_leave(device);
+    return status;
+}
+
+manta_status_t mti_foreign_memory(mti_device_t *device, const void *ptr, size_t size_bytes,
+                                  bool *out_here)
+{
+    manta_status_t status = foreign_check(device);
+    if (status != MANTA_OK) return status;
+    return device->ops->foreign_memory(device, ptr, size_bytes, out_here);
+}
+
+manta_status_t mti_foreign_adopt(mti_device_t *device, void *ptr, size_t size_bytes,
+                                 mti_memory_t **out_memory)
+{
+    manta_status_t status = device_check(device, "adopt memory");
+    if (status == MANTA_OK) status = foreign_check(device);
+    if (status != MANTA_OK) return status;
+    device_enter(device);
+    mti_memory_t *memory;
+    status = device->ops->foreign_adopt(device, ptr, size_bytes, &memory);
+    if (status == MANTA_OK) {
+        memory_link(device, memory);
+        *out_memory = memory;
+    }
+    device_leave(device);
+    return status;
+}
+
 void mti_memory_free(mti_memory_t *memory)
 {
     if (!memory) return;

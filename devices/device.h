@@ -69,8 +69,8 @@ typedef enum mti_cap {
     MTI_CAP_PAGEABLE = 1u << 4,  // copies may name host memory that the driver does not know
     MTI_CAP_HOST_REGISTER = 1u << 5, // host_register, host_unregister
     MTI_CAP_CROSS_WAIT = 1u << 6,    // wait for queues of other devices of the family
-    MTI_CAP_NATIVE = 1u << 7,        // native_queue, launch_native, mti_queue_adopt
-    MTI_CAP_FAULTS = 1u << 8,        // inject
+    MTI_CAP_NATIVE = 1u << 7, // native_queue, launch_native, mti_queue_adopt, foreign streams
+    MTI_CAP_FAULTS = 1u << 8, // inject
     // The device lives on a virtual clock (mti_device_now_ns). poll does what is due and never moves
     // the clock; block moves it to the next event. So whoever drives such a device must call block,
     // and not poll again, when there is nothing else to do; and one thread drives all of them.
@@ -375,6 +375,16 @@ typedef struct mti_device_ops {
     manta_status_t (*launch_native)(mti_queue_t *queue, void *native_kernel, const char *name,
                                     const mti_launch_shape_t *shape, void *const *args,
                                     uint32_t flags, uint64_t seq);
+    // streams and memory of others (MTI_CAP_NATIVE)
+    manta_status_t (*foreign_stream)(mti_device_t *device, void *stream, bool *out_here);
+    manta_status_t (*foreign_after)(mti_queue_t *queue, void *stream);
+    manta_status_t (*foreign_mark)(mti_device_t *device, void *stream, void **out_mark);
+    void (*foreign_unmark)(mti_device_t *device, void *mark);
+    manta_status_t (*foreign_wait)(mti_queue_t *queue, void *mark);
+    manta_status_t (*foreign_memory)(mti_device_t *device, const void *ptr, size_t size_bytes,
+                                     bool *out_here);
+    manta_status_t (*foreign_adopt)(mti_device_t *device, void *ptr, size_t size_bytes,
+                                    mti_memory_t **out_memory);
     // tests
     manta_status_t (*inject)(mti_device_t *device, const mti_fault_t *fault);
 } mti_device_ops_t;
@@ -585,6 +595,36 @@ MANTA_NODISCARD manta_status_t mti_queue_launch_native(mti_queue_t *queue, void 
                                                        uint64_t *out_seq);
 // The stream behind the queue, NULL without MTI_CAP_NATIVE.
 void *mti_queue_native(mti_queue_t *queue);
+
+// ---- Streams and memory of others ----------------------------------------------------------------
+//
+// For user code that owns streams and device memory. MTI_CAP_NATIVE; others give NOT_SUPPORTED.
+
+// Is the user's |stream| one of |device|? Threads: any, also before open. Errors: INVALID_ARGUMENT no stream.
+MANTA_NODISCARD manta_status_t mti_foreign_stream(mti_device_t *device, void *stream,
+                                                  bool *out_here);
+
+// What is put into |stream| from now on starts after all that |queue| was given so far. Needs the right.
+// Errors: INVALID_ARGUMENT a stream of a context that can't use the device's memory · DEVICE_LOST ·
+//         RESOURCE_EXHAUSTED, retry.
+MANTA_NODISCARD manta_status_t mti_foreign_after(mti_queue_t *queue, void *stream);
+
+// Remembers where |stream|, of any device, is now. |device| is whom to ask: any one of the family. Threads: any.
+// Owns: the caller takes it back by unmark, which may be called as soon as all waits have been made.
+MANTA_NODISCARD manta_status_t mti_foreign_mark(mti_device_t *device, void *stream,
+                                                void **out_mark);
+void mti_foreign_unmark(mti_device_t *device, void *mark); // NULL is fine
+// What is submitted to |queue| from now on starts after |mark|. Takes no number. Needs the right.
+MANTA_NODISCARD manta_status_t mti_foreign_wait(mti_queue_t *queue, void *mark);
+
+// Is [ptr, ptr + size) memory of |device| that somebody else has allocated? Threads: any, also before open.
+// Errors: INVALID_ARGUMENT it is, but the allocation is shorter.
+MANTA_NODISCARD manta_status_t mti_foreign_memory(mti_device_t *device, const void *ptr,
+                                                  size_t size_bytes, bool *out_here);
+// Makes it memory that operations can name. mti_memory_free() only forgets it again: it stays the caller's.
+// Needs the right. Errors: INVALID_ARGUMENT as above, or of another context · OUT_OF_MEMORY of the host.
+MANTA_NODISCARD manta_status_t mti_foreign_adopt(mti_device_t *device, void *ptr, size_t size_bytes,
+                                                 mti_memory_t **out_memory);
 
 // ---- Code ----------------------------------------------------------------------------------------
 

@@ -92,7 +92,10 @@ typedef CUresult(CUDAAPI *PFN_cuMemcpyBatchAsync_v13000)(CUdeviceptr *dsts, CUde
 // Each of these is asked for before it is called: a NULL is a feature less.
 #define MTI_CU_OPTIONAL(X)                                                                         \
     X(cuStreamWriteValue64, 11070) /* completion words; without: events alone */                   \
-    X(cuKernelGetParamInfo, 12040) /* sizes of parameters; without: they go unchecked */
+    X(cuKernelGetParamInfo, 12040) /* sizes of parameters; without: they go unchecked */           \
+    X(cuStreamGetCtx, 9020)        /* these three: streams and memory of others */                 \
+    X(cuCtxGetDevice, 2000)                                                                        \
+    X(cuPointerGetAttributes, 7000)
 
 #if MTI_CU_HAS_BATCH
 #define MTI_CU_BATCH(X)                                                                            \

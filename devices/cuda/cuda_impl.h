@@ -84,9 +84,10 @@ typedef struct cuda_queue {
 
 typedef enum cuda_memory_origin {
     CUDA_MEMORY_POOL,
-    CUDA_MEMORY_PLAIN,     // cuMemAlloc, on devices without pools
-    CUDA_MEMORY_MAPPED,    // mmap, bound and registered
-    CUDA_MEMORY_REGISTERED // the caller's
+    CUDA_MEMORY_PLAIN,      // cuMemAlloc, on devices without pools
+    CUDA_MEMORY_MAPPED,     // mmap, bound and registered
+    CUDA_MEMORY_REGISTERED, // the caller's, host memory
+    CUDA_MEMORY_FOREIGN     // the caller's, device memory
 } cuda_memory_origin_t;
 
 typedef struct cuda_memory {
@@ -160,14 +161,30 @@ void cuda_poll(mti_device_t *device, mti_poll_t *out_poll);
 manta_status_t cuda_block(mti_device_t *device, int64_t deadline_ns);
 void cuda_wake(mti_device_t *device);
 void cuda_event_pool_drain(cuda_device_t *device);
+// An event of the device's pool, for one use; and back to it. Entered.
+manta_status_t cuda_event_take(cuda_device_t *device, CUevent *out_event);
+void cuda_event_give(cuda_device_t *device, CUevent event);
 // What every operation does around its driver call: enter and make sure that a record will find an
 // event; record, leave, and put the device's name before a message.
 manta_status_t cuda_op_begin(cuda_queue_t *queue, uint32_t flags, cuda_scope_t *out_scope);
 manta_status_t cuda_op_end(cuda_queue_t *queue, manta_status_t status, uint32_t flags, uint64_t seq,
                            const cuda_scope_t *scope);
 
+// foreign.c
+manta_status_t cuda_foreign_stream(mti_device_t *device, void *stream, bool *out_here);
+manta_status_t cuda_foreign_after(mti_queue_t *queue, void *stream);
+manta_status_t cuda_foreign_mark(mti_device_t *device, void *stream, void **out_mark);
+void cuda_foreign_unmark(mti_device_t *device, void *mark);
+manta_status_t cuda_foreign_wait(mti_queue_t *queue, void *mark);
+manta_status_t cuda_foreign_memory(mti_device_t *device, const void *ptr, size_t size_bytes,
+                                   bool *out_here);
+manta_status_t cuda_foreign_adopt(mti_device_t *device, void *ptr, size_t size_bytes,
+                                  mti_memory_t **out_memory);
+
 // memory.c
-manta_status_t cuda_memory_open(cuda_device_t *device); // pool, stream, words; entered
+cuda_memory_t *cuda_memory_make(cuda_device_t *device,
+                                cuda_memory_origin_t origin); // NULL: no memory
+manta_status_t cuda_memory_open(cuda_device_t *device);       // pool, stream, words; entered
 void cuda_memory_close(cuda_device_t *device);
 manta_status_t cuda_alloc(mti_device_t *device, size_t size_bytes, mti_memory_t **out_memory);
 manta_status_t cuda_host_alloc(mti_device_t *device, size_t size_bytes, int node,

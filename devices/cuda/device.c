@@ -227,6 +227,13 @@ static const mti_device_ops_t cuda_ops = {
     .launch = cuda_launch,
     .native_queue = cuda_native_queue,
     .launch_native = cuda_launch_native,
+    .foreign_stream = cuda_foreign_stream,
+    .foreign_after = cuda_foreign_after,
+    .foreign_mark = cuda_foreign_mark,
+    .foreign_unmark = cuda_foreign_unmark,
+    .foreign_wait = cuda_foreign_wait,
+    .foreign_memory = cuda_foreign_memory,
+    .foreign_adopt = cuda_foreign_adopt,
 };
 
 // Not among them: HOST_FN, because a host function on a stream takes a hundred microseconds to be

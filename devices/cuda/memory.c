@@ -14,7 +14,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-static cuda_memory_t *memory_create(cuda_device_t *device, cuda_memory_origin_t origin)
+cuda_memory_t *cuda_memory_make(cuda_device_t *device, cuda_memory_origin_t origin)
 {
     cuda_memory_t *memory =
         mti_alloc_zeroed(&device->base.allocator, sizeof *memory, sizeof(void *));
@@ -72,7 +72,7 @@ manta_status_t cuda_alloc(mti_device_t *base, size_t size_bytes, mti_memory_t **
     if (status != MANTA_OK) return status;
     CUdeviceptr ptr = 0;
     cuda_memory_t *memory =
-        memory_create(device, device->has_pools ? CUDA_MEMORY_POOL : CUDA_MEMORY_PLAIN);
+        cuda_memory_make(device, device->has_pools ? CUDA_MEMORY_POOL : CUDA_MEMORY_PLAIN);
     if (!memory) {
         status = MANTA_ERR_OUT_OF_MEMORY;
         goto leave;
@@ -155,7 +155,7 @@ static manta_status_t host_map(cuda_device_t *device, size_t size_bytes, int nod
 static manta_status_t host_make(cuda_device_t *device, cuda_memory_origin_t origin, void *ptr,
                                 size_t size_bytes, int node, mti_memory_t **out_memory)
 {
-    cuda_memory_t *memory = memory_create(device, origin);
+    cuda_memory_t *memory = cuda_memory_make(device, origin);
     if (!memory) return MANTA_ERR_OUT_OF_MEMORY;
     manta_status_t status;
     if (origin == CUDA_MEMORY_MAPPED) {
@@ -225,6 +225,8 @@ void cuda_free(mti_memory_t *base)
         case CUDA_MEMORY_MAPPED:
         case CUDA_MEMORY_REGISTERED:
             MTI_CU_NOTE(device, cuMemHostUnregister(base->ptr));
+            break;
+        case CUDA_MEMORY_FOREIGN:
             break;
         }
         cuda_leave(device, &scope);

@@ -35,6 +35,19 @@ static void event_give_back(cuda_device_t *device, CUevent event)
         MTI_CU_NOTE(device, cuEventDestroy(event));
 }
 
+manta_status_t cuda_event_take(cuda_device_t *device, CUevent *out_event)
+{
+    cuda_event_t slot = {.event = NULL};
+    manta_status_t status = event_make(device, &slot);
+    if (status == MANTA_OK) *out_event = slot.event;
+    return status;
+}
+
+void cuda_event_give(cuda_device_t *device, CUevent event)
+{
+    event_give_back(device, event);
+}
+
 static void ring_give_back(cuda_device_t *device, const cuda_ring_t *ring)
 {
     for (int i = 0; i < CUDA_EVENTS; i++)

@@ -195,15 +195,21 @@ MANTA_API manta_status_t manta_status_word(manta_task_t *task, const void *devic
 // view of its value on the stream's device: a device pointer, for work that is put into |stream| from
 // now on. The host waits only until the producer of |ref| has been submitted. The view has to be
 // released after that work is done; a scope does that too early unless it ends after a
-// synchronisation.
+// synchronisation. |stream| is of the primary context of its device, as those of CUDA's runtime are; the
+// default stream of a thread (cudaStreamPerThread) can't be meant.
+// Threads: any, also inside CPU tasks. Not in a CUDA body, which has its own stream, nor in a callback.
 // Errors:  as manta_get() · NOT_SUPPORTED no CUDA device · INVALID_ARGUMENT the stream's device is not
-//          one of the runtime's · OUT_OF_MEMORY no room for a replica there.
+//          one of the runtime's, or another context · OUT_OF_MEMORY no room for a replica there ·
+//          NOT_ALLOWED_HERE.
 MANTA_API MANTA_NODISCARD manta_status_t manta_cuda_wait(void *stream, manta_ref_t ref,
                                                          manta_view_t *out_view);
 
 // Adopts device memory of the caller's as a sealed object, like manta_wrap() for host memory. It is
 // ready when all work that is in |stream| now is done; tasks on devices are ordered behind that without
-// a wait of the host. |deleter| as for manta_wrap(), with the device pointer.
+// a wait of the host. |deleter| as for manta_wrap(), with the device pointer, when nobody holds the object
+// and no task uses it any more; not for an error ref. It is read-only: INOUT works on a copy. A ref that is
+// cancelled, or fails with its device, says nothing of |stream|: its deleter may come before that is there.
+// Threads: any, with any context current. Blocks: never.
 // Error refs: NOT_SUPPORTED no CUDA device · INVALID_ARGUMENT no device memory of one of the
 // runtime's devices · OUT_OF_MEMORY · SHUTDOWN.
 MANTA_API MANTA_NODISCARD manta_ref_t manta_wrap_cuda(void *device_ptr, size_t size_bytes,

@@ -218,8 +218,24 @@ manta_put(const T *ptr, size_t size_bytes)
     struct mti_##x##_needs_semicolon
 
 #define MTI_TASK_BOTH(x, E, ...) MTI_DECLARE(x, E, __VA_ARGS__) MTI_BODY(x, cpu, E, __VA_ARGS__)
-#define MTI_TASK_BODY(x, E, ...) MTI_BODY(x, cpu, E, __VA_ARGS__)
-#define MTI_CUDA_BODY(x, E, ...) MTI_BODY(x, cuda, E, __VA_ARGS__)
+#define MTI_TASK_BODY(x, E, ...) MTI_CHECK_DECLARED(x) MTI_BODY(x, cpu, E, __VA_ARGS__)
+#define MTI_CUDA_BODY(x, E, ...) MTI_CHECK_DECLARED(x) MTI_BODY(x, cuda, E, __VA_ARGS__)
+
+// A body without the declaration gives many errors: types are missing. So the first one says what is wrong. In C an
+// array that is declared with its size is not compatible with one of another size, one without is. C++
+// has no such thing that works in namespaces; there the name that is missing says it.
+#ifdef __cplusplus
+#define MTI_DECLARED(x)       enum { MANTA_TASK_DECLARE_##x##_is_missing_before_this = 1 };
+#define MTI_CHECK_DECLARED(x)                                                                      \
+    static_assert(MANTA_TASK_DECLARE_##x##_is_missing_before_this == 1, "");
+#else
+#define MTI_DECLARED(x)       extern const char mti_##x##_declared[2];
+#define MTI_CHECK_DECLARED(x)                                                                      \
+    extern const char mti_##x##_declared[];                                                        \
+    _Static_assert(_Generic(&mti_##x##_declared, const char (*)[1]: 0, default: 1),                \
+                   "manta: before the body of task " #x " write MANTA_TASK_DECLARE(" #x            \
+                   "); (" #x "_PARAMS alone declares nothing)");
+#endif
 
 #ifdef __cplusplus
 #define MTI_C_BEGIN              extern "C" {
@@ -367,6 +383,7 @@ manta_put(const T *ptr, size_t size_bytes)
 
 // -- the caller's side of a task
 #define MTI_DECLARE(x, E, ...)                                                                     \
+    MTI_DECLARED(x)                                                                                \
     E(MTI_TYPE_, x, __VA_ARGS__)                                                                   \
     MTI_SUBMIT_A(x, (~E(MTI_PROTO_, x, __VA_ARGS__)), (~E(MTI_RTYPE_, x, __VA_ARGS__)),            \
                  (E(MTI_ARGS_, x, __VA_ARGS__)), (E(MTI_INIT_, x, __VA_ARGS__)),                   \

@@ -1,5 +1,4 @@
 // kernel.h: what CUDA bodies call.
-#include "base/status.h"
 #include "core/core.h"
 #include "core/lane.h"
 
@@ -45,14 +44,11 @@ manta_status_t manta_status_word(manta_task_t *task, const void *device_ptr)
 
 manta_status_t manta_cuda_wait(void *stream, manta_ref_t ref, manta_view_t *out_view)
 {
-    (void)stream, (void)ref, (void)out_view;
-    return mti_fail(MANTA_ERR_NOT_SUPPORTED, "manta_cuda_wait is not implemented yet");
+    return mti_lanes_cuda_wait(stream, ref, out_view);
 }
 
 manta_ref_t manta_wrap_cuda(void *device_ptr, size_t size_bytes, manta_dtype_t dtype, void *stream,
                             manta_deleter_fn_t deleter, void *user)
 {
-    (void)device_ptr, (void)size_bytes, (void)dtype, (void)stream, (void)deleter, (void)user;
-    return mti_ref_error(
-        mti_fail(MANTA_ERR_NOT_SUPPORTED, "manta_wrap_cuda is not implemented yet"));
+    return mti_lanes_wrap_cuda(device_ptr, size_bytes, dtype, stream, deleter, user);
 }

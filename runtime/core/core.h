@@ -921,6 +921,8 @@ manta_ref_t mti_bulk_submit(manta_task_def_t *def, const manta_task_options_t *o
 // ---- objects without tasks (value.c) ------------------------------------------------------------
 
 mti_object_t *mti_object_alloc(mti_ctx_t *ctx, mti_object_kind_t kind, manta_dtype_t dtype);
+// manta_promise_create() in |runtime|; {0}: the current one.
+manta_ref_t mti_promise_create(manta_runtime_t runtime, manta_dtype_t dtype);
 // Gives |object| memory for |size_bytes|; NULL without memory, or if the size is 0.
 bool mti_object_storage_alloc(mti_ctx_t *ctx, mti_object_t *object, size_t size_bytes);
 void mti_object_storage_free(mti_ctx_t *ctx, mti_object_t *object);

@@ -70,12 +70,17 @@ void mti_lanes_free_block(mti_lanes_t *lanes, mti_block_t *block)
     for (uint32_t i = 0; i < lanes->count && !lane; i++)
         if (lanes->lane[i].device == block->memory->device) lane = &lanes->lane[i];
     if (!lane) return;
+    bool is_foreign = mti_block_is_foreign(block); // the block is gone once it is on the list
     void *first = mti_atomic_ptr_load_relaxed(&lane->freed);
     do {
         block->next = first;
         // release: the block's users; pairs with the acquire in lane_collect
     } while (!mti_atomic_ptr_cas_acq_rel(&lane->freed, &first, block));
-    // Not worth waking anybody up for: whoever needs memory collects first.
+    // Not worth waking anybody up for: whoever needs memory collects first. But a deleter waits for this.
+    if (is_foreign) {
+        (void)mti_atomic_u32_fetch_add_seq_cst(&lane->waiting, 1);
+        lanes_kick(lanes);
+    }
 }
 
 void mti_lanes_fetch(mti_lanes_t *lanes, mti_tier_t *tier, uint32_t device)
@@ -150,7 +155,11 @@ static void lane_collect(mti_lane_t *lane)
     mti_block_t *block = mti_atomic_ptr_exchange_acq_rel(&lane->freed, NULL);
     while (block) {
         mti_block_t *next = block->next;
-        mti_devheap_free(block);
+        if (mti_block_is_foreign(block)) {
+            mti_lane_foreign_free(lane, block);
+        } else {
+            mti_devheap_free(block);
+        }
         block = next;
     }
 }
@@ -314,6 +323,7 @@ static bool lane_step(mti_lane_t *lane, mti_ctx_t *ctx)
     for (uint32_t i = 0; i < MTI_LANE_QUEUES; i++)
         if (lane->queues[i].first) any |= mti_lane_queue_complete(lane, ctx, &lane->queues[i]);
     any |= mti_lane_fetch(lane, ctx);
+    any |= mti_lane_foreign_step(lane, ctx, false);
     any |= lane_record(lane);
     lane_unbind(lane);
     // release: for the next holder
@@ -560,6 +570,10 @@ void mti_lanes_destroy(mti_ctx_t *ctx)
         }
         lane_free(lane);
         if (is_bound) mti_device_unbind(lane->device, &bound);
+    }
+    for (uint32_t i = 0; i < lanes->count; i++)
+        (void)mti_lane_foreign_step(&lanes->lane[i], ctx, true);
+    while (mti_sched_step(&ctx->sched)) { // those deleters, while the devices are there
     }
     if (mti_devices_destroy(lanes->devices, MANTA_S(10)) != MANTA_OK) {
         mti_runtime_log(rt, MANTA_ERR_TIMEOUT, "devices could not be closed: %s",

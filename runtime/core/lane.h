@@ -94,6 +94,12 @@ void *mti_lane_local(manta_task_t *task, const void *key, manta_local_make_fn_t 
 void *mti_lane_scratch(manta_task_t *task, size_t size_bytes);
 manta_status_t mti_lane_status_word(manta_task_t *task, const void *device_ptr);
 
+// ---- streams and memory of others (lane_foreign.c); contracts in manta/kernel.h ---------------------
+
+manta_status_t mti_lanes_cuda_wait(void *stream, manta_ref_t ref, manta_view_t *out_view);
+manta_ref_t mti_lanes_wrap_cuda(void *device_ptr, size_t size_bytes, manta_dtype_t dtype,
+                                void *stream, manta_deleter_fn_t deleter, void *user);
+
 // ---- lanes (lane.c) ------------------------------------------------------------------------------
 
 void mti_lanes_fetch(mti_lanes_t *lanes, mti_tier_t *tier, uint32_t device);

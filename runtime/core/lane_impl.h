@@ -6,6 +6,7 @@
 //   lane_copy.c   queues and their order, copies between host and devices
 //   lane_op.c     what is known of a task while it is routed, placed and in flight; its end
 //   lane_body.c   what bodies call
+//   lane_foreign.c  joining streams and device memory of others
 //   lane_code.c   kernels on a device
 //
 // Everything in a lane that is not atomic belongs to the holder of its right. Other threads reach a lane
@@ -144,6 +145,7 @@ struct mti_lane {
     mti_devheap_t *heap, *host_heap;
     mti_tier_t *fetching, *fetching_last; // in order
     mti_lane_wish_t *granting;            // wishes that are on their way
+    mti_block_t *foreign;    // memory of others that nobody holds any more, but something may use
     mti_op_t *parked;        // placed again later: an operand is on its way through the host
     uint32_t code_seen;      // code objects that were loaded, or tried
     mti_lane_code_t *loaded; // what the device borrows of them
@@ -261,6 +263,18 @@ void mti_lanes_kick(mti_lanes_t *lanes);
 
 // Gives |op| to a queue. NOT_READY: try again later. Anything else is settled.
 manta_status_t mti_lane_place(mti_lane_t *lane, mti_ctx_t *ctx, mti_op_t *op);
+
+// ---- lane_foreign.c ------------------------------------------------------------------------------
+
+// Memory that somebody else has allocated: no block of a heap.
+static inline bool mti_block_is_foreign(const mti_block_t *block)
+{
+    return block->heap == NULL;
+}
+// Nobody holds |block| any more. Its deleter runs when what uses it is done.
+void mti_lane_foreign_free(mti_lane_t *lane, mti_block_t *block);
+// Queues the deleters that are due; |all| of them. False: there was none.
+bool mti_lane_foreign_step(mti_lane_t *lane, mti_ctx_t *ctx, bool all);
 
 // ---- lane_code.c ---------------------------------------------------------------------------------
 

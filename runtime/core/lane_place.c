@@ -224,8 +224,9 @@ static manta_status_t place_inout(place_t *p, operand_t *operand, mti_object_t *
     // acquire: what the last other holder did comes before
     uint64_t counts = mti_atomic_u64_load_acquire(&from->counts) & ~MTI_COUNT_SLOT_MASK;
     bool sole = counts == (readers + 1) * MTI_COUNT_INTERNAL;
-    if (!sole || !mti_record_is_last_attempt(p->op->run.record)) {
-        return copy_block(p, tier->at[p->lane->index].block, size, &mine->block);
+    mti_block_t *here = tier->at[p->lane->index].block;
+    if (!sole || mti_block_is_foreign(here) || !mti_record_is_last_attempt(p->op->run.record)) {
+        return copy_block(p, here, size, &mine->block);
     }
     mti_fence_t peers[MTI_TIER_PEERS];
     mti_mutex_lock(&tier->lock);

@@ -257,11 +257,16 @@ manta_status_t manta_abandon(manta_ref_t ref, manta_status_t code)
 
 manta_ref_t manta_promise_create(manta_dtype_t dtype)
 {
+    return mti_promise_create((manta_runtime_t){0}, dtype);
+}
+
+manta_ref_t mti_promise_create(manta_runtime_t runtime, manta_dtype_t dtype)
+{
     mti_thread_t *thread;
     mti_ctx_t *ctx;
     mti_object_t *object;
     manta_status_t status =
-        value_begin((manta_runtime_t){0}, MTI_OBJECT_PROMISE, 0, dtype, &thread, &ctx, &object);
+        value_begin(runtime, MTI_OBJECT_PROMISE, 0, dtype, &thread, &ctx, &object);
     if (status != MANTA_OK) return mti_ref_error(status);
     mti_object_set(object, MTI_OBJECT_PROMISE, MTI_STORAGE_NONE, 0);
     return value_end(thread, object);

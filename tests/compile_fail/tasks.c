@@ -42,6 +42,20 @@ MANTA_TASK_DECLARE(local);
 #define TASK(...)                                                                                  \
     MANTA_TASK(__VA_ARGS__) { return MANTA_OK; }
 
+// ---- declarations --------------------------------------------------------------------------------
+
+#ifdef CASE_body_without_declaration // c c++: before the body of task alone write MANTA_TASK_DECLARE|DECLARE_alone_is_missing
+#define alone_PARAMS MANTA_VAL(int, n), MANTA_IN(float, x)
+R(MANTA_TASK_DECLARE(alone);)
+TASK(alone)
+#endif
+
+#ifdef CASE_cuda_body_without_declaration // c c++: before the body of task alone write MANTA_TASK_DECLARE|DECLARE_alone_is_missing
+#define alone_PARAMS MANTA_VAL(int, n), MANTA_IN(float, x)
+R(MANTA_TASK_DECLARE(alone);)
+MANTA_CUDA(alone) { return MANTA_OK; }
+#endif
+
 // ---- arguments of a call -------------------------------------------------------------------------
 
 #ifdef CASE_too_few_arguments // c c++: too few arguments|no matching function

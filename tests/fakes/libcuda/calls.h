@@ -23,9 +23,11 @@ CUresult fake_cuDevicePrimaryCtxRetain(CUcontext *context, CUdevice handle);
 CUresult fake_cuDevicePrimaryCtxRelease(CUdevice handle);
 CUresult fake_cuCtxSetCurrent(CUcontext context);
 CUresult fake_cuCtxGetCurrent(CUcontext *context);
+CUresult fake_cuCtxGetDevice(CUdevice *out_device);
 // stream.cc
 CUresult fake_cuStreamCreateWithPriority(CUstream *out_stream, unsigned flags, int priority);
 CUresult fake_cuStreamDestroy(CUstream stream);
+CUresult fake_cuStreamGetCtx(CUstream stream, CUcontext *out_context);
 CUresult fake_cuStreamQuery(CUstream stream);
 CUresult fake_cuStreamSynchronize(CUstream stream);
 CUresult fake_cuEventCreate(CUevent *out_event, unsigned flags);
@@ -52,6 +54,8 @@ CUresult fake_cuMemAllocFromPoolAsync(CUdeviceptr *out_address, size_t bytes, CU
 CUresult fake_cuMemFreeAsync(CUdeviceptr address, CUstream stream);
 CUresult fake_cuMemHostRegister(void *ptr, size_t bytes, unsigned flags);
 CUresult fake_cuMemHostUnregister(void *ptr);
+CUresult fake_cuPointerGetAttributes(unsigned count, CUpointer_attribute *attributes, void **values,
+                                     CUdeviceptr address);
 CUresult fake_cuMemHostGetDevicePointer(CUdeviceptr *out_address, void *ptr, unsigned flags);
 CUresult fake_cuMemcpyAsync(CUdeviceptr dst, CUdeviceptr src, size_t bytes, CUstream stream);
 CUresult fake_cuMemcpyPeerAsync(CUdeviceptr dst, CUcontext dst_context, CUdeviceptr src,

@@ -281,3 +281,12 @@ CUresult fake_cuCtxGetCurrent(CUcontext *context)
     *context = current_context;
     return CUDA_SUCCESS;
 }
+
+CUresult fake_cuCtxGetDevice(CUdevice *out_device)
+{
+    FAKE_CALL(cuCtxGetDevice);
+    CUcontext context;
+    CUresult result = need_context(call.name(), &context);
+    if (result == CUDA_SUCCESS) *out_device = static_cast<CUdevice>(context->device->ordinal);
+    return result;
+}

@@ -608,3 +608,41 @@ CUresult fake_cuMemsetD32Async(CUdeviceptr dst, unsigned value, size_t count, CU
     FAKE_CALL(cuMemsetD32Async);
     return fill_async(&call, dst, value, 4, count, stream);
 }
+
+// As a driver does: zeros for an address that it does not know.
+CUresult fake_cuPointerGetAttributes(unsigned count, CUpointer_attribute *attributes, void **values,
+                                     CUdeviceptr address)
+{
+    FAKE_CALL(cuPointerGetAttributes);
+    const Allocation *found = find_allocation(address);
+    if (found && found->freed) found = nullptr;
+    bool is_host = found && found->kind == Allocation::kRegistered;
+    for (unsigned i = 0; i < count; i++) {
+        switch (attributes[i]) {
+        case CU_POINTER_ATTRIBUTE_MEMORY_TYPE:
+            *static_cast<unsigned *>(values[i]) = 0;
+            if (found)
+                *static_cast<unsigned *>(values[i]) =
+                    is_host ? CU_MEMORYTYPE_HOST : CU_MEMORYTYPE_DEVICE;
+            break;
+        case CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL:
+            *static_cast<int *>(values[i]) = found ? static_cast<int>(found->device->ordinal) : -2;
+            break;
+        case CU_POINTER_ATTRIBUTE_CONTEXT:
+            *static_cast<CUcontext *>(values[i]) =
+                found && found->kind != Allocation::kPooled ? found->device->primary : nullptr;
+            break;
+        case CU_POINTER_ATTRIBUTE_RANGE_START_ADDR:
+            *static_cast<uint64_t *>(values[i]) = found ? found->address : 0;
+            break;
+        case CU_POINTER_ATTRIBUTE_RANGE_SIZE:
+            *static_cast<size_t *>(values[i]) = found ? found->bytes : 0;
+            break;
+        default:
+            violation("%s: attribute %d is not one that the fake knows", call.name(),
+                      static_cast<int>(attributes[i]));
+            return CUDA_ERROR_NOT_SUPPORTED;
+        }
+    }
+    return CUDA_SUCCESS;
+}

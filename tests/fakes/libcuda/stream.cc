@@ -55,6 +55,14 @@ CUresult fake_cuStreamDestroy(CUstream stream)
     return CUDA_SUCCESS;
 }
 
+CUresult fake_cuStreamGetCtx(CUstream stream, CUcontext *out_context)
+{
+    FAKE_CALL(cuStreamGetCtx);
+    if (!is_alive(stream, call.name(), "stream")) return CUDA_ERROR_INVALID_HANDLE;
+    *out_context = stream->context;
+    return CUDA_SUCCESS;
+}
+
 CUresult fake_cuStreamQuery(CUstream stream)
 {
     FAKE_CALL(cuStreamQuery);

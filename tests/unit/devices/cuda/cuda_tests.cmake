@@ -43,3 +43,6 @@ manta_cuda_test(integration/gpu_absent_test
 add_test(NAME integration/gpu_broken_driver_test COMMAND test_integration_gpu_absent_test)
 set_tests_properties(integration/gpu_broken_driver_test PROPERTIES LABELS integration TIMEOUT 120
     ENVIRONMENT "${MANTA_TEST_ENV};MANTA_CUDA_LIBRARY=${MANTA_FAKES_DIR}/answers_803/libcuda.so.1")
+# Streams and memory of others.
+manta_cuda_test(unit/core/cuda_join_test
+                SOURCES unit/core/cuda_join_test.cc support/runtime_fixture.cc)
