@@ -79,7 +79,7 @@ void mti_lanes_free_block(mti_lanes_t *lanes, mti_block_t *block)
     // Not worth waking anybody up for: whoever needs memory collects first. But a deleter waits for this.
     if (is_foreign) {
         (void)mti_atomic_u32_fetch_add_seq_cst(&lane->waiting, 1);
-        lanes_kick(lanes);
+        mti_lanes_kick(lanes);
     }
 }
 
