@@ -91,6 +91,22 @@ static manta_status_t far_end(far_call_t *call, manta_status_t status)
 
 // ---- One -----------------------------------------------------------------------------------------
 
+// What another device that is lost had is not there any more, and nothing waits for its streams.
+static manta_status_t check_other(const cuda_device_t *device, cuda_device_t *other)
+{
+    if (!other || other == device) return MANTA_OK;
+    if (!cuda_is_lost(other) && !mti_atomic_u32_load_relaxed(&other->lost_for_others))
+        return MANTA_OK;
+    return mti_fail(MANTA_ERR_DEVICE_LOST, "%s is lost", other->base.name);
+}
+
+static manta_status_t check_ends(const cuda_device_t *device, const mti_place_t *dst,
+                                 const mti_place_t *src)
+{
+    manta_status_t status = check_other(device, place_device(dst));
+    return status == MANTA_OK ? check_other(device, place_device(src)) : status;
+}
+
 static manta_status_t copy_here(cuda_device_t *device, CUstream stream, const mti_copy_t *copy)
 {
     MTI_CU_TRY(device, cuMemcpyAsync(cuda_address(copy->dst.ptr), cuda_address(copy->src.ptr),
@@ -110,6 +126,8 @@ static manta_status_t copy_one(cuda_device_t *device, CUstream stream, const mti
 {
     far_call_t call = {.device = device, .stream = stream};
     if (copy->size_bytes == 0) return MANTA_OK;
+    manta_status_t ends = check_ends(device, &copy->dst, &copy->src);
+    if (ends != MANTA_OK) return ends;
     switch (copy_route(device, &copy->dst, &copy->src, &call.far)) {
     case ROUTE_HERE:
         break;
@@ -262,6 +280,8 @@ static manta_status_t copy_2d_routed(cuda_device_t *device, CUstream stream,
                                      const mti_copy_2d_t *copy)
 {
     far_call_t call = {.device = device, .stream = stream};
+    manta_status_t ends = check_ends(device, &copy->dst, &copy->src);
+    if (ends != MANTA_OK) return ends;
     switch (copy_route(device, &copy->dst, &copy->src, &call.far)) {
     case ROUTE_HERE:
         break;

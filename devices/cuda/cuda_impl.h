@@ -50,6 +50,7 @@ typedef struct cuda_device {
     // Set once, under the right; |lost_text| before |lost|.
     char lost_text[384];
     mti_atomic_u32_t lost;
+    mti_atomic_u32_t lost_for_others; // another device's thread met its error before its own did
 } cuda_device_t;
 
 typedef struct cuda_event {

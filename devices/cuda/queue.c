@@ -232,6 +232,8 @@ manta_status_t cuda_wait(mti_queue_t *base, mti_queue_t *other_base, uint64_t se
         if (mti_cu_severity(result) == MTI_CU_LOST && other_device != device &&
             mti_cu_severity(device->api->cuStreamQuery(queue->stream)) != MTI_CU_LOST) {
             result = CUDA_SUCCESS;
+            // relaxed: only this device's calls from here on look at it
+            mti_atomic_u32_store_relaxed(&other_device->lost_for_others, 1);
         }
         if (result != CUDA_SUCCESS)
             status =

@@ -231,7 +231,10 @@ manta_status_t mti_lane_bring(mti_lane_t *lane, mti_ctx_t *ctx, mti_tier_t *tier
                                  tier->size_bytes, &block, &ready);
     } else {
         status = bring_from_peer(lane, tier, &block, &ready);
-        if (status == MANTA_ERR_NOT_FOUND) {
+        // The other one is lost, and its lane does not know yet: that closes the object, and says why.
+        bool gone =
+            status == MANTA_ERR_DEVICE_LOST && mti_device_state(lane->device) != MTI_DEVICE_LOST;
+        if (status == MANTA_ERR_NOT_FOUND || gone) {
             uint64_t head;
             bool closed = mti_object_is_closed(tier->object, &head);
             if (closed && head & MTI_HEAD_FAILED) {

@@ -176,8 +176,12 @@ static bool tier_want_host(mti_ctx_t *ctx, mti_object_t *object, mti_tier_t *tie
         }
         ask = !tier->requested;
         tier->requested = true;
-        for (device = 0; device < tier->device_count && !tier->at[device].block;)
-            device++;
+        // From a device that is not lost, if there is one.
+        device = tier->device_count;
+        for (uint32_t i = tier->device_count; i-- > 0;) {
+            bool better = device == tier->device_count || !mti_lanes_is_lost(lanes, i);
+            if (tier->at[i].block && better) device = i;
+        }
     }
     mti_mutex_unlock(&tier->lock);
     if (ask) {

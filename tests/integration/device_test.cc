@@ -949,6 +949,132 @@ TEST_P(DeviceTest, RandomProgramsGiveWhatASequentialRunGives)
     }
 }
 
+// ---- bad input: bodies that block, lost devices, other architectures --------------------------------------
+
+static Gate *g_gate;
+MANTA_KERNEL(dv_open_kernel, int64_t *);
+static void dv_open_twin(const manta_grid_t *, void *const *args)
+{
+    **static_cast<int64_t **>(args[0]) = 1;
+    g_gate->open();
+}
+MANTA_KERNEL_TWIN(dv_open_kernel, dv_open_twin);
+static const FakeCode open_code("device_test_open.fatbin",
+                                {{&dv_open_kernel_kernel,
+                                  dv_open_twin,
+                                  {kW},
+                                  [](uint32_t, const fake_cuda_shape_t *, void *const *) {
+                                      return sizeof(int64_t);
+                                  }}});
+
+#define dv_block_PARAMS MANTA_VAL(int, blocks), MANTA_OUT(int64_t, y, 1)
+MANTA_TASK_DECLARE(dv_block);
+MANTA_CUDA(dv_block)
+{
+    if (!blocks) return MANTA_LAUNCH(dv_open_kernel, manta_grid_1d(1, 1), y.data);
+    g_gate->arrive();
+    g_gate->pass(); // which a body must not do
+    return MANTA_LAUNCH(dv_fill_kernel, manta_grid_1d(1, 1), int64_t{2}, y.data, size_t{1});
+}
+
+TEST_P(DeviceTest, ABodyThatBlocksHoldsUpItsDeviceOnly)
+{
+    if (GetParam().workers < 2 || gpus() < 2 || GetParam().kind == kVirtual)
+        GTEST_SKIP() << "somebody else has to drive the other device";
+    MANTA_SCOPE();
+    Gate gate;
+    g_gate = &gate;
+    manta::ref<int64_t> blocks = dv_block_with(MANTA_OPTIONS(.where = gpu(0)), 1);
+    gate.await(1);
+    manta::ref<int64_t> opens = dv_block_with(MANTA_OPTIONS(.where = gpu(1)), 0);
+    EXPECT_EQ(2, value_of<int64_t>(blocks));
+    EXPECT_EQ(1, value_of<int64_t>(opens));
+}
+
+// Only the fake can be told to lose a device.
+TEST_P(DeviceTest, ALostDeviceFailsWhatIsThereAndNothingElse)
+{
+    if (!is_cuda() || gpus() < 2) GTEST_SKIP() << "needs two devices, one of which can be lost";
+    {
+        MANTA_SCOPE();
+        manta::ref<int64_t> x = put(iota(100));
+        manta::ref<int64_t> lost = dv_fill_with(MANTA_OPTIONS(.where = gpu(0)), 3, 100);
+        manta::ref<int64_t> kept = dv_fill_with(MANTA_OPTIONS(.where = gpu(0)), 4, 100);
+        manta::ref<int64_t> there = dv_fill_with(MANTA_OPTIONS(.where = gpu(1)), 5, 100);
+        EXPECT_EQ(4, values_of<int64_t>(kept)[0]); // the host has a copy
+        manta_ref_t refs[] = {lost, there};
+        ASSERT_OK(manta_wait(refs, 2, 2, MANTA_FOREVER, nullptr, nullptr));
+        enum { ILLEGAL_ADDRESS = 700 };
+        fake_cuda()->lose_at_launch(0, 3, ILLEGAL_ADDRESS);
+        manta::ref<int64_t> y = put(iota(100));
+        for (int i = 0; i < 20; i++) // lost in the midst of it
+            y = dv_axpy_with(MANTA_OPTIONS(.where = gpu(0)), 1, x, y);
+        manta::ref<int64_t> sum = dv_total_with(MANTA_OPTIONS(.where = gpu(1)), y);
+        manta_view_t view;
+        EXPECT_STATUS(MANTA_ERR_DEVICE_LOST, manta_get(sum, &view, MANTA_FOREVER));
+        std::string text = printed_error(sum);
+        EXPECT_NE(std::string::npos, text.find("dv_axpy")) << text;
+        EXPECT_NE(std::string::npos, text.find("cuda:0")) << text;
+        EXPECT_STATUS(MANTA_ERR_DEVICE_LOST, manta_get(lost, &view, MANTA_FOREVER));
+        EXPECT_STATUS(
+            MANTA_ERR_DEVICE_LOST,
+            manta_get(dv_total_with(MANTA_OPTIONS(.where = gpu(1)), lost), &view, MANTA_FOREVER));
+        EXPECT_STATUS(
+            MANTA_ERR_DEVICE_LOST,
+            manta_get(dv_fill_with(MANTA_OPTIONS(.where = gpu(0)), 1, 10), &view, MANTA_FOREVER));
+        manta_gpu_info_t info = {};
+        info.struct_size = sizeof info;
+        ASSERT_OK(manta_gpu_describe(manta_runtime_default(), 0, &info));
+        EXPECT_TRUE(info.is_lost);
+        EXPECT_EQ(500, value_of<int64_t>(dv_total_with(MANTA_OPTIONS(.where = gpu(1)), there)));
+        EXPECT_EQ(400, value_of<int64_t>(dv_total_with(MANTA_OPTIONS(.where = gpu(1)), kept)));
+        EXPECT_EQ(400, value_of<int64_t>(dv_total_with(MANTA_OPTIONS(.where = MANTA_GPU), kept)));
+        EXPECT_EQ(400, value_of<int64_t>(dv_sum_remote(kept)));
+    }
+    ASSERT_OK(manta_shutdown(MANTA_S(60)));
+    EXPECT_EQ(std::vector<std::string>(), fake_violations());
+    start(gpus()); // what the lost device had can't be given back
+}
+
+MANTA_KERNEL(dv_foreign_kernel, int64_t *);
+#define dv_foreign_PARAMS MANTA_OUT(int64_t, y, 1)
+MANTA_TASK_DECLARE(dv_foreign);
+MANTA_CUDA(dv_foreign)
+{
+    return MANTA_LAUNCH(dv_foreign_kernel, manta_grid_1d(1, 1), y.data);
+}
+
+TEST_P(DeviceTest, CodeForAnotherArchitectureFailsWhoLaunchesIt)
+{
+    if (!is_cuda()) GTEST_SKIP() << "virtual GPUs run twins";
+    static const char image[] = "FAKE error 209"; // no binary for this GPU
+    static manta_kernel_t row;
+    static manta_code_t code;
+    if (!row.name) {
+        row.name = dv_foreign_kernel_kernel.name;
+        row.arg_bytes = dv_foreign_kernel_kernel.arg_bytes;
+        row.arg_count = dv_foreign_kernel_kernel.arg_count;
+        code.name = "foreign.fatbin";
+        code.image = image;
+        code.image_bytes = sizeof image;
+        code.kernels = &row;
+        code.kernel_count = 1;
+        manta_code_register(&code);
+    }
+    MANTA_SCOPE();
+    for (int i = 0; i < 2; i++) { // the first launch tries to load it
+        manta_ref_t y = dv_foreign_with(MANTA_OPTIONS(.where = gpu(0)));
+        manta_view_t view;
+        EXPECT_NE(MANTA_OK, manta_get(y, &view, MANTA_FOREVER));
+        std::string text = printed_error(y);
+        EXPECT_NE(std::string::npos, text.find("dv_foreign_kernel")) << text;
+        EXPECT_NE(std::string::npos, text.find("foreign.fatbin")) << text;
+        EXPECT_NE(std::string::npos, text.find("cuda:0")) << text;
+    }
+    EXPECT_EQ(
+        10, value_of<int64_t>(dv_sum_remote(dv_fill_with(MANTA_OPTIONS(.where = gpu(0)), 1, 10))));
+}
+
 // ---- machines by text ----------------------------------------------------------------------------------
 
 class MachineTextTest : public ::testing::Test
