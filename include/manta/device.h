@@ -33,14 +33,20 @@ MANTA_API int manta_gpu_count(manta_runtime_t runtime);
 MANTA_API manta_status_t manta_gpu_describe(manta_runtime_t runtime, int index,
                                             manta_gpu_info_t *out_info);
 
+// The GPUs that the running task has a share of (.gpus), bit i for GPU i; 0: none. Until the body returns.
+// Threads: the body's.
+MANTA_API uint64_t manta_task_gpus(const manta_task_t *task);
+
 // Where the bytes of |ref| are now: bit i of |*out_gpus| for GPU i (up to 64), |*out_host| for the host.
 // An object that is empty, pending or failed is nowhere; one on its way to a device counts as there.
 // A snapshot. Errors: STALE_REF · INVALID_ARGUMENT · the code of an error ref.
 MANTA_API manta_status_t manta_where(manta_ref_t ref, bool *out_host, uint64_t *out_gpus);
 
-// Starts to copy the sealed |ref| to the host (MANTA_CPU), so that a later get or CPU task finds it there.
-// Blocks: never. Errors: NOT_READY |ref| is pending · NOT_SUPPORTED another place than the host ·
-// STALE_REF · the object's own.
+// Starts to copy the sealed |ref| to a place, so that who wants it there later finds it: the host (MANTA_CPU), a
+// GPU (manta_gpu(i)), or one that has it already or little to do (MANTA_GPU). A hint: without room on the
+// device nothing happens. A replica stays until the object goes; values of up to 16 bytes have none.
+// Blocks: never. Errors: NOT_READY |ref| is pending · INFEASIBLE no such GPU · DEVICE_LOST · STALE_REF ·
+// OUT_OF_MEMORY of the host · the object's own.
 MANTA_API manta_status_t manta_prefetch(manta_ref_t ref, manta_where_t where);
 
 MANTA_END_DECLS

@@ -84,8 +84,9 @@ typedef struct manta_runtime_options {
     // Virtual GPUs. 0: as MANTA_SIM_GPUS=n or MANTA_SIM_MACHINE=FILE in the environment say, else none;
     // n: so many; -1: none.
     int sim_gpus;
-    const char
-        *sim_machine; // a file that describes them (devices/sim/README.md), instead of |sim_gpus|
+    // What they are like, instead of |sim_gpus|: the text of a machine file (devices/sim/README.md), copied. What is
+    // wrong in it is told to who asks for a GPU. NULL: none.
+    const char *sim_machine;
     // They live on a virtual clock, which one thread at a time steps, always in the same order for the
     // same |sim_seed|.
     bool sim_virtual_clock;

@@ -117,7 +117,12 @@ typedef struct manta_task_options {
     // CPUs. 0: one, a worker. n > 1: that many close workers, whose cpuset the body gets. Between 0
     // and 1, or MANTA_NONE: a thread outside the workers, for work that mostly waits.
     double cpus;
-    double gpus; // a share of a GPU held over the run
+    // What it holds of GPUs while it runs: up to 1, a share of one, or several whole ones. For CPU bodies that use a
+    // GPU by themselves, which ask manta_task_gpus() which; and to bound how many tasks use one at a time. Tasks
+    // that ask for nothing just queue up on a device beside others. Which GPU: with .where = manta_gpu(i) that one;
+    // else the fullest with room, so that whole ones stay whole. A body on a device runs on the GPU
+    // that it has a share of. Admission and lending as for |resources|.
+    double gpus;
     manta_priority_t
         priority; // not for tasks with more or less than one CPU: those queue up by age
     // From submit until the result is there, over queue and all attempts. When it passes the refs fail at

@@ -27,6 +27,8 @@ int manta_gpu_count(manta_runtime_t runtime)
 {
     manta_status_t status;
     mti_lanes_t *lanes = lanes_of(runtime, &status);
+    // Why there are none is in the message, if there is a reason.
+    if (lanes) status = mti_lanes_failure(lanes, "gpu_count");
     return lanes ? (int)mti_lanes_count(lanes) : 0;
 }
 
@@ -59,6 +61,11 @@ manta_status_t manta_gpu_describe(manta_runtime_t runtime, int index, manta_gpu_
     size_t known = out_info->struct_size < sizeof info ? out_info->struct_size : sizeof info;
     memcpy(out_info, &info, known);
     return MANTA_OK;
+}
+
+uint64_t manta_task_gpus(const manta_task_t *task)
+{
+    return task ? mti_admit_gpus_of(task->record) : 0;
 }
 
 // The object of |ref| with a count, entered; NULL with a status.
@@ -113,8 +120,8 @@ manta_status_t manta_where(manta_ref_t ref, bool *out_host, uint64_t *out_gpus)
 
 manta_status_t manta_prefetch(manta_ref_t ref, manta_where_t where)
 {
-    if (where != MANTA_CPU) {
-        return mti_fail(MANTA_ERR_NOT_SUPPORTED, "prefetch: to the host (MANTA_CPU) only, so far");
+    if (where != MANTA_CPU && where != MANTA_GPU && where < manta_gpu(0)) {
+        return mti_fail(MANTA_ERR_INVALID_ARGUMENT, "prefetch: where %d is no place", (int)where);
     }
     mti_thread_t *thread;
     mti_ctx_t *ctx;
@@ -125,7 +132,24 @@ manta_status_t manta_prefetch(manta_ref_t ref, manta_where_t where)
     status = mti_object_is_closed(object, &head)
                  ? mti_object_status(object, head)
                  : mti_fail(MANTA_NOT_READY, "prefetch: the object is not ready");
-    if (status == MANTA_OK && mti_object_tier(object)) (void)mti_tier_ask(ctx, object);
+    mti_lanes_t *lanes = NULL;
+    if (status == MANTA_OK && where != MANTA_CPU) status = mti_lanes_start(ctx->rt, &lanes);
+    uint32_t count = lanes ? mti_lanes_count(lanes) : 0;
+    if (status == MANTA_OK && where != MANTA_CPU) {
+        if (count == 0) status = mti_lanes_failure(lanes, "prefetch");
+        if (status == MANTA_OK && (count == 0 || where >= manta_gpu((int)count))) {
+            status =
+                mti_fail(MANTA_ERR_INFEASIBLE,
+                         "prefetch: to a GPU that is not there; this machine offers %u", count);
+        }
+        // What is inside the line of its object goes along with tasks.
+        if (status == MANTA_OK && mti_object_storage(object) > MTI_STORAGE_INLINE) {
+            status = mti_lanes_prefetch(
+                lanes, object, where == MANTA_GPU ? UINT32_MAX : (uint32_t)(where - manta_gpu(0)));
+        }
+    } else if (status == MANTA_OK && mti_object_tier(object)) {
+        (void)mti_tier_ask(ctx, object);
+    }
     mti_object_release(ctx, object, MTI_COUNT_SLOT);
     mti_thread_leave(thread);
     return status;

@@ -27,12 +27,13 @@ static mti_rules_t *rules_of(mti_ctx_t *ctx)
 manta_status_t mti_admit_init(mti_runtime_t *rt, const manta_runtime_options_t *options)
 {
     mti_rules_t *rules = &rt->rules;
-    if (options->resource_count >= MTI_RESOURCES ||
+    if (options->resource_count > MTI_USER_RESOURCES ||
         (options->resource_count && !options->resources)) {
         return mti_fail(MANTA_ERR_INVALID_ARGUMENT, "%zu resources%s (at most %d)",
                         options->resource_count, options->resources ? "" : " at NULL",
-                        MTI_RESOURCES - 1);
+                        MTI_USER_RESOURCES);
     }
+    rules->gpu_count = 0;
     memset(rules->resources, 0, sizeof rules->resources);
     memset(rules->lists, 0, sizeof rules->lists);
     rules->list_count = 0;
@@ -71,8 +72,8 @@ manta_status_t mti_admit_setup(mti_ctx_t *ctx, mti_cold_t *cold, const char *nam
 {
     mti_runtime_t *rt = ctx->rt;
     mti_rules_t *rules = &rt->rules;
-    uint32_t resources[MTI_WANTS], count = 0;
-    int64_t amounts[MTI_WANTS];
+    uint32_t resources[MTI_WANTS + MTI_GPU_RESOURCES], count = 0;
+    int64_t amounts[MTI_WANTS + MTI_GPU_RESOURCES];
     const mti_resource_t *bytes = &rules->resources[MTI_RESOURCE_HOST_BYTES];
     if (options->host_bytes > (uint64_t)bytes->total) {
         return mti_fail(
@@ -111,29 +112,208 @@ manta_status_t mti_admit_setup(mti_ctx_t *ctx, mti_cold_t *cold, const char *nam
         resources[count] = index;
         amounts[count++] = amount;
     }
+    if (options->gpus > 0.0) {
+        // A share of one, or several whole ones.
+        uint32_t whole = options->gpus > 1.0 ? (uint32_t)options->gpus : 1;
+        int64_t share = options->gpus > 1.0 ? 1000 : (int64_t)(options->gpus * 1000.0 + 0.5);
+        if (share == 0) share = 1;
+        for (uint32_t i = 0; i < whole; i++) {
+            bool is_fixed = options->where >= manta_gpu(0);
+            resources[count] =
+                is_fixed ? rules->resource_count + (uint32_t)(options->where - manta_gpu(0))
+                         : MTI_RESOURCE_ANY_GPU;
+            amounts[count++] = share;
+        }
+    }
     if (count == 0) return MANTA_OK;
     cold->wants = mti_heap_alloc(&ctx->heap, count * sizeof *cold->wants);
     if (!cold->wants)
         return mti_fail(MANTA_ERR_OUT_OF_MEMORY, "task %s: no memory for its requests", name);
     cold->want_count = count;
     for (uint32_t i = 0; i < count; i++)
-        cold->wants[i] = (mti_want_t){.resource = resources[i], .amount = amounts[i]};
+        cold->wants[i] = (mti_want_t){.resource = resources[i],
+                                      .amount = amounts[i],
+                                      .is_any_gpu = resources[i] == MTI_RESOURCE_ANY_GPU};
     return MANTA_OK;
+}
+
+// ---- GPUs -----------------------------------------------------------------------------------------
+//
+// Each is a resource of 1. A task that leaves open which one it gets wants any of them; it is decided when it is
+// admitted, and open again when it has given back.
+
+void mti_admit_gpus(mti_runtime_t *rt, uint32_t count)
+{
+    mti_rules_t *rules = &rt->rules;
+    mti_mutex_lock(&rules->lock);
+    rules->gpu_count = count < MTI_GPU_RESOURCES ? count : MTI_GPU_RESOURCES;
+    for (uint32_t i = 0; i < rules->gpu_count; i++) {
+        mti_resource_t *gpu = &rules->resources[rules->resource_count + i];
+        snprintf(gpu->name, sizeof gpu->name, "GPU %u", i);
+        gpu->total = gpu->free = 1000;
+    }
+    mti_mutex_unlock(&rules->lock);
+}
+
+static bool gpu_is_lost(mti_runtime_t *rt, uint32_t index)
+{
+    return mti_lanes_is_lost(mti_lanes_peek(rt), index);
+}
+
+manta_status_t mti_admit_check_gpus(mti_ctx_t *ctx, const char *name,
+                                    const manta_task_options_t *options)
+{
+    mti_lanes_t *lanes = NULL;
+    manta_status_t status = mti_lanes_start(ctx->rt, &lanes);
+    if (status != MANTA_OK) return mti_fail_note(status, "task %s", name);
+    double share = options->gpus;
+    uint32_t count = mti_lanes_count(lanes), lost = 0;
+    if (count > MTI_GPU_RESOURCES) count = MTI_GPU_RESOURCES;
+    for (uint32_t i = 0; i < count; i++)
+        lost += gpu_is_lost(ctx->rt, i);
+    if (count == 0 && (status = mti_lanes_failure(lanes, name)) != MANTA_OK) return status;
+    if (count == 0) {
+        return mti_fail(MANTA_ERR_INFEASIBLE, "task %s asks for a GPU; this machine offers 0",
+                        name);
+    }
+    bool is_fixed = options->where >= manta_gpu(0);
+    if (is_fixed && (uint32_t)(options->where - manta_gpu(0)) >= count) {
+        return mti_fail(MANTA_ERR_INFEASIBLE, "task %s asks for GPU %d; this machine offers %u",
+                        name, (int)(options->where - manta_gpu(0)), count);
+    }
+    if (share > count || (share > 1.0 && is_fixed)) {
+        return mti_fail(MANTA_ERR_INFEASIBLE, "task %s asks for %g GPUs%s; this machine offers %u",
+                        name, share, is_fixed ? ", all on one" : "", count);
+    }
+    if (share > 1.0 && share != (double)(uint32_t)share) {
+        return mti_fail(MANTA_ERR_INVALID_ARGUMENT,
+                        "task %s asks for %g GPUs: a share of one, or several whole ones", name,
+                        share);
+    }
+    if (share > 1.0 && (options->where == MANTA_GPU)) {
+        return mti_fail(MANTA_ERR_INFEASIBLE,
+                        "task %s asks for %g GPUs to run on one: several are for CPU bodies "
+                        "(.where = MANTA_CPU)",
+                        name, share);
+    }
+    if (share > (double)(count - lost)) {
+        return mti_fail(MANTA_ERR_RESOURCE_GONE,
+                        "task %s asks for %g GPUs; of %u that this machine offers %u are lost",
+                        name, share, count, lost);
+    }
+    return MANTA_OK;
+}
+
+uint64_t mti_admit_gpus_of(const mti_record_t *t)
+{
+    const mti_cold_t *cold = t->cold;
+    uint64_t gpus = 0;
+    if (!cold || !cold->want_count) return 0;
+    uint32_t first = mti_runtime_at(mti_object_runtime(&t->result))->rules.resource_count;
+    for (uint32_t i = 0; i < cold->want_count; i++) {
+        uint32_t resource = cold->wants[i].resource;
+        if (resource >= first && resource != MTI_RESOURCE_ANY_GPU)
+            gpus |= (uint64_t)1 << (resource - first);
+    }
+    return gpus;
+}
+
+// Whether |want|, of one resource, can be met.
+typedef bool (*meets_fn_t)(mti_runtime_t *rt, uint64_t id, const mti_want_t *want);
+
+static void unchoose_locked(mti_cold_t *cold)
+{
+    for (uint32_t i = 0; i < cold->want_count; i++)
+        if (cold->wants[i].is_any_gpu) cold->wants[i].resource = MTI_RESOURCE_ANY_GPU;
+}
+
+// Decides which GPU each open want gets, so that |meets| says yes to all wants: the fullest that will do, so that
+// whole ones stay whole. False: there is no way, and all is as it was. As open wants are all of the same
+// amount, it does not matter who chooses first.
+static bool choose_locked(mti_runtime_t *rt, mti_cold_t *cold, meets_fn_t meets)
+{
+    const mti_rules_t *rules = &rt->rules;
+    uint64_t id = mti_ref_of(&cold->record->result).id, taken = 0;
+    for (uint32_t i = 0; i < cold->want_count; i++) {
+        mti_want_t *want = &cold->wants[i];
+        uint32_t best = MTI_RESOURCE_ANY_GPU;
+        for (uint32_t g = 0; want->is_any_gpu && g < rules->gpu_count; g++) {
+            if (taken >> g & 1 || gpu_is_lost(rt, g)) continue;
+            want->resource = rules->resource_count + g;
+            if (!meets(rt, id, want)) continue;
+            if (best == MTI_RESOURCE_ANY_GPU ||
+                rules->resources[want->resource].free < rules->resources[best].free) {
+                best = want->resource;
+            }
+        }
+        if (want->is_any_gpu) want->resource = best;
+        if (want->is_any_gpu ? best == MTI_RESOURCE_ANY_GPU : !meets(rt, id, want)) {
+            unchoose_locked(cold);
+            return false;
+        }
+        if (want->is_any_gpu) taken |= (uint64_t)1 << (best - rules->resource_count);
+    }
+    return true;
+}
+
+// Whether fewer GPUs are left than |cold| wants.
+static bool is_gone_locked(mti_runtime_t *rt, const mti_cold_t *cold)
+{
+    uint32_t wants = 0, left = 0;
+    for (uint32_t i = 0; i < cold->want_count; i++)
+        wants += cold->wants[i].is_any_gpu;
+    for (uint32_t g = 0; wants && g < rt->rules.gpu_count; g++)
+        left += !gpu_is_lost(rt, g);
+    return wants > left;
+}
+
+static void fail_gone(mti_ctx_t *ctx, mti_record_t *t, uint32_t gen)
+{
+    mti_task_fail(ctx, t, gen, MANTA_ERR_RESOURCE_GONE,
+                  "too few GPUs are left: devices were lost while it waited for its share", false);
+}
+
+void mti_admit_gpu_lost(mti_ctx_t *ctx)
+{
+    mti_rules_t *rules = &ctx->rt->rules;
+    for (bool any = true; any;) {
+        mti_record_t *t = NULL;
+        uint32_t gen = 0;
+        mti_mutex_lock(&rules->lock);
+        for (uint32_t i = 0; i < MTI_ADMIT_LISTS && !t; i++) {
+            for (mti_cold_t *at = rules->lists[i].first; at && !t; at = at->next) {
+                if (!at->is_gone && is_gone_locked(ctx->rt, at)) {
+                    at->is_gone = true; // once: it may be another's to take it out of the list
+                    t = at->record;
+                    gen = mti_atomic_u32_load_relaxed(&t->result.gen);
+                }
+            }
+        }
+        mti_mutex_unlock(&rules->lock);
+        any = t != NULL;
+        if (t) fail_gone(ctx, t, gen);
+    }
 }
 
 // ---- lists ----------------------------------------------------------------------------------------
 
-static uint32_t mask_of(const mti_cold_t *cold)
+static uint64_t mask_of(const mti_rules_t *rules, const mti_cold_t *cold)
 {
-    uint32_t mask = 0;
-    for (uint32_t i = 0; i < cold->want_count; i++)
-        mask |= 1u << cold->wants[i].resource;
+    uint64_t mask = 0;
+    for (uint32_t i = 0; i < cold->want_count; i++) {
+        if (cold->wants[i].is_any_gpu) {
+            mask |= (((uint64_t)1 << rules->gpu_count) - 1) << rules->resource_count;
+        } else {
+            mask |= (uint64_t)1 << cold->wants[i].resource;
+        }
+    }
     return mask;
 }
 
 static void list_put_locked(mti_rules_t *rules, mti_cold_t *cold)
 {
-    uint32_t mask = mask_of(cold), i = 0;
+    uint64_t mask = mask_of(rules, cold);
+    uint32_t i = 0;
     while (i < rules->list_count && rules->lists[i].mask != mask)
         i++;
     if (i == rules->list_count && i < MTI_ADMIT_LISTS - 1) rules->list_count++;
@@ -179,12 +359,10 @@ static void hold_locked(mti_rules_t *rules, mti_cold_t *cold)
 
 // ---- admission ------------------------------------------------------------------------------------
 
-static bool fits_locked(const mti_rules_t *rules, const mti_cold_t *cold)
+static bool is_free_locked(mti_runtime_t *rt, uint64_t id, const mti_want_t *want)
 {
-    for (uint32_t i = 0; i < cold->want_count; i++) {
-        if (rules->resources[cold->wants[i].resource].free < cold->wants[i].amount) return false;
-    }
-    return true;
+    (void)id;
+    return rt->rules.resources[want->resource].free >= want->amount;
 }
 
 static void take_locked(mti_rules_t *rules, mti_cold_t *cold)
@@ -223,9 +401,10 @@ static void admitted_go(mti_ctx_t *ctx, admitted_t *admitted)
 }
 
 // Admits whoever can be, oldest first.
-static void round_locked(mti_rules_t *rules, admitted_t *admitted)
+static void round_locked(mti_runtime_t *rt, admitted_t *admitted)
 {
-    uint32_t blocked = 0;
+    mti_rules_t *rules = &rt->rules;
+    uint64_t blocked = 0;
     for (;;) {
         mti_cold_t *oldest = NULL;
         for (uint32_t i = 0; i < MTI_ADMIT_LISTS; i++) {
@@ -234,7 +413,7 @@ static void round_locked(mti_rules_t *rules, admitted_t *admitted)
             if (!oldest || first->age < oldest->age) oldest = first;
         }
         if (!oldest) return;
-        if (fits_locked(rules, oldest)) {
+        if (choose_locked(rt, oldest, is_free_locked)) {
             list_take_locked(rules, oldest);
             take_locked(rules, oldest);
             admitted_add(admitted, oldest);
@@ -245,7 +424,7 @@ static void round_locked(mti_rules_t *rules, admitted_t *admitted)
 }
 
 // Whether somebody who wants the same was there before.
-static bool is_blocked_locked(const mti_rules_t *rules, uint32_t mask)
+static bool is_blocked_locked(const mti_rules_t *rules, uint64_t mask)
 {
     if (mti_atomic_u32_load_relaxed(&rules->waiting) == 0) return false;
     for (uint32_t i = 0; i < MTI_ADMIT_LISTS; i++) {
@@ -273,18 +452,22 @@ void mti_admit_reached(mti_ctx_t *ctx, mti_record_t *t)
     mti_cold_t *cold = t->cold;
     admitted_t admitted = {NULL, NULL};
     mti_mutex_lock(&rules->lock);
-    bool waits = false;
+    bool waits = false, is_gone = false;
+    uint32_t gen = mti_atomic_u32_load_relaxed(&t->result.gen);
     if (cold->admission == MTI_ADMISSION_DROPPED) {
         admitted_add(&admitted, cold); // its dependency goes; it is cancelled and won't run
-    } else if (!is_blocked_locked(rules, mask_of(cold)) && fits_locked(rules, cold)) {
+    } else if (!is_blocked_locked(rules, mask_of(rules, cold)) &&
+               choose_locked(ctx->rt, cold, is_free_locked)) {
         take_locked(rules, cold);
         admitted_add(&admitted, cold);
     } else {
         list_put_locked(rules, cold);
         waits = rules->holders != NULL;
+        is_gone = cold->is_gone = is_gone_locked(ctx->rt, cold);
     }
     mti_mutex_unlock(&rules->lock);
     admitted_go(ctx, &admitted);
+    if (is_gone) fail_gone(ctx, t, gen);
     if (waits) poke(ctx->rt); // holders that sleep for it don't know yet
 }
 
@@ -342,8 +525,9 @@ void mti_admit_end(mti_ctx_t *ctx, mti_cold_t *cold)
         }
         for (uint32_t i = 0; i < cold->want_count; i++)
             give_back_locked(rules, &cold->wants[i]);
+        unchoose_locked(cold);
         cold->admission = MTI_ADMISSION_NONE;
-        if (mti_atomic_u32_load_relaxed(&rules->waiting)) round_locked(rules, &admitted);
+        if (mti_atomic_u32_load_relaxed(&rules->waiting)) round_locked(ctx->rt, &admitted);
     }
     bool others = held && mti_atomic_u32_load_relaxed(&rules->waiting) && rules->holders;
     mti_mutex_unlock(&rules->lock);
@@ -422,9 +606,7 @@ static bool can_lend_locked(mti_runtime_t *rt, uint64_t id, const mti_want_t *wa
 static bool lend_locked(mti_runtime_t *rt, uint64_t id, mti_cold_t *cold)
 {
     mti_rules_t *rules = &rt->rules;
-    for (uint32_t k = 0; k < cold->want_count; k++) {
-        if (!can_lend_locked(rt, id, &cold->wants[k])) return false;
-    }
+    if (!choose_locked(rt, cold, can_lend_locked)) return false;
     list_take_locked(rules, cold);
     for (uint32_t k = 0; k < cold->want_count; k++) {
         mti_want_t *want = &cold->wants[k];
@@ -476,24 +658,26 @@ static bool is_stuck_locked(const mti_ctx_t *ctx)
     return go_on < ctx->gate_need;
 }
 
-// What |cold| could get if all went on that can.
-static bool could_be_admitted_locked(mti_runtime_t *rt, const mti_cold_t *cold)
+// Whether |want| could be met if all went on that can.
+static bool could_be_met_locked(mti_runtime_t *rt, uint64_t id, const mti_want_t *want)
 {
-    uint64_t id = mti_ref_of(&cold->record->result).id;
-    for (uint32_t i = 0; i < cold->want_count; i++) {
-        const mti_want_t *want = &cold->wants[i];
-        int64_t sum = rt->rules.resources[want->resource].free;
-        for (const mti_cold_t *holder = rt->rules.holders; holder; holder = holder->next) {
-            const mti_ctx_t *sleeper = sleeper_of(rt, holder);
-            if (sleeper && !sleeps_for(sleeper, id) && is_stuck_locked(sleeper)) continue;
-            for (uint32_t k = 0; k < holder->want_count; k++) {
-                const mti_want_t *at = &holder->wants[k];
-                if (at->resource == want->resource) sum += at->amount - at->lent;
-            }
+    int64_t sum = rt->rules.resources[want->resource].free;
+    for (const mti_cold_t *holder = rt->rules.holders; holder; holder = holder->next) {
+        const mti_ctx_t *sleeper = sleeper_of(rt, holder);
+        if (sleeper && !sleeps_for(sleeper, id) && is_stuck_locked(sleeper)) continue;
+        for (uint32_t k = 0; k < holder->want_count; k++) {
+            const mti_want_t *at = &holder->wants[k];
+            if (at->resource == want->resource) sum += at->amount - at->lent;
         }
-        if (sum < want->amount) return false;
     }
-    return true;
+    return sum >= want->amount;
+}
+
+static bool could_be_admitted_locked(mti_runtime_t *rt, mti_cold_t *cold)
+{
+    bool could = choose_locked(rt, cold, could_be_met_locked);
+    unchoose_locked(cold); // it only looked
+    return could;
 }
 
 // The youngest of those that can never be admitted, NULL: there are none.
@@ -529,6 +713,12 @@ static void describe_locked(mti_runtime_t *rt, const mti_cold_t *cold, char *tex
     size_t length = 0;
     for (uint32_t i = 0; i < cold->want_count && length < size; i++) {
         const mti_want_t *want = &cold->wants[i];
+        if (want->is_any_gpu) {
+            length += (size_t)snprintf(
+                text + length, size - length, "%swants %.15g of a GPU",
+                length ? "; " : "can never be admitted: ", (double)want->amount / 1000.0);
+            continue;
+        }
         const mti_resource_t *resource = &rt->rules.resources[want->resource];
         double unit = want->resource == MTI_RESOURCE_HOST_BYTES ? 1.0 : 1000.0;
         length += (size_t)snprintf(

@@ -124,7 +124,14 @@ struct mti_todo {
     const char *why;
 };
 
-enum { MTI_RESOURCES = 32, MTI_RESOURCE_HOST_BYTES = 0, MTI_ADMIT_LISTS = 33 };
+enum {
+    MTI_USER_RESOURCES = 31,
+    MTI_GPU_RESOURCES = 32, // the first ones of a machine that has more
+    MTI_RESOURCES = 1 + MTI_USER_RESOURCES + MTI_GPU_RESOURCES,
+    MTI_RESOURCE_HOST_BYTES = 0,
+    MTI_RESOURCE_ANY_GPU = MTI_RESOURCES, // not decided yet which one
+    MTI_ADMIT_LISTS = 33
+};
 
 typedef struct mti_cold mti_cold_t;
 typedef struct mti_resource {
@@ -135,12 +142,13 @@ typedef struct mti_resource {
 
 // What a runtime has for tasks with rules.
 typedef struct mti_rules {
-    uint32_t resource_count;
+    uint32_t resource_count; // host_bytes and the user's
+    uint32_t gpu_count;      // behind those; guarded by lock
     mti_resource_t resources[MTI_RESOURCES];
     // Who waits to be admitted, oldest first: a list for each set of resources; the last one is for those
     // that found no list. Guarded by lock.
     struct {
-        uint32_t mask;
+        uint64_t mask;
         mti_cold_t *first, *last;
     } lists[MTI_ADMIT_LISTS];
     uint32_t list_count;      // guarded by lock; without the last one
@@ -190,8 +198,9 @@ struct mti_loan {
     mti_loan_t *next, *prev; // in the lender's list
 };
 struct mti_want {
-    uint32_t resource; // index in the runtime's
+    uint32_t resource; // index in the runtime's, or MTI_RESOURCE_ANY_GPU
     uint32_t loan_count;
+    bool is_any_gpu;  // |resource| is chosen when the task is admitted
     int64_t amount;   // milli-units, or bytes
     int64_t borrowed; // of that, by |loans| with a lender
     int64_t lent;     // of that, by |given|
@@ -235,6 +244,7 @@ struct mti_cold {
     uint32_t want_count;
     mti_admission_t admission;
     bool is_stuck;             // scratch of the search for deadlocks
+    bool is_gone;              // fewer GPUs are left than it wants: it fails
     uint32_t list;             // while it waits: in which list
     uint64_t age;              // the older the smaller
     mti_cold_t *next, *prev;   // in the list it waits in, or among the holders
@@ -473,6 +483,7 @@ struct mti_runtime {
     mti_atomic_u32_t has_pinned; // an actor that only some workers may run was made
     mti_rules_t rules;
     mti_devices_options_t device_options; // as given at create
+    char *sim_machine;                    // a copy, or NULL
     mti_mutex_t lanes_lock;               // start of |lanes|
     mti_atomic_ptr_t lanes;               // mti_lanes_t *, NULL until devices are first asked for
     uint64_t max_in_flight;               // 0: no bound, and |in_flight| is not kept
@@ -802,6 +813,16 @@ manta_status_t mti_admit_init(mti_runtime_t *rt, const manta_runtime_options_t *
 // Takes over into |cold| what the task asks for. Errors: INFEASIBLE · INVALID_ARGUMENT · OUT_OF_MEMORY.
 manta_status_t mti_admit_setup(mti_ctx_t *ctx, mti_cold_t *cold, const char *name,
                                const manta_task_options_t *options);
+// The devices of |rt| are there: each is a resource of 1 from now on.
+void mti_admit_gpus(mti_runtime_t *rt, uint32_t count);
+// The same for the share of GPUs that |options| ask for, where |where|'s variant runs; the task's wants are made
+// by mti_admit_setup(). Errors: as there · RESOURCE_GONE so many are not lost.
+manta_status_t mti_admit_check_gpus(mti_ctx_t *ctx, const char *name,
+                                    const manta_task_options_t *options);
+// A device was lost: those who can never be admitted any more fail.
+void mti_admit_gpu_lost(mti_ctx_t *ctx);
+// The GPUs that a task that was admitted has a share of, as bits.
+uint64_t mti_admit_gpus_of(const mti_record_t *t);
 // All else that |t| waits for is there; the caller has the dependency that stands for its admission.
 void mti_admit_reached(mti_ctx_t *ctx, mti_record_t *t);
 // The body has returned: gives everything back.
@@ -964,14 +985,22 @@ mti_lanes_t *mti_lanes_peek(const mti_runtime_t *rt);
 manta_status_t mti_lanes_start(mti_runtime_t *rt, mti_lanes_t **out_lanes);
 mti_device_t *mti_lanes_device(const mti_lanes_t *lanes, uint32_t index);
 uint32_t mti_lanes_count(const mti_lanes_t *lanes);
+bool mti_lanes_is_lost(const mti_lanes_t *lanes, uint32_t index); // threads: any
 // Ends the lanes' thread; frees everything. No task is left, and for the latter no object either.
 void mti_lanes_stop(mti_runtime_t *rt);
 void mti_lanes_destroy(mti_ctx_t *ctx);
 // Room for one push. False: no memory.
 bool mti_lanes_reserve(mti_lanes_t *lanes);
 void mti_lanes_unreserve(mti_lanes_t *lanes);
+// A task that was claimed for a device and has not begun is queued once more, behind its arguments and its
+// admission; |to_cpu|: for its CPU body. False: it was cancelled, and is still the caller's to complete.
+bool mti_task_resubmit(mti_ctx_t *ctx, mti_record_t *t, bool to_cpu);
+// OK, or why there are no devices although there might be: the message names |who|.
+manta_status_t mti_lanes_failure(const mti_lanes_t *lanes, const char *who);
+// Whether no device can be used (any more).
+bool mti_lanes_all_down(const mti_lanes_t *lanes);
 // The task |id|, whose arguments are assigned, may be placed.
-void mti_lanes_push(mti_lanes_t *lanes, uint64_t id);
+void mti_lanes_push(mti_lanes_t *lanes, uint64_t id, uint32_t flags);
 // Does what there is to do on all devices. True: something moved. |hurry|: somebody waits for the end of what
 // is under way. May run CUDA bodies; not under locks, not inside mti_thread_enter.
 bool mti_lanes_help(mti_ctx_t *ctx, bool hurry);

@@ -81,6 +81,12 @@ bool mti_object_await(mti_ctx_t *ctx, mti_object_t *object, uint64_t *cell, mti_
 bool mti_record_link(mti_ctx_t *ctx, mti_record_t *t, mti_object_t *object, uint64_t *cell,
                      mti_link_kind_t kind, uint64_t *out_head)
 {
+    if (MTI_UNLIKELY(mti_flags_are_lane(t->flags) && t->flags & MTI_RECORD_ACCEPTS)) {
+        // Whether it fails decides what the body sees: not before it is closed.
+        if (mti_object_link(object, cell, kind)) return true;
+        (void)mti_object_is_closed(object, out_head);
+        return false;
+    }
     if (MTI_UNLIKELY(mti_flags_are_lane(t->flags))) {
         // In order behind its producer on the device; the bytes may be anywhere.
         uint64_t word = (uint64_t)(uintptr_t)cell | (uint64_t)kind << MTI_LINK_SHIFT;
@@ -117,7 +123,7 @@ void mti_record_ready(mti_ctx_t *ctx, mti_ready_t ready)
 {
     bool ok;
     if (MTI_UNLIKELY(mti_flags_are_lane(ready.flags))) {
-        mti_lanes_push(mti_lanes_peek(ctx->rt), ready.id);
+        mti_lanes_push(mti_lanes_peek(ctx->rt), ready.id, ready.flags);
         return;
     }
     if (MTI_LIKELY(!(ready.flags & MTI_RECORD_ASIDE))) {
@@ -406,9 +412,12 @@ void mti_object_assign(mti_ctx_t *ctx, mti_object_t *object)
         uint64_t next = *link_cell(word);
         mti_record_t *t = link_record(word);
         mti_link_kind_t kind = link_kind(word);
-        if (kind != MTI_LINK_FORWARD && mti_flags_are_lane(mti_record_flags(t))) {
+        uint32_t flags = mti_record_flags(t);
+        bool on_lane = kind != MTI_LINK_FORWARD && mti_flags_are_lane(flags);
+        if (on_lane && !(flags & MTI_RECORD_ACCEPTS)) {
             mti_record_dep_done(ctx, t, NULL);
-        } else if (!mti_object_await(ctx, object, link_cell(word), kind)) {
+        } else if (on_lane ? !mti_object_link(object, link_cell(word), kind)
+                           : !mti_object_await(ctx, object, link_cell(word), kind)) {
             // Closed meanwhile: as if it had fired.
             uint64_t closed;
             (void)mti_object_is_closed(object, &closed);

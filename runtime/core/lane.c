@@ -6,6 +6,7 @@
 
 enum {
     PLACE_BATCH = 32,
+    LOWEST_EVERY = 64, // picks
     RECORD_NS = 50000, // how long work on a queue waits for a record that nobody asked for
     SPIN_ROUNDS = 2000,
     NAP_MIN_NS = 20000,
@@ -22,6 +23,25 @@ const manta_allocator_t *mti_lanes_allocator(const mti_lanes_t *lanes)
     return &lanes->allocator;
 }
 
+bool mti_lanes_is_lost(const mti_lanes_t *lanes, uint32_t index)
+{
+    return mti_lane_is_down(&lanes->lane[index]);
+}
+
+bool mti_lanes_all_down(const mti_lanes_t *lanes)
+{
+    uint32_t down = 0;
+    for (uint32_t i = 0; i < lanes->count; i++)
+        down += mti_lane_is_down(&lanes->lane[i]);
+    return down == lanes->count;
+}
+
+manta_status_t mti_lanes_failure(const mti_lanes_t *lanes, const char *who)
+{
+    if (lanes->failure == MANTA_OK) return MANTA_OK;
+    return mti_fail(lanes->failure, "%s: GPUs can't be used: %s", who, lanes->failure_text);
+}
+
 mti_device_t *mti_lanes_device(const mti_lanes_t *lanes, uint32_t index)
 {
     return lanes->lane[index].device;
@@ -29,7 +49,7 @@ mti_device_t *mti_lanes_device(const mti_lanes_t *lanes, uint32_t index)
 
 // ---- telling -----------------------------------------------------------------------------------
 
-static void lanes_kick(mti_lanes_t *lanes)
+void mti_lanes_kick(mti_lanes_t *lanes)
 {
     // seq_cst: what was added comes before the look at |asleep|; pairs with the store in lanes_sleep
     if (mti_atomic_u32_load_seq_cst(&lanes->asleep) == 0) return;
@@ -71,26 +91,39 @@ void mti_lanes_fetch(mti_lanes_t *lanes, mti_tier_t *tier, uint32_t device)
     lane->fetches = tier;
     mti_mutex_unlock(&lane->lock);
     (void)mti_atomic_u32_fetch_add_seq_cst(&lane->waiting, 1);
-    lanes_kick(lanes);
+    mti_lanes_kick(lanes);
+}
+
+// Moves the ring to |ids|, with room for |capacity|.
+static void inbox_move(mti_lanes_t *lanes, mti_inbox_t *inbox, uint64_t *ids)
+{
+    for (size_t i = 0; i < inbox->count; i++)
+        ids[i] = inbox->ids[(inbox->first + i) % lanes->inbox_capacity];
+    mti_free(&lanes->allocator, inbox->ids, lanes->inbox_capacity * sizeof *ids);
+    inbox->ids = ids;
+    inbox->first = 0;
+}
+
+static bool inbox_grow(mti_lanes_t *lanes)
+{
+    size_t capacity = lanes->inbox_capacity ? 2 * lanes->inbox_capacity : 256;
+    size_t bytes = capacity * sizeof(uint64_t);
+    uint64_t *some = mti_alloc(&lanes->allocator, bytes, 16);
+    uint64_t *more = some ? mti_alloc(&lanes->allocator, bytes, 16) : NULL;
+    if (!more) {
+        mti_free(&lanes->allocator, some, bytes);
+        return false;
+    }
+    inbox_move(lanes, &lanes->inbox[0], some);
+    inbox_move(lanes, &lanes->inbox[1], more);
+    lanes->inbox_capacity = capacity;
+    return true;
 }
 
 bool mti_lanes_reserve(mti_lanes_t *lanes)
 {
-    bool ok = true;
     mti_mutex_lock(&lanes->inbox_lock);
-    if (lanes->inbox_reserved == lanes->inbox_capacity) {
-        size_t capacity = lanes->inbox_capacity ? 2 * lanes->inbox_capacity : 256;
-        uint64_t *ring = mti_alloc(&lanes->allocator, capacity * sizeof *ring, 16);
-        ok = ring != NULL;
-        if (ok) {
-            for (size_t i = 0; i < lanes->inbox_count; i++)
-                ring[i] = lanes->inbox[(lanes->inbox_first + i) % lanes->inbox_capacity];
-            mti_free(&lanes->allocator, lanes->inbox, lanes->inbox_capacity * sizeof *ring);
-            lanes->inbox = ring;
-            lanes->inbox_capacity = capacity;
-            lanes->inbox_first = 0;
-        }
-    }
+    bool ok = lanes->inbox_reserved < lanes->inbox_capacity || inbox_grow(lanes);
     lanes->inbox_reserved += ok;
     mti_mutex_unlock(&lanes->inbox_lock);
     return ok;
@@ -103,14 +136,14 @@ void mti_lanes_unreserve(mti_lanes_t *lanes)
     mti_mutex_unlock(&lanes->inbox_lock);
 }
 
-void mti_lanes_push(mti_lanes_t *lanes, uint64_t id)
+void mti_lanes_push(mti_lanes_t *lanes, uint64_t id, uint32_t flags)
 {
     mti_mutex_lock(&lanes->inbox_lock);
-    size_t at = (lanes->inbox_first + lanes->inbox_count++) % lanes->inbox_capacity;
-    lanes->inbox[at] = id;
+    mti_inbox_t *inbox = &lanes->inbox[mti_lane_band(flags) > 1];
+    inbox->ids[(inbox->first + inbox->count++) % lanes->inbox_capacity] = id;
     mti_mutex_unlock(&lanes->inbox_lock);
     (void)mti_atomic_u32_fetch_add_seq_cst(&lanes->inbox_hint, 1);
-    lanes_kick(lanes);
+    mti_lanes_kick(lanes);
 }
 
 // ---- one step ------------------------------------------------------------------------------------
@@ -148,15 +181,28 @@ static manta_status_t lane_open(mti_lane_t *lane)
     return mti_fail(MANTA_ERR_OUT_OF_MEMORY, "device %s: no memory for its heaps", device->name);
 }
 
+// The oldest of the highest band; every so often the oldest of the lowest, so that nobody waits for ever.
+static mti_op_t *lane_pick_locked(mti_lane_t *lane)
+{
+    bool lowest = ++lane->picks % LOWEST_EVERY == 0;
+    for (int i = 0; i < MTI_LANE_BANDS; i++) {
+        int band = lowest ? MTI_LANE_BANDS - 1 - i : i;
+        mti_op_t *op = lane->ready[band].first;
+        if (!op) continue;
+        lane->ready[band].first = op->next;
+        if (!op->next) lane->ready[band].last = NULL;
+        return op;
+    }
+    return NULL;
+}
+
 // The next operation that is ready. What the last one made ready comes right behind it: a chain is placed as a whole.
 static mti_op_t *lane_take_ready(mti_lane_t *lane, mti_ctx_t *ctx)
 {
     mti_op_t *op;
     do {
         mti_mutex_lock(&lane->lock);
-        op = lane->ready;
-        if (op) lane->ready = op->next;
-        if (!lane->ready) lane->ready_last = NULL;
+        op = lane_pick_locked(lane);
         mti_mutex_unlock(&lane->lock);
     } while (!op && mti_lanes_route(lane->lanes, ctx));
     return op;
@@ -263,14 +309,17 @@ static bool lane_step(mti_lane_t *lane, mti_ctx_t *ctx)
     if (mti_device_state(lane->device) == MTI_DEVICE_CLOSED && !lane->failure) {
         manta_status_t status = lane_open(lane);
         if (status != MANTA_OK) {
-            lane->failure = status;
+            char text[200];
+            snprintf(text, sizeof text, "%s", manta_error_message());
             mti_runtime_log(ctx->rt, status, "device %s can't be used: %s", lane->device->name,
-                            manta_error_message());
+                            text);
+            mti_lane_fail(lane, ctx, status, text);
         }
     }
     lane_collect(lane);
+    any |= mti_lane_grant(lane, ctx);
     any |= lane_place_ready(lane, ctx);
-    mti_lane_poll(lane);
+    mti_lane_poll(lane, ctx);
     for (uint32_t i = 0; i < MTI_LANE_QUEUES; i++)
         if (lane->queues[i].first) any |= mti_lane_queue_complete(lane, ctx, &lane->queues[i]);
     any |= mti_lane_fetch(lane, ctx);
@@ -400,7 +449,8 @@ mti_lanes_t *mti_lanes_peek(const mti_runtime_t *rt)
 
 static void lanes_free(mti_lanes_t *lanes)
 {
-    mti_free(&lanes->allocator, lanes->inbox, lanes->inbox_capacity * sizeof *lanes->inbox);
+    for (int i = 0; i < 2; i++)
+        mti_free(&lanes->allocator, lanes->inbox[i].ids, lanes->inbox_capacity * sizeof(uint64_t));
     mti_mutex_deinit(&lanes->inbox_lock);
     for (uint32_t i = 0; i < lanes->count; i++)
         mti_mutex_deinit(&lanes->lane[i].lock);
@@ -410,12 +460,12 @@ static void lanes_free(mti_lanes_t *lanes)
 
 static manta_status_t lanes_create(mti_runtime_t *rt, mti_lanes_t **out_lanes)
 {
-    mti_devices_t *devices;
+    mti_devices_t *devices = NULL;
     mti_devices_options_t options = rt->device_options;
     options.allocator = rt->allocator;
     manta_status_t status = mti_devices_create(&options, &devices);
-    if (status != MANTA_OK) return status;
-    uint32_t count = mti_devices_gpu_count(devices);
+    if (status == MANTA_ERR_OUT_OF_MEMORY) return status;
+    uint32_t count = status == MANTA_OK ? mti_devices_gpu_count(devices) : 0;
     mti_lanes_t *lanes = mti_alloc_zeroed(
         &rt->allocator, sizeof *lanes + count * sizeof lanes->lane[0], MTI_LINE_BYTES);
     if (!lanes) {
@@ -427,7 +477,13 @@ static manta_status_t lanes_create(mti_runtime_t *rt, mti_lanes_t **out_lanes)
     lanes->allocator = rt->allocator;
     lanes->devices = devices;
     lanes->count = count;
-    lanes->is_virtual = mti_devices_has_virtual_clock(devices);
+    lanes->is_virtual = devices && mti_devices_has_virtual_clock(devices);
+    if (status != MANTA_OK) {
+        // Tasks for devices are told; the others don't care.
+        lanes->failure = status;
+        snprintf(lanes->failure_text, sizeof lanes->failure_text, "%s", manta_error_message());
+        mti_runtime_log(rt, status, "GPUs can't be used: %s", lanes->failure_text);
+    }
     mti_mutex_init(&lanes->inbox_lock, MTI_RANK_LANE);
     for (uint32_t i = 0; i < count; i++) {
         lanes->lane[i].lanes = lanes;
@@ -454,6 +510,7 @@ manta_status_t mti_lanes_start(mti_runtime_t *rt, mti_lanes_t **out_lanes)
             lanes->has_thread = mti_thread_create(&lanes->thread, lanes_main, lanes, name);
             if (!lanes->has_thread) mti_ctx_retire(lanes->ctx);
         }
+        mti_admit_gpus(rt, lanes->count);
         // release: publishes the lanes
         mti_atomic_ptr_store_release(&rt->lanes, lanes);
     }
@@ -495,13 +552,16 @@ void mti_lanes_destroy(mti_ctx_t *ctx)
     for (uint32_t i = 0; i < lanes->count; i++) {
         mti_lane_t *lane = &lanes->lane[i];
         if (mti_device_state(lane->device) == MTI_DEVICE_CLOSED) continue;
+        mti_bound_t bound; // what users keep with queues is destroyed with the context current
+        bool is_bound = !lane->failure;
+        if (is_bound) mti_device_bind(lane->device, &bound);
         // Uploads that nobody used, say: all of it is done before memory goes.
         for (uint32_t k = 0; k < MTI_LANE_QUEUES && !lane->failure; k++) {
             mti_queue_t *queue = lane->queues[k].queue;
             uint64_t seq = 0;
             if (!queue || mti_queue_signal(queue, &seq) != MANTA_OK) continue;
             while (mti_queue_completed(queue) < seq && !lane->failure) {
-                mti_lane_poll(lane);
+                mti_lane_poll(lane, ctx);
                 if (mti_queue_completed(queue) >= seq || lane->failure) break;
                 manta_status_t status =
                     mti_device_block(lane->device, mti_device_now_ns(lane->device) + 1000000);
@@ -509,6 +569,7 @@ void mti_lanes_destroy(mti_ctx_t *ctx)
             }
         }
         lane_free(lane);
+        if (is_bound) mti_device_unbind(lane->device, &bound);
     }
     for (uint32_t i = 0; i < lanes->count; i++)
         (void)mti_lane_foreign_step(&lanes->lane[i], ctx, true);
@@ -518,8 +579,10 @@ void mti_lanes_destroy(mti_ctx_t *ctx)
         mti_runtime_log(rt, MANTA_ERR_TIMEOUT, "devices could not be closed: %s",
                         manta_error_message());
     }
-    for (uint32_t i = 0; i < lanes->count; i++)
+    for (uint32_t i = 0; i < lanes->count; i++) {
+        mti_lane_forget_wishes(&lanes->lane[i]);
         mti_lane_forget_code(&lanes->lane[i]);
+    }
     mti_atomic_ptr_store_release(&rt->lanes, NULL);
     lanes_free(lanes);
 }

@@ -103,6 +103,9 @@ manta_ref_t mti_lanes_wrap_cuda(void *device_ptr, size_t size_bytes, manta_dtype
 // ---- lanes (lane.c) ------------------------------------------------------------------------------
 
 void mti_lanes_fetch(mti_lanes_t *lanes, mti_tier_t *tier, uint32_t device);
+// Brings a replica of the closed |object| of the caller's to GPU |index|, or a good one (UINT32_MAX). A hint:
+// without memory on the device nothing happens. Errors: OUT_OF_MEMORY of the host · DEVICE_LOST.
+manta_status_t mti_lanes_prefetch(mti_lanes_t *lanes, mti_object_t *object, uint32_t index);
 uint32_t mti_lanes_count(const mti_lanes_t *lanes);
 const manta_allocator_t *mti_lanes_allocator(const mti_lanes_t *lanes);
 // Gives a block back to its heap, from any thread.

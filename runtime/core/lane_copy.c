@@ -23,9 +23,10 @@ manta_status_t mti_lane_queue_get(mti_lane_t *lane, uint32_t index, mti_lane_que
     if (q->queue) return MANTA_OK;
     mti_queue_options_t options = {.kind = index < MTI_LANE_COMPUTE_QUEUES
                                                ? MTI_QUEUE_COMPUTE
-                                               : kinds[index - MTI_LANE_COMPUTE_QUEUES]};
+                                               : kinds[index - MTI_LANE_COMPUTE_QUEUES],
+                                   .high_priority = index == MTI_LANE_QUEUE_URGENT};
     manta_status_t status = mti_queue_create(lane->device, &options, &q->queue);
-    if (status == MANTA_OK && index < MTI_LANE_COMPUTE_QUEUES) lane->queue_count = index + 1;
+    if (status == MANTA_OK && index < MTI_LANE_QUEUE_URGENT) lane->queue_count = index + 1;
     return status;
 }
 
@@ -289,4 +290,101 @@ bool mti_lane_fetch(mti_lane_t *lane, mti_ctx_t *ctx)
         any = true;
     }
     return any;
+}
+
+// ---- wishes ----------------------------------------------------------------------------------------
+
+manta_status_t mti_lanes_prefetch(mti_lanes_t *lanes, mti_object_t *object, uint32_t index)
+{
+    mti_lane_t *lane = index == UINT32_MAX ? NULL : &lanes->lane[index];
+    mti_tier_t *tier = mti_object_tier(object);
+    for (uint32_t i = 0; index == UINT32_MAX && i < lanes->count; i++) {
+        mti_lane_t *at = &lanes->lane[i];
+        if (mti_lane_is_down(at)) continue;
+        bool there = false;
+        if (tier) {
+            mti_mutex_lock(&tier->lock);
+            there = tier->at[i].block != NULL;
+            mti_mutex_unlock(&tier->lock);
+        }
+        if (there) return MANTA_OK;
+        // relaxed, both: the one with the least to do, about
+        if (!lane || mti_atomic_u32_load_relaxed(&at->in_flight) <
+                         mti_atomic_u32_load_relaxed(&lane->in_flight)) {
+            lane = at;
+        }
+    }
+    if (!lane || mti_lane_is_down(lane)) {
+        return mti_fail(MANTA_ERR_DEVICE_LOST, "prefetch: %s can't be used",
+                        lane ? lane->device->name : "any GPU");
+    }
+    mti_lane_wish_t *wish = mti_alloc(&lanes->allocator, sizeof *wish, 16);
+    if (!wish) return mti_fail(MANTA_ERR_OUT_OF_MEMORY, "prefetch: no memory to note it");
+    // Keeps the slot, and so the bytes, until they are there; no holder for INOUT.
+    (void)mti_atomic_u64_fetch_add_relaxed(&object->counts, MTI_COUNT_SLOT);
+    wish->object = object;
+    mti_mutex_lock(&lane->lock);
+    wish->next = lane->wishes;
+    lane->wishes = wish;
+    mti_mutex_unlock(&lane->lock);
+    (void)mti_atomic_u32_fetch_add_seq_cst(&lane->waiting, 1);
+    mti_lanes_kick(lanes);
+    return MANTA_OK;
+}
+
+// Whether there is no more to do for |wish|.
+static bool wish_is_over(mti_lane_t *lane, mti_ctx_t *ctx, const mti_lane_wish_t *wish)
+{
+    bool failed;
+    if (lane->failure) return true;
+    mti_tier_t *tier = mti_tier_of(lane->lanes, wish->object, &failed);
+    if (!tier) return true;
+    if (!tier->at[lane->index].block) {
+        mti_lane_bind(lane);
+        manta_status_t status = mti_lane_bring(lane, ctx, tier);
+        if (status != MANTA_OK) return status != MANTA_NOT_READY;
+    }
+    // The copy may read pinned memory of the object's.
+    return mti_fence_is_done(tier->at[lane->index].ready);
+}
+
+bool mti_lane_grant(mti_lane_t *lane, mti_ctx_t *ctx)
+{
+    mti_mutex_lock(&lane->lock);
+    mti_lane_wish_t *list = lane->wishes;
+    lane->wishes = NULL;
+    mti_mutex_unlock(&lane->lock);
+    while (list) {
+        mti_lane_wish_t *next = list->next;
+        list->next = lane->granting;
+        lane->granting = list;
+        list = next;
+        (void)mti_atomic_u32_fetch_add_seq_cst(&lane->in_flight, 1);
+        (void)mti_atomic_u32_fetch_add_seq_cst(&lane->waiting, (uint32_t)-1);
+    }
+    bool any = false;
+    for (mti_lane_wish_t **at = &lane->granting; *at;) {
+        mti_lane_wish_t *wish = *at;
+        if (!wish_is_over(lane, ctx, wish)) {
+            at = &wish->next;
+            continue;
+        }
+        *at = wish->next;
+        mti_object_release(ctx, wish->object, MTI_COUNT_SLOT);
+        mti_free(&lane->lanes->allocator, wish, sizeof *wish);
+        (void)mti_atomic_u32_fetch_sub_acq_rel(&lane->in_flight, 1);
+        any = true;
+    }
+    return any;
+}
+
+void mti_lane_forget_wishes(mti_lane_t *lane)
+{
+    mti_lane_wish_t **lists[] = {&lane->wishes, &lane->granting};
+    for (int i = 0; i < 2; i++) {
+        for (mti_lane_wish_t *wish; (wish = *lists[i]) != NULL;) {
+            *lists[i] = wish->next;
+            mti_free(&lane->lanes->allocator, wish, sizeof *wish);
+        }
+    }
 }

@@ -26,10 +26,12 @@
 
 enum {
     MTI_LANE_COMPUTE_QUEUES = 8,
-    MTI_LANE_QUEUES = MTI_LANE_COMPUTE_QUEUES + 3, // and one per direction
+    MTI_LANE_QUEUE_URGENT = MTI_LANE_COMPUTE_QUEUES - 1, // for tasks of the higher bands alone
+    MTI_LANE_QUEUES = MTI_LANE_COMPUTE_QUEUES + 3,       // and one per direction
     MTI_LANE_QUEUE_IN = MTI_LANE_COMPUTE_QUEUES,
     MTI_LANE_QUEUE_OUT,
     MTI_LANE_QUEUE_PEER,
+    MTI_LANE_BANDS = 4,      // urgent, high, normal, low
     MTI_LANE_SNAPSHOTS = 16, // what a queue knew of others, remembered
     MTI_OP_BUFFERS = 24,
 };
@@ -105,20 +107,33 @@ struct mti_lane_code {
     mti_kernel_desc_t kernels[];
 };
 
+// An object that is to have a replica on the device; the slot is counted until it has.
+typedef struct mti_lane_wish mti_lane_wish_t;
+struct mti_lane_wish {
+    mti_lane_wish_t *next;
+    mti_object_t *object;
+};
+
 struct mti_lane {
     mti_lanes_t *lanes;
     mti_device_t *device;
     uint32_t index;
-    mti_atomic_u32_t right; // 1: somebody has it
-    manta_status_t failure; // OK: the device can be used; else it could not be opened, or was lost
+    mti_atomic_u32_t right;   // 1: somebody has it
+    manta_status_t failure;   // the right's. OK: it can be used; else not opened, or lost
+    char failure_text[200];   // … and why
+    mti_atomic_u32_t is_down; // the same for everybody: 1 if there is a failure
 
     // Written by whoever comes.
     _Alignas(MTI_LINE_BYTES) mti_mutex_t lock;
-    mti_op_t *ready, *ready_last; // guarded by lock
-    mti_tier_t *fetches;          // guarded by lock; wanted at the host
-    mti_atomic_ptr_t freed;       // mti_block_t *, a stack that is only ever taken whole
-    mti_atomic_u32_t waiting;     // operations in |ready|, fetches wanted
-    mti_atomic_u32_t in_flight;   // tasks and fetches: is there anything to do?
+    struct {
+        mti_op_t *first, *last;
+    } ready[MTI_LANE_BANDS];    // guarded by lock; oldest first
+    uint32_t picks;             // guarded by lock
+    mti_tier_t *fetches;        // guarded by lock; wanted at the host
+    mti_lane_wish_t *wishes;    // guarded by lock; wanted here
+    mti_atomic_ptr_t freed;     // mti_block_t *, a stack that is only ever taken whole
+    mti_atomic_u32_t waiting;   // operations in |ready|, fetches wanted
+    mti_atomic_u32_t in_flight; // tasks and fetches: is there anything to do?
     mti_atomic_u32_t
         record_wanted; // another device wants to wait for something that is not recorded
 
@@ -129,26 +144,42 @@ struct mti_lane {
     mti_bound_t bound;
     mti_devheap_t *heap, *host_heap;
     mti_tier_t *fetching, *fetching_last; // in order
+    mti_lane_wish_t *granting;            // wishes that are on their way
     mti_block_t *foreign;    // memory of others that nobody holds any more, but something may use
     mti_op_t *parked;        // placed again later: an operand is on its way through the host
     uint32_t code_seen;      // code objects that were loaded, or tried
     mti_lane_code_t *loaded; // what the device borrows of them
 };
 
+typedef struct mti_inbox {
+    uint64_t *ids; // a ring
+    size_t first, count;
+} mti_inbox_t;
+
+// 0: urgent … 3: low; at most 1: before the others.
+static inline uint32_t mti_lane_band(uint32_t flags)
+{
+    static const uint8_t order[] = {[MTI_BAND_URGENT] = 0, [MTI_BAND_HIGH] = 1, [MTI_BAND_LOW] = 3};
+    if (!(flags & MTI_RECORD_BAND)) return 2;
+    return order[flags >> MTI_RECORD_BAND_SHIFT & 3];
+}
+
 struct mti_lanes {
     mti_runtime_t *rt;
     manta_allocator_t allocator;
     mti_devices_t *devices;
     uint32_t count;
-    bool
-        is_virtual; // a virtual clock: one thread at a time steps all; time moves when all stand still
+    manta_status_t failure; // why there are none, OK: there just are none; immutable
+    char failure_text[200];
+    bool is_virtual; // its clock: one thread at a time steps all; time moves when all stand still
     mti_atomic_u32_t stepping; // the right to step a virtual clock
     mti_atomic_u32_t hurry;    // somebody waits: record what is unrecorded
 
     // Tasks that are ready, by id. Room is reserved at submit, so that a push can't fail.
     mti_mutex_t inbox_lock;
-    uint64_t *inbox; // guarded by inbox_lock, a ring
-    size_t inbox_capacity, inbox_first, inbox_count, inbox_reserved;
+    // Those of the higher bands have a ring of their own; each has room for all.
+    mti_inbox_t inbox[2];                  // guarded by inbox_lock
+    size_t inbox_capacity, inbox_reserved; // guarded by inbox_lock
     mti_atomic_u32_t inbox_hint;
 
     mti_atomic_u32_t told; // changes when something arrived at the host; waiters sleep on it
@@ -169,6 +200,8 @@ struct mti_lanes {
 
 // Claims what is in the inbox, and chooses a device for it. False: there was nothing.
 bool mti_lanes_route(mti_lanes_t *lanes, mti_ctx_t *ctx);
+// |op| was routed to |lane|, which is down, and has not begun: it goes to another device, to a CPU, or fails.
+void mti_lane_reroute(mti_lane_t *lane, mti_ctx_t *ctx, mti_op_t *op);
 
 // ---- lane_op.c -----------------------------------------------------------------------------------
 
@@ -179,6 +212,8 @@ extern __thread mti_op_t *mti_op_current __attribute__((tls_model("initial-exec"
 mti_op_t *mti_op_create(mti_lanes_t *lanes, mti_record_t *t);
 // Completes the task of |op|, which is on no list any more, and frees |op|.
 void mti_op_complete(mti_ctx_t *ctx, mti_lanes_t *lanes, mti_op_t *op, manta_status_t status);
+// Frees |op| alone.
+void mti_op_destroy(mti_lanes_t *lanes, mti_op_t *op);
 // |op| fails with |status| and this thread's message, unless it has an error already.
 void mti_op_set_error(mti_op_t *op, manta_status_t status, const char *text);
 // Completes what |q| is done with, in order. False: nothing.
@@ -186,7 +221,14 @@ bool mti_lane_queue_complete(mti_lane_t *lane, mti_ctx_t *ctx, mti_lane_queue_t 
 // Makes the device's context current, once a step; what only looks does without.
 void mti_lane_bind(mti_lane_t *lane);
 // Asks the device what is done, what failed, and whether it is lost.
-void mti_lane_poll(mti_lane_t *lane);
+void mti_lane_poll(mti_lane_t *lane, mti_ctx_t *ctx);
+// The lane's device can't be used any more: tasks go elsewhere, or fail.
+void mti_lane_fail(mti_lane_t *lane, mti_ctx_t *ctx, manta_status_t status, const char *text);
+static inline bool mti_lane_is_down(const mti_lane_t *lane)
+{
+    // relaxed: a hint for who chooses; the right's holder decides
+    return mti_atomic_u32_load_relaxed(&lane->is_down) != 0;
+}
 
 // ---- lane_copy.c ---------------------------------------------------------------------------------
 
@@ -210,6 +252,12 @@ manta_status_t mti_lane_upload(mti_lane_t *lane, const void *from, mti_block_t *
 manta_status_t mti_lane_bring(mti_lane_t *lane, mti_ctx_t *ctx, mti_tier_t *tier);
 // Starts the copies to the host that are wanted, and tells of those that are there. False: nothing moved.
 bool mti_lane_fetch(mti_lane_t *lane, mti_ctx_t *ctx);
+// Starts the copies to this device that were wished for, and forgets those that are there. False: nothing moved.
+bool mti_lane_grant(mti_lane_t *lane, mti_ctx_t *ctx);
+// Forgets all wishes; the runtime ends.
+void mti_lane_forget_wishes(mti_lane_t *lane);
+// The lanes' thread is needed.
+void mti_lanes_kick(mti_lanes_t *lanes);
 
 // ---- lane_place.c --------------------------------------------------------------------------------
 

@@ -39,7 +39,7 @@ mti_op_t *mti_op_create(mti_lanes_t *lanes, mti_record_t *t)
     return op;
 }
 
-static void op_destroy(mti_lanes_t *lanes, mti_op_t *op)
+void mti_op_destroy(mti_lanes_t *lanes, mti_op_t *op)
 {
     if (op->room) mti_free(&lanes->allocator, op->room, op->room_bytes);
     mti_free(&lanes->allocator, op, sizeof *op);
@@ -89,7 +89,7 @@ void mti_op_complete(mti_ctx_t *ctx, mti_lanes_t *lanes, mti_op_t *op, manta_sta
     if (op->word_block) mti_lanes_free_block(lanes, op->word_block);
     mti_task_complete(&op->run, status);
     op->run.error = NULL; // taken
-    op_destroy(lanes, op);
+    mti_op_destroy(lanes, op);
     if (!ctx->sched.thread) mti_drain_check(ctx);
 }
 
@@ -106,7 +106,9 @@ static mti_object_t *op_bad_argument(const mti_op_t *op, uint32_t *out_index, bo
         uint64_t head;
         *out_open = !mti_object_is_closed(object, &head);
         *out_index = i;
-        if (*out_open || head & MTI_HEAD_FAILED) return object;
+        bool accepted =
+            op->run.record->flags & MTI_RECORD_ACCEPTS && mti_record_accepts(op->run.record, i);
+        if (*out_open || (head & MTI_HEAD_FAILED && !accepted)) return object;
     }
     return NULL;
 }
@@ -173,7 +175,15 @@ static void queue_failure(mti_lane_t *lane, const mti_op_failure_t *failure)
     }
 }
 
-void mti_lane_poll(mti_lane_t *lane)
+void mti_lane_fail(mti_lane_t *lane, mti_ctx_t *ctx, manta_status_t status, const char *text)
+{
+    snprintf(lane->failure_text, sizeof lane->failure_text, "%s", text);
+    lane->failure = status;
+    mti_atomic_u32_store_relaxed(&lane->is_down, 1);
+    mti_admit_gpu_lost(ctx);
+}
+
+void mti_lane_poll(mti_lane_t *lane, mti_ctx_t *ctx)
 {
     mti_poll_t poll;
     do {
@@ -184,6 +194,6 @@ void mti_lane_poll(mti_lane_t *lane)
         }
     } while (poll.more);
     if (poll.lost && !lane->failure) {
-        lane->failure = MANTA_ERR_DEVICE_LOST;
+        mti_lane_fail(lane, ctx, MANTA_ERR_DEVICE_LOST, "it is lost");
     }
 }

@@ -9,7 +9,8 @@ enum { RECORD_EVERY = 16 }; // tasks on a queue without a record
 typedef struct operand {
     mti_object_t *object;
     mti_tier_t *tier; // NULL: small, or empty
-    void *small;      // where a small value is on the device, for this task alone
+    size_t size_bytes;
+    void *small; // where a small value is on the device, for this task alone
     mti_fence_t ready;
 } operand_t;
 
@@ -26,12 +27,23 @@ typedef struct place {
 
 static bool operand_is_small(const operand_t *operand)
 {
-    return operand->object && !operand->tier && mti_object_size(operand->object) != 0;
+    return operand->object && !operand->tier && operand->size_bytes != 0;
 }
 
 static manta_status_t place_note(const place_t *p, manta_status_t status)
 {
     return mti_fail_note(status, "task %s", mti_record_name(p->op->run.record));
+}
+
+// The size of an argument that is assigned or closed. It may be failing just now, on another device's lane: what
+// says then through which argument stands in the place of the size.
+static size_t operand_size(const mti_object_t *object)
+{
+    mti_tier_t *tier = mti_object_tier(object);
+    if (tier) return tier->size_bytes;
+    uint64_t bits = mti_atomic_u64_load_relaxed(&object->size_bits);
+    bool none = (mti_storage_t)(bits >> 48 & 0xff) == MTI_STORAGE_NONE;
+    return none ? 0 : (size_t)(bits & (((uint64_t)1 << 48) - 1));
 }
 
 static manta_status_t place_operands(place_t *p)
@@ -51,13 +63,15 @@ static manta_status_t place_operands(place_t *p)
         operand->object = mti_object_held(ref);
         p->count = i + 1;
         uint64_t head;
-        // Placed behind it while it was open, and it failed since: nothing has to be run.
         if (mti_object_is_closed(operand->object, &head) && head & MTI_HEAD_FAILED) {
+            if (t->flags & MTI_RECORD_ACCEPTS && mti_record_accepts(t, i)) continue; // no bytes
+            // It was placed behind while that was open, which failed since: nothing has to be run.
             p->op->run.cause = operand->object;
             p->op->run.cause_argument = i;
             return manta_error_code(mti_object_error(operand->object, head));
         }
-        if (mti_object_size(operand->object) == 0) continue;
+        operand->size_bytes = operand_size(operand->object);
+        if (operand->size_bytes == 0) continue;
         bool failed;
         operand->tier = mti_tier_of(p->lane->lanes, operand->object, &failed);
         if (failed) return mti_fail(MANTA_ERR_OUT_OF_MEMORY, "no memory to keep track of a copy");
@@ -88,7 +102,7 @@ static manta_status_t place_small(place_t *p)
     for (uint32_t i = 0; i < p->count; i++) {
         operand_t *operand = &p->operands[i];
         if (!operand_is_small(operand)) continue;
-        memcpy((char *)from->ptr + at, operand->object->u.bytes, mti_object_size(operand->object));
+        memcpy((char *)from->ptr + at, operand->object->u.bytes, operand->size_bytes);
         operand->small = (char *)p->small->ptr + at;
         at += PITCH;
     }
@@ -106,18 +120,22 @@ static manta_status_t place_small(place_t *p)
 static manta_status_t place_queue(place_t *p)
 {
     mti_lane_t *lane = p->lane;
+    if (mti_lane_band(mti_record_flags(p->op->run.record)) <= 1) {
+        // The device starts what is there before the rest.
+        return mti_lane_queue_get(lane, MTI_LANE_QUEUE_URGENT, &p->queue);
+    }
     mti_lane_queue_t *best = NULL;
     for (uint32_t i = 0; i < p->count; i++) {
         mti_fence_t ready = p->operands[i].ready;
         if (!ready.queue || ready.queue->device != lane->device) continue;
         uint32_t index = mti_lane_queue_index(lane, ready.queue);
-        if (index >= MTI_LANE_COMPUTE_QUEUES || ready.queue->submitted != ready.seq) continue;
+        if (index >= MTI_LANE_QUEUE_URGENT || ready.queue->submitted != ready.seq) continue;
         if (mti_fence_is_done(ready)) continue;
         mti_lane_queue_t *q = &lane->queues[index];
         if (!best || q->in_flight > best->in_flight)
             best = q; // the one that is done last, most likely
     }
-    for (uint32_t i = 0; !p->queue && !best && i < MTI_LANE_COMPUTE_QUEUES; i++) {
+    for (uint32_t i = 0; !p->queue && !best && i < MTI_LANE_QUEUE_URGENT; i++) {
         mti_lane_queue_t *q = &lane->queues[i];
         if (q->queue && q->in_flight) continue;
         manta_status_t status = mti_lane_queue_get(lane, i, &best);
@@ -183,7 +201,7 @@ static manta_status_t copy_block(place_t *p, mti_block_t *from, size_t size_byte
 static manta_status_t place_inout(place_t *p, operand_t *operand, mti_object_t *to)
 {
     mti_object_t *from = operand->object;
-    size_t size = mti_object_size(from);
+    size_t size = operand->size_bytes;
     if (size == 0) {
         mti_object_set(to, mti_object_kind(to), MTI_STORAGE_NONE, 0);
         return MANTA_OK;
@@ -234,7 +252,7 @@ static manta_status_t place_argument(void *user, const manta_param_t *param, uin
     (void)ref;
     place_t *p = user;
     operand_t *operand = &p->operands[index];
-    size_t size = mti_object_size(operand->object);
+    size_t size = operand->size_bytes;
     mti_block_t *block = operand->tier ? operand->tier->at[p->lane->index].block : NULL;
     const char *name = mti_record_name(p->op->run.record);
     manta_status_t status = mti_arg_check_bytes(name, param, NULL, size);
@@ -425,16 +443,18 @@ manta_status_t mti_lane_place(mti_lane_t *lane, mti_ctx_t *ctx, mti_op_t *op)
 {
     place_t p = {.lane = lane, .ctx = ctx, .op = op};
     mti_record_t *t = op->run.record;
+    if (lane->failure) {
+        mti_lane_reroute(lane, ctx, op);
+        return MANTA_OK;
+    }
     mti_lane_bind(lane);
-    manta_status_t status = lane->failure;
+    manta_status_t status = MANTA_OK;
     op->variant = t->def->cuda;
     op->by_host = !t->def->cuda;
     if (op->by_host) op->variant = t->def->cpu;
     op->run.lane = op;
-    if (status != MANTA_OK) {
-        (void)mti_fail(status, "device %s is lost", lane->device->name);
-    } else if (mti_atomic_u64_load_relaxed(&t->claim) & MTI_CLAIM_CANCEL ||
-               mti_atomic_u32_load_relaxed(&ctx->rt->cancelling)) {
+    if (mti_atomic_u64_load_relaxed(&t->claim) & MTI_CLAIM_CANCEL ||
+        mti_atomic_u32_load_relaxed(&ctx->rt->cancelling)) {
         status = mti_fail(MANTA_ERR_CANCELLED, "cancelled before it was submitted to %s",
                           lane->device->name);
     }

@@ -30,12 +30,14 @@ static uint64_t route_cost(mti_lane_t *lane, mti_record_t *t)
 static mti_lane_t *route_choose(mti_lanes_t *lanes, mti_record_t *t)
 {
     manta_where_t where = t->cold->where;
+    uint64_t share = mti_admit_gpus_of(t); // what it holds is where it runs
+    if (share) return &lanes->lane[__builtin_ctzll(share)];
     if (where >= manta_gpu(0)) return &lanes->lane[where - manta_gpu(0)];
     mti_lane_t *best = NULL;
     uint64_t best_cost = UINT64_MAX;
     for (uint32_t i = 0; i < lanes->count; i++) {
         mti_lane_t *lane = &lanes->lane[i];
-        if (mti_device_state(lane->device) == MTI_DEVICE_LOST) continue;
+        if (mti_lane_is_down(lane)) continue;
         if (!t->def->cuda && !mti_device_can(lane->device, MTI_CAP_HOST_FN)) continue;
         uint64_t cost = route_cost(lane, t);
         if (cost < best_cost) {
@@ -51,14 +53,58 @@ static void lane_ready(mti_lane_t *lane, mti_op_t *op)
     op->lane = lane;
     op->next = NULL;
     mti_mutex_lock(&lane->lock);
-    if (lane->ready_last) {
-        lane->ready_last->next = op;
+    uint32_t band = mti_lane_band(mti_record_flags(op->run.record));
+    if (lane->ready[band].last) {
+        lane->ready[band].last->next = op;
     } else {
-        lane->ready = op;
+        lane->ready[band].first = op;
     }
-    lane->ready_last = op;
+    lane->ready[band].last = op;
     mti_mutex_unlock(&lane->lock);
     (void)mti_atomic_u32_fetch_add_seq_cst(&lane->waiting, 1);
+}
+
+// No device is left for |op|: its CPU body runs, if that is as good to its caller; else it fails.
+static void route_nowhere(mti_lanes_t *lanes, mti_ctx_t *ctx, mti_op_t *op, manta_status_t status,
+                          const char *text)
+{
+    mti_record_t *t = op->run.record;
+    bool may = t->def->cpu && t->cold->where == MANTA_ANY;
+    if (may && mti_task_resubmit(ctx, t, true)) {
+        mti_op_destroy(lanes, op);
+        return;
+    }
+    if (may) { // that is why it was not queued again
+        status = MANTA_ERR_CANCELLED;
+        text = "cancelled before it was submitted";
+    }
+    (void)mti_fail(status, "task %s: %s", mti_record_name(t), text);
+    mti_op_set_error(op, status, manta_error_message());
+    mti_op_complete(ctx, lanes, op, status);
+}
+
+void mti_lane_reroute(mti_lane_t *lane, mti_ctx_t *ctx, mti_op_t *op)
+{
+    mti_lanes_t *lanes = lane->lanes;
+    mti_record_t *t = op->run.record;
+    bool is_free = t->cold->where < manta_gpu(0);
+    if (is_free && mti_admit_gpus_of(t)) {
+        // Its share was of this one: it asks for another.
+        if (mti_task_resubmit(ctx, t, false)) {
+            mti_op_destroy(lanes, op);
+            return;
+        }
+    } else if (is_free) {
+        mti_lane_t *other = route_choose(lanes, t);
+        if (other) {
+            lane_ready(other, op);
+            return;
+        }
+    }
+    char text[300];
+    snprintf(text, sizeof text, "device %s can't be used: %s", lane->device->name,
+             lane->failure_text);
+    route_nowhere(lanes, ctx, op, lane->failure, text);
 }
 
 static void route_one(mti_lanes_t *lanes, mti_ctx_t *ctx, uint64_t id)
@@ -86,11 +132,8 @@ static void route_one(mti_lanes_t *lanes, mti_ctx_t *ctx, uint64_t id)
     }
     mti_lane_t *lane = route_choose(lanes, t);
     if (!lane) {
-        manta_status_t status =
-            mti_fail(MANTA_ERR_RESOURCE_GONE, "task %s: every device that could run it is lost",
-                     mti_record_name(t));
-        mti_op_set_error(op, status, manta_error_message());
-        mti_op_complete(ctx, lanes, op, status);
+        route_nowhere(lanes, ctx, op, MANTA_ERR_RESOURCE_GONE,
+                      "every device that could run it is lost, or can't be used");
         return;
     }
     lane_ready(lane, op);
@@ -102,10 +145,12 @@ bool mti_lanes_route(mti_lanes_t *lanes, mti_ctx_t *ctx)
     uint64_t ids[ROUTE_BATCH];
     uint32_t n = 0;
     mti_mutex_lock(&lanes->inbox_lock);
-    while (n < ROUTE_BATCH && lanes->inbox_count) {
-        ids[n++] = lanes->inbox[lanes->inbox_first];
-        lanes->inbox_first = (lanes->inbox_first + 1) % lanes->inbox_capacity;
-        lanes->inbox_count--;
+    for (int i = 0; i < 2; i++) {
+        mti_inbox_t *inbox = &lanes->inbox[i];
+        for (; n < ROUTE_BATCH && inbox->count; inbox->count--) {
+            ids[n++] = inbox->ids[inbox->first];
+            inbox->first = (inbox->first + 1) % lanes->inbox_capacity;
+        }
     }
     mti_mutex_unlock(&lanes->inbox_lock);
     for (uint32_t i = 0; i < n; i++)

@@ -56,14 +56,9 @@ manta_status_t mti_submit_options(submit_t *s)
                         (int)o->where, o->cpus, o->gpus);
     }
     if (o->gpus > 0.0) {
-        mti_lanes_t *lanes = NULL;
-        if (mti_lanes_start(s->ctx->rt, &lanes) != MANTA_OK || mti_lanes_count(lanes) == 0) {
-            return mti_fail(MANTA_ERR_INFEASIBLE, "task %s asks for a GPU; this machine offers 0",
-                            name);
-        }
-        return mti_fail(MANTA_ERR_NOT_SUPPORTED,
-                        "task %s asks for %g of a GPU: shares are not implemented yet", name,
-                        o->gpus);
+        if (o->gpus > 1.0 && o->where == MANTA_ANY && s->def->cuda) full.where = MANTA_GPU;
+        manta_status_t feasible = mti_admit_check_gpus(s->ctx, name, o);
+        if (feasible != MANTA_OK) return feasible;
     }
     s->where = o->where;
     if (o->cpus > workers) {
@@ -81,7 +76,7 @@ manta_status_t mti_submit_options(submit_t *s)
         mti_record_set_flags(
             t, (uint16_t)(t->flags | MTI_RECORD_BAND | band << MTI_RECORD_BAND_SHIFT));
     }
-    bool wants = o->host_bytes != 0;
+    bool wants = o->host_bytes != 0 || o->gpus > 0.0;
     for (uint32_t i = 0; i < MTI_TASK_RESOURCES; i++)
         wants |= o->resources[i].name != NULL;
     if (!wide && !elastic && !o->name && !timed && !wants && !o->accept_failed) return MANTA_OK;
@@ -143,7 +138,8 @@ manta_status_t mti_submit_where(submit_t *s)
         first = (uint32_t)(s->where - manta_gpu(0));
         end = first + 1;
     }
-    if (s->where == MANTA_ANY && count == 0 && def->cpu) return MANTA_OK;
+    if (s->where == MANTA_ANY && def->cpu && mti_lanes_all_down(lanes)) return MANTA_OK;
+    if (count == 0 && (status = mti_lanes_failure(lanes, def->name)) != MANTA_OK) return status;
     if (first >= count && s->where >= manta_gpu(0)) {
         return mti_fail(MANTA_ERR_INFEASIBLE, "task %s asks for GPU %u; this machine offers %u",
                         def->name, (unsigned)first, (unsigned)count);
@@ -169,7 +165,7 @@ manta_status_t mti_submit_where(submit_t *s)
     if (!mti_lanes_reserve(lanes)) {
         return mti_fail(MANTA_ERR_OUT_OF_MEMORY, "task %s: no memory to queue it", def->name);
     }
-    t->cold->where = s->where == MANTA_ANY ? MANTA_GPU : s->where;
+    t->cold->where = s->where;
     mti_record_set_flags(t, t->flags | MTI_RECORD_LANE);
     return MANTA_OK;
 }

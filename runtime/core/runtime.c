@@ -515,6 +515,28 @@ static void runtime_free_ctxs(mti_runtime_t *rt)
     }
 }
 
+// Devices are made when the first one is asked for, so the text has to stay.
+static manta_status_t runtime_keep_machine(mti_runtime_t *rt, const char *text)
+{
+    if (!text) return MANTA_OK;
+    size_t bytes = strlen(text) + 1;
+    char *kept = mti_alloc(&rt->allocator, bytes, 1);
+    if (!kept) return mti_fail(MANTA_ERR_OUT_OF_MEMORY, "no memory for sim_machine");
+    memcpy(kept, text, bytes);
+    rt->sim_machine = kept;
+    rt->device_options.sim_machine = kept;
+    rt->device_options.sim_machine_bytes = bytes - 1;
+    return MANTA_OK;
+}
+
+static void runtime_free_machine(mti_runtime_t *rt)
+{
+    if (rt->sim_machine) {
+        mti_free(&rt->allocator, rt->sim_machine, rt->device_options.sim_machine_bytes + 1);
+    }
+    rt->sim_machine = NULL;
+}
+
 manta_status_t mti_runtime_create(const manta_runtime_options_t *options, mti_runtime_t **out_rt)
 {
     if (mti_atomic_u32_load_relaxed(&process_is_fork)) return mti_thread_failure();
@@ -543,6 +565,7 @@ manta_status_t mti_runtime_create(const manta_runtime_options_t *options, mti_ru
                                       .allocator = full.allocator};
     int workers = 0;
     status = mti_admit_init(rt, &full);
+    if (status == MANTA_OK) status = runtime_keep_machine(rt, full.sim_machine);
     if (status != MANTA_OK) goto no_topology;
     status = mti_topology_create(&machine, &rt->topology);
     if (status != MANTA_OK) goto no_topology;
@@ -591,6 +614,7 @@ no_sched:
 no_heap:
     mti_topology_destroy(rt->topology);
 no_topology:
+    runtime_free_machine(rt);
     rt->sched = NULL;
     rt->heap = NULL;
     rt->topology = NULL;
@@ -900,6 +924,7 @@ static void runtime_free(mti_runtime_t *rt, mti_ctx_t *mine)
     rt->names = NULL;
     rt->name_buckets = rt->name_count = 0;
     mti_lanes_destroy(mine);
+    runtime_free_machine(rt);
     for (mti_ctx_t *ctx = rt->ctxs; ctx; ctx = ctx->next_all)
         mti_table_flush(&ctx->table);
     runtime_free_ctxs(rt);

@@ -464,6 +464,37 @@ static void submit_publish_ruled(submit_t *s)
     mti_record_dep_done(ctx, t, NULL);
 }
 
+bool mti_task_resubmit(mti_ctx_t *ctx, mti_record_t *t, bool to_cpu)
+{
+    submit_t s = {.ctx = ctx, .t = t};
+    uint32_t gen = mti_atomic_u32_load_relaxed(&t->result.gen);
+    uint32_t gate = t->flags & MTI_RECORD_GATED ? 1 : 0;
+    uint64_t claim = mti_atomic_u64_load_acquire(&t->claim);
+    if (claim & MTI_CLAIM_CANCEL) return false;
+    if (gate) mti_admit_end(ctx, t->cold); // it asks anew
+    if (to_cpu) {
+        mti_lanes_unreserve(mti_lanes_peek(ctx->rt));
+        uint32_t flags = mti_record_flags(t) & ~(uint32_t)MTI_RECORD_LANE;
+        if (t->cold->cores) flags |= MTI_RECORD_WIDE;
+        mti_record_set_flags(t, flags);
+    }
+    mti_atomic_u32_store_relaxed(&t->deps, (uint32_t)t->link_count + 1 + gate);
+    uint64_t queued = mti_claim_make(gen, 0, MTI_TASK_QUEUED);
+    // release: publishes the record to whoever claims or cancels it next
+    while (!mti_atomic_u64_cas_acq_rel(&t->claim, &claim, queued)) {
+        if (!(claim & MTI_CLAIM_CANCEL)) continue;
+        mti_atomic_u32_store_relaxed(&t->deps, 0);
+        return false;
+    }
+    mti_object_t *failed = NULL;
+    uint32_t argument = 0;
+    uint32_t closed = t->link_count ? submit_link(&s, &failed, &argument) : 0;
+    if (failed) mti_publish_failed(ctx, t, gen, failed, argument);
+    if (closed) (void)mti_atomic_u32_fetch_sub_acq_rel(&t->deps, closed);
+    mti_record_dep_done(ctx, t, NULL);
+    return true;
+}
+
 // From here on the task can't fail to be: it is queued, or its arguments will queue it.
 static void submit_publish(submit_t *s)
 {

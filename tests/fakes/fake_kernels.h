@@ -18,7 +18,12 @@ namespace manta_testing
 // Whether this process has the fake driver in the place of CUDA's.
 inline bool has_fake_cuda()
 {
-    return getenv("MANTA_CUDA_LIBRARY") != nullptr;
+    static const bool has = [] {
+        const char *path = getenv("MANTA_CUDA_LIBRARY");
+        void *library = path ? dlopen(path, RTLD_NOW | RTLD_LOCAL) : nullptr;
+        return library && dlsym(library, "fake_cuda_control") != nullptr;
+    }();
+    return has;
 }
 
 struct FakeKernel {

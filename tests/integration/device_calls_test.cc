@@ -15,8 +15,9 @@ static void dc_add_twin(const manta_grid_t *, void *const *args)
     const int64_t *x = *static_cast<const int64_t **>(args[1]);
     int64_t *y = *static_cast<int64_t **>(args[2]);
     size_t n = *static_cast<size_t *>(args[3]);
-    for (size_t i = 0; i < n; i++)
-        y[i] += x ? a * x[i] : a;
+    for (size_t i = 0; i < n; i++) // wraps around: long diamonds grow fast
+        y[i] = static_cast<int64_t>(static_cast<uint64_t>(y[i]) +
+                                    static_cast<uint64_t>(x ? x[i] : 1) * static_cast<uint64_t>(a));
 }
 MANTA_KERNEL_TWIN(dc_add_kernel, dc_add_twin);
 

@@ -3,8 +3,10 @@
 #include "fakes/fake_kernels.h"
 #include "support/runtime_fixture.h"
 
+#include <algorithm>
 #include <cstring>
 #include <memory>
+#include <mutex>
 #include <numeric>
 #include <random>
 #include <set>
@@ -512,8 +514,57 @@ TEST_P(DeviceTest, PrefetchBringsThemToTheHost)
     manta_ref_t ref = y;
     ASSERT_OK(manta_wait(&ref, 1, 1, MANTA_FOREVER, nullptr, nullptr));
     ASSERT_OK(manta_prefetch(y, MANTA_CPU));
-    EXPECT_STATUS(MANTA_ERR_NOT_SUPPORTED, manta_prefetch(y, MANTA_GPU));
     EXPECT_EQ(4, values_of<int64_t>(y)[99]);
+}
+
+TEST_P(DeviceTest, PrefetchBringsThemToEveryDevice)
+{
+    MANTA_SCOPE();
+    std::vector<int64_t> values = iota(5000);
+    manta::ref<int64_t> from_host = put(values);
+    manta::ref<int64_t> there = dv_fill_with(MANTA_OPTIONS(.where = gpu(0)), 4, 100);
+    manta_ref_t ref = there;
+    ASSERT_OK(manta_wait(&ref, 1, 1, MANTA_FOREVER, nullptr, nullptr));
+    for (int i = 0; i < gpus(); i++) {
+        ASSERT_OK(manta_prefetch(from_host, gpu(i)));
+        ASSERT_OK(manta_prefetch(there, gpu(i)));
+    }
+    uint64_t all = (uint64_t{1} << gpus()) - 1;
+    for (manta_ref_t one : {(manta_ref_t)from_host, (manta_ref_t)there}) {
+        bool host;
+        uint64_t on = 0;
+        while (on != all) { // the watchdog ends it
+            ASSERT_OK(manta_where(one, &host, &on));
+            for (int i = 0; i < gpus(); i++) // a serial runtime does things while somebody waits
+                EXPECT_EQ(5, value_of<int64_t>(dv_total_with(
+                                 MANTA_OPTIONS(.where = gpu(i)),
+                                 dv_fill_with(MANTA_OPTIONS(.where = gpu(i)), 1, 5))));
+        }
+    }
+    for (int i = 0; i < gpus(); i++) {
+        EXPECT_EQ(5000 * 4999 / 2,
+                  value_of<int64_t>(dv_total_with(MANTA_OPTIONS(.where = gpu(i)), from_host)));
+        EXPECT_EQ(400, value_of<int64_t>(dv_total_with(MANTA_OPTIONS(.where = gpu(i)), there)));
+    }
+    EXPECT_OK(manta_prefetch(there, MANTA_GPU));
+    EXPECT_OK(manta_prefetch(put1<int64_t>(1), MANTA_GPU)); // small: nothing to do
+    // Let go at once, also by an update in place.
+    for (int i = 0; i < 20; i++) {
+        manta::ref<int64_t> x = put(values), y = put(values);
+        EXPECT_OK(manta_prefetch(x, gpu(i)));
+        EXPECT_OK(manta_prefetch(y, gpu(i + 1)));
+        y = dv_axpy_with(MANTA_OPTIONS(.where = gpu(i + 1)), 1, x, y);
+        manta_release(x);
+        if (i % 2) {
+            EXPECT_EQ(2 * 4999, values_of<int64_t>(y)[4999]);
+        }
+        manta_release(y);
+    }
+    manta::ref<int64_t> pending = manta_promise_create(MANTA_DTYPE(MANTA_I64, 8));
+    EXPECT_STATUS(MANTA_NOT_READY, manta_prefetch(pending, gpu(0)));
+    EXPECT_STATUS(MANTA_ERR_INFEASIBLE, manta_prefetch(there, manta_gpu(50)));
+    EXPECT_STATUS(MANTA_ERR_INVALID_ARGUMENT, manta_prefetch(there, MANTA_ANY));
+    manta_release(pending);
 }
 
 TEST_P(DeviceTest, SlicesAndForwardsOfWhatIsOnADevice)
@@ -690,6 +741,102 @@ TEST_P(DeviceTest, WithoutAGpuTasksRunOnCpus)
     EXPECT_STATUS(MANTA_ERR_INFEASIBLE, manta_ref_status(y));
 }
 
+// ---- priorities, and arguments that may fail ------------------------------------------------------------
+
+static std::mutex g_order_lock;
+static std::vector<int64_t> g_order; // guarded by g_order_lock
+MANTA_KERNEL(dv_order_kernel, int64_t, int64_t *);
+static void dv_order_twin(const manta_grid_t *, void *const *args)
+{
+    std::lock_guard<std::mutex> hold(g_order_lock);
+    g_order.push_back(**static_cast<int64_t **>(args[1]) = *static_cast<int64_t *>(args[0]));
+}
+MANTA_KERNEL_TWIN(dv_order_kernel, dv_order_twin);
+static const FakeCode order_code("device_test_order.fatbin",
+                                 {{&dv_order_kernel_kernel,
+                                   dv_order_twin,
+                                   {0, kW},
+                                   [](uint32_t, const fake_cuda_shape_t *, void *const *) {
+                                       return sizeof(int64_t);
+                                   }}});
+
+#define dv_order_PARAMS MANTA_VAL(int64_t, id), MANTA_IN(int64_t, gate), MANTA_OUT(int64_t, y, 1)
+MANTA_TASK_DECLARE(dv_order);
+MANTA_CUDA(dv_order)
+{
+    (void)gate;
+    return MANTA_LAUNCH(dv_order_kernel, manta_grid_1d(1, 1), id, y.data);
+}
+
+// Where in the order |id| was.
+static size_t place_of(int64_t id)
+{
+    std::lock_guard<std::mutex> hold(g_order_lock);
+    return (size_t)(std::find(g_order.begin(), g_order.end(), id) - g_order.begin());
+}
+
+TEST_P(DeviceTest, HigherBandsAreSubmittedFirstAndLowOnesLast)
+{
+    if (GetParam().workers != 0) GTEST_SKIP() << "the lanes' thread begins before all is there";
+    MANTA_SCOPE();
+    enum { NORMAL = 300 };
+    g_order.clear();
+    int64_t one = 1;
+    manta::ref<int64_t> gate = manta_promise_create(MANTA_DTYPE(MANTA_I64, 8));
+    manta_task_options_t o = MANTA_OPTIONS(.where = gpu(0));
+    std::vector<manta_ref_t> refs;
+    auto submit = [&](int64_t id, manta_priority_t priority) {
+        o.priority = priority;
+        refs.push_back(dv_order_with(o, id, gate));
+    };
+    submit(-1, MANTA_PRIORITY_LOW);
+    for (int i = 0; i < NORMAL; i++)
+        submit(i, MANTA_PRIORITY_NORMAL);
+    submit(1000, MANTA_PRIORITY_HIGH);
+    submit(2000, MANTA_PRIORITY_URGENT);
+    submit(2001, MANTA_PRIORITY_URGENT);
+    ASSERT_OK(manta_promise_set(gate, &one, sizeof one));
+    ASSERT_OK(manta_wait(refs.data(), refs.size(), refs.size(), MANTA_FOREVER, nullptr, nullptr));
+    ASSERT_EQ((size_t)NORMAL + 4, g_order.size());
+    EXPECT_LT(place_of(2000), place_of(2001));
+    EXPECT_LT(place_of(2001), place_of(1000));
+    EXPECT_LT(place_of(1000), NORMAL / 2u); // all were behind them
+    EXPECT_GT(place_of(-1),
+              30u); // it was before all, and comes when every 64th is picked from below
+}
+
+#define dv_any_PARAMS MANTA_IN(int64_t, x), MANTA_IN_LIST(int64_t, parts), MANTA_OUT(int64_t, y, 1)
+MANTA_TASK_DECLARE(dv_any);
+MANTA_CUDA(dv_any)
+{
+    int64_t got = (x.count ? 1 : 0) + (manta_arg_status(task, 0) == MANTA_OK ? 10 : 0);
+    for (size_t i = 0; i < parts.count; i++)
+        got += parts[i].count ? 100 : 0;
+    return MANTA_LAUNCH(dv_fill_kernel, manta_grid_1d(1, 1), got, y.data, size_t{1});
+}
+
+TEST_P(DeviceTest, FailedArgumentsThatAreAcceptedAreEmpty)
+{
+    MANTA_SCOPE();
+    manta::ref<int64_t> x = put(iota(10));
+    for (int mode : {(int)kFails, (int)kNothing, (int)kWordBad}) {
+        manta_task_options_t o = MANTA_OPTIONS(.where = gpu(1), .accept_failed = MANTA_ACCEPT_ALL);
+        // The last one fails late, when the stream has come there: what accepts it waits for that.
+        manta::ref<int64_t> bad = dv_mode_with(MANTA_OPTIONS(.where = gpu(0)), mode, x);
+        manta_ref_t parts[] = {x, bad, x};
+        EXPECT_EQ(200, value_of<int64_t>(dv_any_with(o, bad, parts, 3)));
+        EXPECT_EQ(211, value_of<int64_t>(dv_any_with(o, x, parts, 3)));
+        o.accept_failed = MANTA_ACCEPT(1);
+        EXPECT_EQ(211, value_of<int64_t>(dv_any_with(o, x, parts, 3)));
+        manta_view_t view;
+        manta::ref<int64_t> refused = dv_any_with(o, bad, parts, 3);
+        EXPECT_NE(MANTA_OK, manta_get(refused, &view, MANTA_FOREVER));
+        manta::ref<int64_t> error = dv_fill_with(MANTA_OPTIONS(.where = manta_gpu(99)), 1, 1);
+        o.accept_failed = MANTA_ACCEPT_ALL;
+        EXPECT_EQ(200, value_of<int64_t>(dv_any_with(o, error, parts, 3)));
+    }
+}
+
 // ---- cancel and shutdown -----------------------------------------------------------------------------
 
 TEST_P(DeviceTest, CancelledTasksFailAtOnceAndFreeWhatTheyHold)
@@ -800,4 +947,56 @@ TEST_P(DeviceTest, RandomProgramsGiveWhatASequentialRunGives)
             manta_release(version.ref);
         }
     }
+}
+
+// ---- machines by text ----------------------------------------------------------------------------------
+
+class MachineTextTest : public ::testing::Test
+{
+  protected:
+    void start(const char *text)
+    {
+        manta_runtime_options_t options;
+        manta_runtime_options_init(&options);
+        options.workers = 0;
+        options.no_cuda = true;
+        options.sim_machine = text;
+        options.log = Log::write;
+        options.log_user = &log_;
+        ASSERT_OK(manta_init(&options));
+    }
+    void TearDown() override { EXPECT_OK(manta_shutdown(MANTA_S(60))); }
+    Log log_;
+};
+
+TEST_F(MachineTextTest, SaysWhatTheGpusAre)
+{
+    std::string text = "clock virtual\ngpu memory=1MiB cc=7.5 name=small\ngpu memory=2GiB node=0\n";
+    start(text.c_str());
+    text.assign(text.size(), 'x'); // it was copied
+    MANTA_SCOPE();
+    ASSERT_EQ(2, manta_gpu_count(manta_runtime_default()));
+    manta_gpu_info_t info = {};
+    info.struct_size = sizeof info;
+    ASSERT_OK(manta_gpu_describe(manta_runtime_default(), 0, &info));
+    EXPECT_EQ(7, info.cc_major);
+    EXPECT_EQ(uint64_t{1} << 20, info.memory_bytes);
+    manta_view_t view;
+    EXPECT_STATUS(MANTA_ERR_OUT_OF_MEMORY,
+                  manta_get(dv_fill_with(MANTA_OPTIONS(.where = manta_gpu(0)), 1, 1 << 20), &view,
+                            MANTA_FOREVER));
+    EXPECT_EQ(1 << 20, value_of<int64_t>(dv_sum_remote(
+                           dv_fill_with(MANTA_OPTIONS(.where = manta_gpu(1)), 1, 1 << 20))));
+    EXPECT_TRUE(log_.take().empty());
+}
+
+TEST_F(MachineTextTest, AMistakeIsToldToWhoAsksForAGpu)
+{
+    start("clock virtual\ngpu memory=lots\n");
+    MANTA_SCOPE();
+    EXPECT_EQ(10, value_of<int64_t>(dv_sum_remote(dv_fill_remote(1, 10)))); // on a CPU
+    manta::ref<int64_t> y = dv_fill_with(MANTA_OPTIONS(.where = MANTA_GPU), 1, 10);
+    EXPECT_STATUS(MANTA_ERR_INVALID_ARGUMENT, manta_ref_status(y));
+    EXPECT_NE(nullptr, strstr(manta_error_message(), "line 2")) << manta_error_message();
+    EXPECT_EQ(1u, log_.take().size());
 }

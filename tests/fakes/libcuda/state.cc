@@ -142,6 +142,7 @@ Call::Call(const char *name, bool needs_init) : guard_(state.lock, std::defer_lo
         return;
     }
     guard_.lock();
+    state.is_wrong = false;
     if (!state.engine) start(nullptr);
     if (state.pid != getpid()) {
         violation("%s: called in a process that was forked off the one that uses the driver", name);
@@ -320,7 +321,8 @@ CUresult submit(CUstream stream, const char *name, mti_engine_effect_fn_t effect
 {
     Device *device = stream->context->device;
     std::vector<char> buffer(kPayload + bytes);
-    Wrapped wrapped{device, 0, effect, discard};
+    Wrapped wrapped{device, 0, state.is_wrong ? nullptr : effect, discard};
+    state.is_wrong = false;
     if (is_launch && fault_counts_down(&device->lose_at_launch))
         wrapped.lose_code = device->lose_launch_code;
     if ((is_launch || is_copy) && fault_counts_down(&device->lose_at_op))

@@ -136,7 +136,9 @@ struct State {
 
     std::mutex notes_lock;                 // below |lock|
     std::map<std::string, uint64_t> calls; // guarded by notes_lock
-    std::vector<std::string> violations;   // guarded by notes_lock
+    bool is_wrong =
+        false; // the operation that is about to be submitted broke a rule: it has no effect
+    std::vector<std::string> violations; // guarded by notes_lock
 
     uint32_t event_limit = 0, event_count = 0, fail_host_register = 0;
 };

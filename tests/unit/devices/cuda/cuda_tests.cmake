@@ -26,10 +26,7 @@ function(manta_cuda_again test name)
 endfunction()
 
 manta_cuda_test(unit/devices/cuda/cuda_api_test)
-# Under ThreadSanitizer it reports, now and then, a race of two fills in the fake: not understood yet.
-if(NOT MANTA_SANITIZE STREQUAL thread)
-    manta_cuda_test(unit/devices/cuda/cuda_driver_test)
-endif()
+manta_cuda_test(unit/devices/cuda/cuda_driver_test)
 manta_cuda_test(unit/fakes/libcuda_test)
 
 # The conformance suite with the CUDA driver in the place of the others.
@@ -40,6 +37,12 @@ manta_cuda_test(cts/cuda_cts LINK manta_testing TIMEOUT 120 SOURCES ${cuda_cts_s
 manta_cuda_test(integration/device_calls_test
                 SOURCES integration/device_calls_test.cc support/runtime_fixture.cc)
 
+# GPUs that can't be used: of a broken driver, and of the fake one.
+manta_cuda_test(integration/gpu_absent_test
+                SOURCES integration/gpu_absent_test.cc support/runtime_fixture.cc)
+add_test(NAME integration/gpu_broken_driver_test COMMAND test_integration_gpu_absent_test)
+set_tests_properties(integration/gpu_broken_driver_test PROPERTIES LABELS integration TIMEOUT 120
+    ENVIRONMENT "${MANTA_TEST_ENV};MANTA_CUDA_LIBRARY=${MANTA_FAKES_DIR}/answers_803/libcuda.so.1")
 # Streams and memory of others.
 manta_cuda_test(unit/core/cuda_join_test
                 SOURCES unit/core/cuda_join_test.cc support/runtime_fixture.cc)
