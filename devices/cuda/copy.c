@@ -39,12 +39,6 @@ static route_t copy_route(const cuda_device_t *device, const mti_place_t *dst,
     return !owner || lets_in(owner, device) ? ROUTE_HERE : ROUTE_FAR;
 }
 
-static bool is_here(const cuda_device_t *device, const mti_copy_t *copy)
-{
-    cuda_device_t *far;
-    return copy_route(device, &copy->dst, &copy->src, &far) == ROUTE_HERE;
-}
-
 // ---- On another device's stream ------------------------------------------------------------------
 //
 // |far|'s stream waits for |stream|, does the copy, and |stream| waits for it. All that is touched of
@@ -145,6 +139,11 @@ static manta_status_t copy_one(cuda_device_t *device, CUstream stream, const mti
 // ---- Batches -------------------------------------------------------------------------------------
 
 #if MTI_CU_HAS_BATCH
+static bool is_here(const cuda_device_t *device, const mti_copy_t *copy)
+{
+    cuda_device_t *far;
+    return copy_route(device, &copy->dst, &copy->src, &far) == ROUTE_HERE;
+}
 
 static bool batch_is_there(const cuda_device_t *device)
 {

@@ -5,17 +5,29 @@
 #include "base/alloc.h"
 #include "base/status.h"
 
+#include <stdio.h>
+
 // Where a stream was: an event behind what was in it, of the stream's own context.
 typedef struct cuda_mark {
     CUevent event;
     CUcontext context;
 } cuda_mark_t;
 
+// Handles that are wrong here are the user's.
+static manta_status_t tell(const cuda_device_t *device, CUresult result, const char *call)
+{
+    manta_status_t status = mti_cu_describe(device->api, result, call);
+    if (status != MANTA_ERR_INTERNAL) return status;
+    char text[256];
+    snprintf(text, sizeof text, "%s", manta_error_message());
+    return mti_fail(MANTA_ERR_INVALID_ARGUMENT, "%s", text);
+}
+
 #define TRY(device, call)                                                                          \
     do {                                                                                           \
         CUresult mti_cu_result = (device)->api->call;                                              \
         if (MTI_UNLIKELY(mti_cu_result != CUDA_SUCCESS))                                           \
-            return mti_cu_describe((device)->api, mti_cu_result, #call);                           \
+            return tell((device), mti_cu_result, #call);                                           \
     } while (0)
 
 static manta_status_t usable(const cuda_device_t *device)
@@ -48,8 +60,7 @@ static manta_status_t context_device(const cuda_device_t *device, CUcontext cont
     TRY(device, cuCtxSetCurrent(context));
     CUresult result = device->api->cuCtxGetDevice(out_handle);
     TRY(device, cuCtxSetCurrent(previous));
-    return result == CUDA_SUCCESS ? MANTA_OK
-                                  : mti_cu_describe(device->api, result, "cuCtxGetDevice(&device)");
+    return result == CUDA_SUCCESS ? MANTA_OK : tell(device, result, "cuCtxGetDevice(&device)");
 }
 
 manta_status_t cuda_foreign_stream(mti_device_t *base, void *stream, bool *out_here)
@@ -103,7 +114,7 @@ static manta_status_t mark_record(const cuda_device_t *device, CUstream stream, 
     CUresult result = device->api->cuEventRecord(*out_event, stream);
     if (result == CUDA_SUCCESS) return MANTA_OK;
     (void)device->api->cuEventDestroy(*out_event);
-    return mti_cu_describe(device->api, result, "cuEventRecord(event, stream)");
+    return tell(device, result, "cuEventRecord(event, stream)");
 }
 
 manta_status_t cuda_foreign_mark(mti_device_t *base, void *stream, void **out_mark)
@@ -122,7 +133,7 @@ manta_status_t cuda_foreign_mark(mti_device_t *base, void *stream, void **out_ma
         result = device->api->cuCtxSetCurrent(previous);
     }
     if (status == MANTA_OK && result != CUDA_SUCCESS)
-        status = mti_cu_describe(device->api, result, "cuCtxSetCurrent(context of the stream)");
+        status = tell(device, result, "cuCtxSetCurrent(context of the stream)");
     if (status == MANTA_OK) {
         *out_mark = mark;
     } else {

@@ -404,7 +404,7 @@ bool mti_lanes_help(mti_ctx_t *ctx, bool hurry)
 static void lanes_sleep(mti_lanes_t *lanes)
 {
     uint32_t word = mti_atomic_u32_load_acquire(&lanes->wake);
-    // seq_cst: said before the look; pairs with the load in lanes_kick
+    // seq_cst: said before the look; pairs with the load in mti_lanes_kick
     mti_atomic_u32_store_seq_cst(&lanes->asleep, 1);
     if (!mti_lanes_are_busy(lanes) && !mti_atomic_u32_load_seq_cst(&lanes->stop)) {
         (void)mti_notify_wait(&lanes->wake, word, INT64_MAX);

@@ -62,12 +62,14 @@ CUresult fake_cuMemcpyPeerAsync(CUdeviceptr dst, CUcontext dst_context, CUdevice
                                 CUcontext src_context, size_t bytes, CUstream stream);
 CUresult fake_cuMemcpy2DAsync(const CUDA_MEMCPY2D *copy, CUstream stream);
 CUresult fake_cuMemcpy3DPeerAsync(const CUDA_MEMCPY3D_PEER *copy, CUstream stream);
+#if CUDA_VERSION >= 12080 // older headers lack the types
 CUresult fake_cuMemcpyBatchAsync_v12080(CUdeviceptr *dsts, CUdeviceptr *srcs, size_t *sizes,
                                         size_t count, CUmemcpyAttributes *attributes, size_t *first,
                                         size_t attribute_count, size_t *failed, CUstream stream);
 CUresult fake_cuMemcpyBatchAsync_v13000(CUdeviceptr *dsts, CUdeviceptr *srcs, size_t *sizes,
                                         size_t count, CUmemcpyAttributes *attributes, size_t *first,
                                         size_t attribute_count, CUstream stream);
+#endif
 CUresult fake_cuMemsetD8Async(CUdeviceptr dst, unsigned char value, size_t count, CUstream stream);
 CUresult fake_cuMemsetD16Async(CUdeviceptr dst, unsigned short value, size_t count,
                                CUstream stream);

@@ -2,6 +2,8 @@
 #include "fakes/libcuda/calls.h"
 #include "fakes/libcuda/state.h"
 
+#include "devices/cuda/cuda_api.h" // signatures that are newer than the headers
+
 #include <cstdio>
 #include <cstring>
 
@@ -83,8 +85,10 @@ static const Symbol symbols[] = {
     SYMBOL(cuMemcpyPeerAsync, 4000),
     SYMBOL(cuMemcpy2DAsync, 3020),
     SYMBOL(cuMemcpy3DPeerAsync, 4000),
+#if CUDA_VERSION >= 12080
     SYMBOL_AS(cuMemcpyBatchAsync, 12080),
     SYMBOL_AS(cuMemcpyBatchAsync, 13000),
+#endif
     SYMBOL(cuMemsetD8Async, 3020),
     SYMBOL(cuMemsetD16Async, 3020),
     SYMBOL(cuMemsetD32Async, 3020),

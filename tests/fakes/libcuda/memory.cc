@@ -488,6 +488,7 @@ CUresult fake_cuMemcpy3DPeerAsync(const CUDA_MEMCPY3D_PEER *copy, CUstream strea
 
 // ---- Batches -------------------------------------------------------------------------------------
 
+#if CUDA_VERSION >= 12080
 static manta_status_t run_batch(void *payload, const char **out_text)
 {
     auto **rows = static_cast<std::vector<Rows> **>(payload);
@@ -556,6 +557,8 @@ CUresult fake_cuMemcpyBatchAsync_v13000(CUdeviceptr *dsts, CUdeviceptr *srcs, si
     FAKE_CALL(cuMemcpyBatchAsync);
     return copy_batch(&call, dsts, srcs, sizes, count, attributes, first, attribute_count, stream);
 }
+
+#endif
 
 // ---- Fills ---------------------------------------------------------------------------------------
 

@@ -486,6 +486,7 @@ TEST_F(LibcudaTest, HostMemoryThatIsNotPortableOrNotMapped)
     EXPECT_EQ(CUDA_ERROR_HOST_MEMORY_ALREADY_REGISTERED, cu_->cuMemHostRegister(h + 8, 8, 0));
 }
 
+#if MTI_CU_HAS_BATCH
 TEST_F(LibcudaTest, BatchesThatADriverWouldRefuse)
 {
     CUstream a = stream();
@@ -509,6 +510,7 @@ TEST_F(LibcudaTest, BatchesThatADriverWouldRefuse)
     EXPECT_CLEAN();
     EXPECT_EQ(CUDA_SUCCESS, cu_->cuStreamSynchronize(a));
 }
+#endif
 
 // ---- Contexts ------------------------------------------------------------------------------------
 
