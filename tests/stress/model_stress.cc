@@ -241,20 +241,20 @@ MANTA_ACTOR_END(ms_station)
     CHECK_EQ(self->inside.load(), 0);
     g_stations--;
 }
-MANTA_METHOD(ms_station, calc, MANTA_VAL(Spec, spec), MANTA_IN(uint64_t, a), MANTA_IN(uint64_t, b),
-             MANTA_OUT(uint64_t, out, 1))
+MANTA_METHOD(ms_station, calc, MANTA_VAL(Spec, spec), MANTA_IN(Cell, a), MANTA_IN(Cell, b),
+             MANTA_OUT(Cell, out, 1))
 {
     int inside = ++self->inside;
     CHECK(inside <= self->most);
-    manta_status_t status = act(task, spec, combine(spec.k, a.data[0], b.data[0]), out.data);
+    uint64_t value = combine(spec.k, value_in(a.data[0]), value_in(b.data[0]));
+    manta_status_t status = act(task, spec, value, out.data);
     self->inside--;
     return status;
 }
-MANTA_METHOD(ms_station, later, MANTA_VAL(Spec, spec), MANTA_IN(uint64_t, a),
-             MANTA_OUT(uint64_t, out, 1))
+MANTA_METHOD(ms_station, later, MANTA_VAL(Spec, spec), MANTA_IN(Cell, a), MANTA_OUT(Cell, out, 1))
 {
-    uint64_t value = 0;
-    manta_status_t status = act(task, spec, combine(spec.k, a.data[0], 1), &value);
+    Cell value = {};
+    manta_status_t status = act(task, spec, combine(spec.k, value_in(a.data[0]), 1), &value);
     if (status != MANTA_OK) return status;
     (void)out;
     manta_ref_t promise = manta_method_defer(task);
