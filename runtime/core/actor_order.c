@@ -231,7 +231,11 @@ bool mti_actor_enqueue(mti_record_t *t)
 {
     mti_actor_t *actor = mti_method_actor(t);
     mti_mutex_lock(&actor->more->lock);
-    order_link_locked(actor, t->cold->order);
+    // It may have failed since it was published: its deadline passed, say. Whoever failed it, or is about to,
+    // looks for it under this lock and is not to find it.
+    if (mti_claim_state(mti_atomic_u64_load_acquire(&t->claim)) == MTI_TASK_QUEUED) {
+        order_link_locked(actor, t->cold->order);
+    }
     if (t->flags & MTI_RECORD_CREATE) {
         mti_atomic_u64_store_release(&actor->more->create_id, mti_ref_of(&t->result).id);
     }

@@ -26,12 +26,42 @@ static mti_lane_t *lane_at(int index)
     return &mti_lanes_peek(last)->lane[index];
 }
 
+// The right to call a device, as whoever drives it has it.
+class Right
+{
+  public:
+    explicit Right(mti_lane_t *lane) : lane_(lane)
+    {
+        if (lane->lanes->is_virtual) take(lane->lanes->stepping);
+        take(lane->right);
+    }
+    ~Right()
+    {
+        mti_atomic_u32_store_release(&lane_->right, 0);
+        if (lane_->lanes->is_virtual) mti_atomic_u32_store_release(&lane_->lanes->stepping, 0);
+    }
+
+  private:
+    static void take(mti_atomic_u32_t &right)
+    {
+        uint32_t nobody = 0;
+        while (!mti_atomic_u32_cas_acq_rel(&right, &nobody, 1)) {
+            nobody = 0;
+            std::this_thread::yield();
+        }
+    }
+
+    mti_lane_t *lane_;
+};
+
 void inject(int index, Fault what, uint32_t nth, manta_status_t code)
 {
     static const mti_fault_kind_t kinds[] = {MTI_FAULT_NONE, MTI_FAULT_OOM, MTI_FAULT_FAIL_OP,
                                              MTI_FAULT_LOSE};
     mti_fault_t fault = {kinds[(int)what], nth, code, nullptr};
-    EXPECT_EQ(MANTA_OK, mti_device_inject(lane_at(index)->device, &fault));
+    mti_lane_t *lane = lane_at(index);
+    Right right(lane);
+    EXPECT_EQ(MANTA_OK, mti_device_inject(lane->device, &fault));
 }
 
 uint32_t in_flight(int index)
@@ -42,12 +72,7 @@ uint32_t in_flight(int index)
 void hold_queues(int index, bool held)
 {
     mti_lane_t *lane = lane_at(index);
-    uint32_t nobody = 0;
-    // The right, as whoever makes queues has it.
-    while (!mti_atomic_u32_cas_acq_rel(&lane->right, &nobody, 1)) {
-        nobody = 0;
-        std::this_thread::yield();
-    }
+    Right right(lane);
     for (uint32_t i = 0; i < MTI_LANE_QUEUES; i++) {
         mti_lane_queue_t *q = nullptr;
         EXPECT_EQ(MANTA_OK, mti_lane_queue_get(lane, i, &q));
@@ -55,7 +80,6 @@ void hold_queues(int index, bool held)
                              q->queue};
         EXPECT_EQ(MANTA_OK, mti_device_inject(lane->device, &fault));
     }
-    mti_atomic_u32_store_release(&lane->right, 0);
 }
 
 } // namespace fault

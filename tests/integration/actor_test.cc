@@ -916,6 +916,21 @@ TEST_P(ActorTest, DeadlinesOfCalls)
     fulfil(never, 1);
 }
 
+TEST_P(ActorTest, ADeadlineMayPassWhileACallIsSubmitted)
+{
+    counter_t c = counter_new(0);
+    manta::ref<long> never = long_promise();
+    for (int i = 0; i < 3000; i++) {
+        MANTA_SCOPE();
+        manta_ref_t late = counter_add_ref_with(c, MANTA_OPTIONS(.deadline_ns = 1 + i), never);
+        EXPECT_EQ(i + 1, value_of<long>(counter_add(c, 1)));
+        EXPECT_STATUS(MANTA_ERR_DEADLINE, status_of(late));
+    }
+    fulfil(never, 1);
+    EXPECT_OK(manta_release(never));
+    EXPECT_OK(counter_destroy(c));
+}
+
 TEST_P(ActorTest, WhatAnActorDecidesACallCannotAskFor)
 {
     MANTA_SCOPE();
