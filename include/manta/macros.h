@@ -73,7 +73,8 @@
 // MANTA_OK, or what manta_fail() returns, or a code. In C++ an exception that leaves it fails the
 // task with MANTA_ERR_EXCEPTION and its what().
 //
-// Actors, a state with methods, are in detail/actor.h: MANTA_ACTOR, MANTA_METHOD.
+// Actors, a state with methods, are in detail/actor.h: MANTA_ACTOR, MANTA_METHOD. Generators, streams of
+// values, are in detail/generator.h: MANTA_GENERATOR.
 //
 // In C++ refs are typed, manta::ref<T>, and another ref type is an error at compile time; a
 // manta_ref_t converts to it and back. In C the element type is checked at submit.

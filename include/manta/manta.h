@@ -4,6 +4,7 @@
 
 #include <manta/actor.h>
 #include <manta/detail/actor.h>
+#include <manta/detail/generator.h>
 #include <manta/device.h>
 #include <manta/kernel.h>
 #include <manta/macros.h>

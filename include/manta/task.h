@@ -231,6 +231,7 @@ MANTA_API manta_status_t manta_cancel_with(manta_ref_t ref, const manta_cancel_o
 
 // A stream of values that one function makes, a step at a time. Each step is a task of its own, which starts
 // when the one before is complete: between steps no thread is held. A handle; copies are as good.
+// MANTA_GENERATOR (detail/generator.h) makes typed ones.
 typedef struct manta_generator {
     uint64_t id;
 } manta_generator_t;

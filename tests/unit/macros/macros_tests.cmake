@@ -18,6 +18,10 @@ if(TARGET manta_core)
     manta_test(integration/actor_macros_test SOURCES ${actor_sources})
     manta_test(integration/actor_macros_cxx20_test SOURCES ${actor_sources} CXX_STD 20
                DEFINES MANTA_NO_SYSTEM_HEADER)
+    set(generator_sources ${macros}/generators_cc.cc ${macros}/generators_c.c)
+    manta_test(integration/generator_macros_test SOURCES ${generator_sources})
+    manta_test(integration/generator_macros_cxx20_test SOURCES ${generator_sources} CXX_STD 20
+               DEFINES MANTA_NO_SYSTEM_HEADER)
 endif()
 
 find_program(MANTA_LINT_CLANG clang)

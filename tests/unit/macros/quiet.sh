@@ -21,13 +21,14 @@ quiet() { # compiler flags... file
 
 while [ $# -ge 2 ]; do
     for std in c17 gnu17 c2x; do
-        for file in tasks_c.c in_c.c cuda_c.c actors_c.c; do
+        for file in tasks_c.c in_c.c cuda_c.c actors_c.c generators_c.c; do
             quiet "$1" -std=$std -Wstrict-prototypes -Wmissing-prototypes "$dir/$file"
         done
     done
     for std in c++17 c++20; do
         quiet "$2" -std=$std "$dir/tasks_cc.cc"
         quiet "$2" -std=$std "$dir/actors_cc.cc"
+        quiet "$2" -std=$std "$dir/generators_cc.cc"
         quiet "$2" -std=$std "$dir/macros_test.cc"
         quiet "$2" -std=$std "$dir/cuda_cc.cc"
         quiet "$2" -std=$std -fno-exceptions -fno-rtti -DCASE_resize_of_inout -x c++ "$fail"
