@@ -348,17 +348,12 @@ void mti_task_run_alone(mti_ctx_t *ctx, mti_record_t *t)
     }
 }
 
-void mti_task_run_claimed(mti_ctx_t *ctx, mti_record_t *t)
+// Runs |next|, the first successor of a task that has run, and those behind it. Not inlined: most tasks
+// have none, and shall not pay for its registers.
+static __attribute__((noinline)) void run_chain(mti_ctx_t *ctx, uint64_t next)
 {
-    if (MTI_UNLIKELY(t->flags & MTI_RECORD_METHOD)) {
-        mti_actor_run_handed_out(ctx, t, true);
-        return;
-    }
-    for (int length = 0;; length++) {
-        uint64_t next = 0;
-        run_task(ctx, t, &next);
-        if (next == 0) return;
-        t = mti_record_at((uint32_t)next);
+    for (int length = 0; next != 0; length++) {
+        mti_record_t *t = mti_record_at((uint32_t)next);
         // A long chain comes back to the worker's loop now and then: seats, stop, other queues.
         bool look_up = length == CHAIN_MAX || mti_sched_has_urgent(ctx->rt->sched);
         if (MTI_UNLIKELY(look_up) && mti_sched_push(&ctx->sched, next)) return;
@@ -367,7 +362,20 @@ void mti_task_run_claimed(mti_ctx_t *ctx, mti_record_t *t)
             mti_actor_run_handed_out(ctx, t, true);
             return;
         }
+        next = 0;
+        run_task(ctx, t, &next);
     }
+}
+
+void mti_task_run_claimed(mti_ctx_t *ctx, mti_record_t *t)
+{
+    if (MTI_UNLIKELY(t->flags & MTI_RECORD_METHOD)) {
+        mti_actor_run_handed_out(ctx, t, true);
+        return;
+    }
+    uint64_t next = 0;
+    run_task(ctx, t, &next);
+    if (next) run_chain(ctx, next);
 }
 
 void mti_task_run_entry(mti_sched_ctx_t *sched_ctx, uint64_t entry)

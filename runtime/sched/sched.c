@@ -762,22 +762,34 @@ static bool step_shared(mti_sched_ctx_t *ctx)
 
 static bool step_wide(mti_sched_ctx_t *ctx);
 
+// What comes before the own deque. Not inlined, as step_away: the usual step needs few registers.
+static __attribute__((noinline)) bool step_before(mti_sched_ctx_t *ctx)
+{
+    if (ctx->ticks % MTI_TUNE_FAIR_STEPS == 0) {
+        return step_aged(ctx) || step_wide(ctx) || step_shared(ctx);
+    }
+    return step_band(ctx, MTI_BAND_URGENT) || step_band(ctx, MTI_BAND_HIGH);
+}
+
+// The own deque is empty.
+static __attribute__((noinline)) bool step_away(mti_sched_ctx_t *ctx)
+{
+    if (step_wide(ctx) || step_shared(ctx)) return true;
+    uint64_t entry = steal(ctx);
+    if (!entry) return step_band(ctx, MTI_BAND_LOW);
+    if (ctx->searching) search_end(ctx);
+    ctx->sched->ops->run(ctx, entry);
+    return true;
+}
+
 bool mti_sched_step(mti_sched_ctx_t *ctx)
 {
-    mti_sched_t *sched = ctx->sched;
-    if (MTI_UNLIKELY(++ctx->ticks % MTI_TUNE_FAIR_STEPS == 0)) {
-        if (step_aged(ctx) || step_wide(ctx) || step_shared(ctx)) return true;
-    } else if (MTI_UNLIKELY(mti_sched_has_urgent(sched))) {
-        if (step_band(ctx, MTI_BAND_URGENT) || step_band(ctx, MTI_BAND_HIGH)) return true;
-    }
+    bool look = ++ctx->ticks % MTI_TUNE_FAIR_STEPS == 0 || mti_sched_has_urgent(ctx->sched);
+    if (MTI_UNLIKELY(look) && step_before(ctx)) return true;
     uint64_t entry = mti_deque_take(&ctx->deque);
-    if (!entry) {
-        if (step_wide(ctx) || step_shared(ctx)) return true;
-        entry = steal(ctx);
-        if (!entry) return step_band(ctx, MTI_BAND_LOW);
-    }
-    search_end(ctx);
-    sched->ops->run(ctx, entry);
+    if (MTI_UNLIKELY(!entry)) return step_away(ctx);
+    if (MTI_UNLIKELY(ctx->searching)) search_end(ctx);
+    ctx->sched->ops->run(ctx, entry);
     return true;
 }
 
