@@ -811,12 +811,14 @@ mti_actor_help_t mti_actor_walk(mti_ctx_t *ctx, mti_object_t *object, mti_record
             help = MTI_ACTOR_HELD;
         } else if (actor->more->group_count && group_runner(ctx, actor, t, out_ctx)) {
             help = MTI_ACTOR_HELD;
-        } else if (may_take && !undelivered && may_run_here(ctx, actor) &&
+        } else if (!undelivered && may_run_here(ctx, actor) &&
                    (turn == MTI_TURN_SCHEDULED || turn == MTI_TURN_IDLE) && may_go_on(actor) &&
-                   mti_atomic_u32_load_relaxed(&t->deps) == 1 &&
-                   mti_turn_take(ctx, actor, actor_gen, turn)) {
-            *out_actor = actor;
-            help = MTI_ACTOR_TAKEN;
+                   mti_atomic_u32_load_relaxed(&t->deps) == 1) {
+            help = MTI_ACTOR_FREE;
+            if (may_take && mti_turn_take(ctx, actor, actor_gen, turn)) {
+                *out_actor = actor;
+                help = MTI_ACTOR_TAKEN;
+            }
         }
     }
     if (held && help != MTI_ACTOR_TAKEN) mti_object_release(ctx, &actor->object, MTI_COUNT_SLOT);

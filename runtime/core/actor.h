@@ -172,6 +172,7 @@ typedef enum mti_actor_help {
     MTI_ACTOR_TAKEN, // the turn is the caller's, with a slot count: mti_actor_run_until takes both
     MTI_ACTOR_HELD,  // by the thread of |*out_ctx|
     MTI_ACTOR_WAITS, // |*out_next| (one slot count) must close first
+    MTI_ACTOR_FREE,  // the turn could be the caller's, but it must not take it
     MTI_ACTOR_NOTHING, // somebody is at it
 } mti_actor_help_t;
 // Who makes the method |t| of generation |gen|, which |object| belongs to, go on? |may_take|: the caller

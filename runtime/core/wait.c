@@ -9,6 +9,10 @@
 // Deadlock: a thread that is about to sleep publishes what it waits for (waiting_on, seq_cst) and walks
 // the chain again; if that leads to a task that runs on this very thread, the wait can never end. Of
 // several threads that close a cycle the last one to publish sees all of it.
+// Invariant: what a thread publishes is what all tasks wait for that its claims name. So it withdraws that
+//            before it claims what it is going to run on top of the wait: else that would seem to wait for
+//            the very task that it hinders, and to lend what it holds. Who finds another's claim and what
+//            that thread waits for looks whether it is still the same claim.
 #include "core/actor.h"
 #include "core/core.h"
 
@@ -33,12 +37,35 @@ typedef struct walk {
     bool claimable; // there was something to claim, but it must not be
     uint64_t gated; // id of a task that it needs, and that waits to be admitted; 0: none was met
     bool stuck;     // it depends on something that no thread is at: a promise, a wide task, a range
+    bool withdrawn; // nothing of the wait is published any more
     mti_record_t *found; // claimed; or, if |actor| is set, to be run through that
     uint32_t found_gen;  // of a method
     mti_actor_t *actor;  // the walker has its turn
 } walk_t;
 
 static void walk_object(walk_t *walk, mti_object_t *object, int depth, mti_arg_iter_t *cursor);
+
+// Takes back what is published of this thread's wait: it goes on, or runs something on top of it.
+static void wait_withdraw(mti_ctx_t *ctx)
+{
+    if (mti_atomic_u64_load_relaxed(&ctx->waiting_on)) {
+        mti_atomic_u64_store_seq_cst(&ctx->waiting_on, 0);
+    }
+    mti_atomic_u64_store_relaxed(&ctx->waiting_some[0], 0);
+    (void)mti_admit_sleep(ctx, NULL, 0, 0);
+}
+
+// Before the walker claims anything. If somebody else is faster, it has to publish and to look anew.
+static void walk_withdraw(walk_t *walk)
+{
+    mti_ctx_t *ctx = walk->ctx; // all of that is written by this thread only
+    if (!mti_atomic_u64_load_relaxed(&ctx->waiting_on) && !ctx->gate_need &&
+        !mti_atomic_u64_load_relaxed(&ctx->waiting_some[0])) {
+        return;
+    }
+    wait_withdraw(ctx);
+    walk->withdrawn = true;
+}
 
 // What |runner| sleeps for some of. That one of them leads back here is no deadlock: others may do.
 static void walk_some(walk_t *walk, const mti_ctx_t *runner, int depth)
@@ -132,8 +159,14 @@ static mti_object_t *walk_actor(walk_t *walk, mti_object_t *object, mti_record_t
 {
     mti_object_t *next = NULL;
     mti_actor_t *actor;
-    uint32_t holder = 0;
-    switch (mti_actor_walk(walk->ctx, object, t, gen, walk->may_claim, &actor, &holder, &next)) {
+    uint32_t holder = 0, again = 0;
+    mti_actor_help_t help =
+        mti_actor_walk(walk->ctx, object, t, gen, false, &actor, &holder, &next);
+    if (help == MTI_ACTOR_FREE && walk->may_claim) {
+        walk_withdraw(walk);
+        help = mti_actor_walk(walk->ctx, object, t, gen, true, &actor, &holder, &next);
+    }
+    switch (help) {
     case MTI_ACTOR_TAKEN:
         walk->found = t;
         walk->found_gen = gen;
@@ -145,12 +178,19 @@ static mti_object_t *walk_actor(walk_t *walk, mti_object_t *object, mti_record_t
             walk->deadlock = true;
         } else if (runner) {
             uint64_t id = mti_atomic_u64_load_seq_cst(&runner->waiting_on);
-            if (id) next = mti_ref_acquire_weak(id, MTI_COUNT_SLOT);
+            // Still its: what it waits for by now may be another task's business.
+            if (id &&
+                mti_actor_walk(walk->ctx, object, t, gen, false, &actor, &again, &next) ==
+                    MTI_ACTOR_HELD &&
+                again == holder) {
+                next = mti_ref_acquire_weak(id, MTI_COUNT_SLOT);
+            }
         }
         break;
     }
     case MTI_ACTOR_WAITS:
         break;
+    case MTI_ACTOR_FREE:
     case MTI_ACTOR_NOTHING:
         walk->claimable = walk->claimable || !walk->may_claim;
         break;
@@ -213,7 +253,9 @@ static void walk_object(walk_t *walk, mti_object_t *object, int depth, mti_arg_i
                     break;
                 }
                 walk->claimable = true;
-                if (walk->may_claim && mti_task_claim(walk->ctx, t, gen)) walk->found = t;
+                if (!walk->may_claim || claim != mti_claim_make(gen, 0, MTI_TASK_QUEUED)) break;
+                walk_withdraw(walk);
+                if (mti_task_claim(walk->ctx, t, gen)) walk->found = t;
                 break;
             case MTI_TASK_RUNNING: {
                 mti_ctx_t *runner = (mti_ctx_t *)(void *)mti_sched_ctx_at(walk->ctx->rt->sched,
@@ -224,6 +266,12 @@ static void walk_object(walk_t *walk, mti_object_t *object, int depth, mti_arg_i
                     walk->stuck = true; // a range: whoever runs its pieces
                 } else {
                     uint64_t id = mti_atomic_u64_load_seq_cst(&runner->waiting_on);
+                    // acquire, after that: it is still what that thread waits for on top of |t|
+                    uint64_t now = mti_atomic_u64_load_acquire(&t->claim);
+                    if (mti_claim_state(now) != MTI_TASK_RUNNING || mti_claim_gen(now) != gen ||
+                        mti_claim_ctx(now) != mti_claim_ctx(claim)) {
+                        break;
+                    }
                     if (id) next = mti_ref_acquire_weak(id, MTI_COUNT_SLOT);
                     if (!id && depth < WALK_DEPTH) walk_some(walk, runner, depth);
                 }
@@ -320,16 +368,6 @@ static void wait_rearm(mti_ctx_t *ctx)
     (void)mti_atomic_u32_exchange_acq_rel(&ctx->wait_word, 0);
 }
 
-// Takes back what is published of this thread's wait: it goes on, or runs something on top of it.
-static void wait_withdraw(mti_ctx_t *ctx)
-{
-    if (mti_atomic_u64_load_relaxed(&ctx->waiting_on)) {
-        mti_atomic_u64_store_seq_cst(&ctx->waiting_on, 0);
-    }
-    mti_atomic_u64_store_relaxed(&ctx->waiting_some[0], 0);
-    (void)mti_admit_sleep(ctx, NULL, 0, 0);
-}
-
 typedef enum help { HELP_RAN, HELP_NOTHING, HELP_UNDER_WAY, HELP_DEADLOCK, HELP_TOO_DEEP } help_t;
 
 // Runs one task that |object| depends on. |blocked|: between block_begin and block_end, which then
@@ -342,8 +380,6 @@ static help_t wait_help(mti_ctx_t *ctx, mti_object_t *object, uint32_t budget,
     walk_object(&walk, object, 0, cursor);
     if (walk.found) {
         if (blocked) mti_sched_block_end(&ctx->sched);
-        // What runs on top of this wait does not wait for it.
-        wait_withdraw(ctx);
         if (walk.actor) {
             int saved = errno;
             mti_actor_run_until(ctx, walk.actor, walk.found, walk.found_gen);
@@ -351,6 +387,10 @@ static help_t wait_help(mti_ctx_t *ctx, mti_object_t *object, uint32_t budget,
         } else {
             run_nested(ctx, walk.found);
         }
+        return HELP_RAN;
+    }
+    if (walk.withdrawn) { // somebody else runs it
+        if (blocked) mti_sched_block_end(&ctx->sched);
         return HELP_RAN;
     }
     // Once it is published what this thread waits for, others find their way through it.
