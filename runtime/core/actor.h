@@ -196,7 +196,7 @@ void mti_actor_handle_drop(mti_ctx_t *ctx, mti_actor_t *actor);
 // The slot is about to be freed.
 void mti_actor_free(mti_ctx_t *ctx, mti_actor_t *actor);
 // A line for print_refs; false: not to be counted as the user's.
-bool mti_actor_describe(mti_actor_t *actor, char *text, size_t size);
+bool mti_actor_describe(mti_ctx_t *ctx, mti_actor_t *actor, char *text, size_t size);
 // Ends all actors of the runtime; returns how many had not ended yet.
 size_t mti_actors_end(mti_ctx_t *ctx, bool kill);
 

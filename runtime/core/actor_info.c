@@ -143,7 +143,7 @@ size_t mti_actors_end(mti_ctx_t *ctx, bool kill)
     return each.count;
 }
 
-bool mti_actor_describe(mti_actor_t *actor, char *text, size_t size)
+bool mti_actor_describe(mti_ctx_t *ctx, mti_actor_t *actor, char *text, size_t size)
 {
     static const char *const states[] = {"starting", "alive", "restarting", "stopping", "dead"};
     uint64_t counts = mti_atomic_u64_load_relaxed(&actor->object.counts);
@@ -154,8 +154,6 @@ bool mti_actor_describe(mti_actor_t *actor, char *text, size_t size)
     snprintf(text, size, "actor %s%s%s: %s, %u handles, %u calls pending, %u restarts", info.kind,
              info.name[0] ? " " : "", info.name, states[info.state], info.handles, info.pending,
              info.restarts);
-    mti_thread_t *thread = mti_thread_tls;
-    mti_ctx_t *ctx = mti_ctx_for(thread, &actor->object);
-    if (ctx) mti_object_release(ctx, &actor->object, MTI_COUNT_SLOT);
+    mti_object_release(ctx, &actor->object, MTI_COUNT_SLOT);
     return info.handles != 0;
 }

@@ -753,6 +753,7 @@ manta_status_t mti_runtime_drain(mti_runtime_t *rt, int64_t timeout_ns)
 
 typedef struct census {
     mti_runtime_t *rt;
+    mti_ctx_t *ctx; // this thread's; NULL: no memory for one
     FILE *file;
     bool as_log;
     size_t count;
@@ -766,7 +767,12 @@ static void census_count(mti_slot_t *slot, void *user)
     if (mti_count_user(counts) == 0 || mti_object_runtime(object) != census->rt->index) return;
     if (mti_object_kind(object) == MTI_OBJECT_ACTOR) {
         char text[256];
-        if (!mti_actor_describe((mti_actor_t *)(void *)object, text, sizeof text)) return;
+        mti_actor_t *actor = (mti_actor_t *)(void *)object;
+        if (!census->ctx) {
+            snprintf(text, sizeof text, "actor in slot %u", object->slot);
+        } else if (!mti_actor_describe(census->ctx, actor, text, sizeof text)) {
+            return;
+        }
         census->count++;
         if (census->file) fprintf(census->file, "%s\n", text);
         if (census->as_log) mti_runtime_log(census->rt, MANTA_OK, "leaked %s", text);
@@ -793,7 +799,10 @@ static void census_count(mti_slot_t *slot, void *user)
 
 size_t mti_runtime_print_refs(mti_runtime_t *rt, FILE *file, bool as_log)
 {
-    census_t census = {rt, file, as_log, 0};
+    // Before the lock that making a context takes.
+    mti_thread_t *thread = mti_thread_self();
+    census_t census = {.rt = rt, .file = file, .as_log = as_log};
+    census.ctx = thread ? mti_ctx_slow(thread, mti_runtime_handle(rt)) : NULL;
     mti_mutex_lock(&rt->lock);
     for (mti_ctx_t *ctx = rt->ctxs; ctx; ctx = ctx->next_all) {
         mti_table_cache_each(&ctx->table, census_count, &census);

@@ -916,6 +916,31 @@ TEST_P(ActorTest, DeadlinesOfCalls)
     fulfil(never, 1);
 }
 
+TEST_P(ActorTest, RefsAreListedWhileCallsWait)
+{
+    MANTA_SCOPE();
+    counter_t c = counter_new(0);
+    manta::ref<long> never = long_promise();
+    manta_ref_t open = counter_add_ref(c, never), behind = counter_add(c, 5);
+    manta_ref_t failed = counter_add_ref_with(c, MANTA_OPTIONS(.deadline_ns = 1), never);
+    EXPECT_STATUS(MANTA_ERR_DEADLINE, status_of(failed));
+    EXPECT_NE(std::string::npos, printed_refs(runtime_).find("of counter_add_ref"));
+    fulfil(never, 1);
+    EXPECT_EQ(1, value_of<long>(open));
+    EXPECT_EQ(6, value_of<long>(behind));
+}
+
+TEST_P(ActorTest, ThreadsThatDidNothingElseMayAskWhatLives)
+{
+    MANTA_SCOPE();
+    counter_t c = counter_new(0);
+    EXPECT_EQ(1, value_of<long>(counter_add(c, 1)));
+    std::thread([&] { EXPECT_EQ(2u, stats_of(runtime_).live_refs); }).join();
+    std::thread([&] {
+        EXPECT_NE(std::string::npos, printed_refs(runtime_).find("actor counter: alive"));
+    }).join();
+}
+
 TEST_P(ActorTest, ADeadlineMayPassWhileACallIsSubmitted)
 {
     counter_t c = counter_new(0);
