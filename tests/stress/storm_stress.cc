@@ -72,7 +72,7 @@ manta_status_t body(const manta_call_t *call)
     case 0:
         return manta_fail(call->task, MANTA_ERR_USER + 1, "as told");
     case 1:
-        for (int i = 0; i < 2000 && !manta_cancelled(call->task); i++)
+        for (int i = 0; i < 20 && !manta_cancelled(call->task); i++)
             std::this_thread::yield();
         break;
     case 2: {
