@@ -539,6 +539,27 @@ void mti_lanes_stop(mti_runtime_t *rt)
     lanes->has_thread = false;
 }
 
+// Waits until all that was submitted is done: uploads that nobody used, say.
+static void lane_finish(mti_lane_t *lane, mti_ctx_t *ctx)
+{
+    if (mti_device_state(lane->device) == MTI_DEVICE_CLOSED || lane->failure) return;
+    mti_bound_t bound;
+    mti_device_bind(lane->device, &bound);
+    for (uint32_t k = 0; k < MTI_LANE_QUEUES && !lane->failure; k++) {
+        mti_queue_t *queue = lane->queues[k].queue;
+        uint64_t seq = 0;
+        if (!queue || mti_queue_signal(queue, &seq) != MANTA_OK) continue;
+        while (mti_queue_completed(queue) < seq && !lane->failure) {
+            mti_lane_poll(lane, ctx);
+            if (mti_queue_completed(queue) >= seq || lane->failure) break;
+            manta_status_t status =
+                mti_device_block(lane->device, mti_device_now_ns(lane->device) + 1000000);
+            if (status == MANTA_ERR_DEADLOCK) break;
+        }
+    }
+    mti_device_unbind(lane->device, &bound);
+}
+
 static void lane_free(mti_lane_t *lane)
 {
     lane_collect(lane);
@@ -558,25 +579,15 @@ void mti_lanes_destroy(mti_ctx_t *ctx)
     mti_runtime_t *rt = ctx->rt;
     mti_lanes_t *lanes = mti_lanes_peek(rt);
     if (!lanes) return;
+    // First all, then any memory: a copy of one device may read another's.
+    for (uint32_t i = 0; i < lanes->count; i++)
+        lane_finish(&lanes->lane[i], ctx);
     for (uint32_t i = 0; i < lanes->count; i++) {
         mti_lane_t *lane = &lanes->lane[i];
         if (mti_device_state(lane->device) == MTI_DEVICE_CLOSED) continue;
         mti_bound_t bound; // what users keep with queues is destroyed with the context current
         bool is_bound = !lane->failure;
         if (is_bound) mti_device_bind(lane->device, &bound);
-        // Uploads that nobody used, say: all of it is done before memory goes.
-        for (uint32_t k = 0; k < MTI_LANE_QUEUES && !lane->failure; k++) {
-            mti_queue_t *queue = lane->queues[k].queue;
-            uint64_t seq = 0;
-            if (!queue || mti_queue_signal(queue, &seq) != MANTA_OK) continue;
-            while (mti_queue_completed(queue) < seq && !lane->failure) {
-                mti_lane_poll(lane, ctx);
-                if (mti_queue_completed(queue) >= seq || lane->failure) break;
-                manta_status_t status =
-                    mti_device_block(lane->device, mti_device_now_ns(lane->device) + 1000000);
-                if (status == MANTA_ERR_DEADLOCK) break;
-            }
-        }
         lane_free(lane);
         if (is_bound) mti_device_unbind(lane->device, &bound);
     }
