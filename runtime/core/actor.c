@@ -297,22 +297,10 @@ static void run_destructor(mti_ctx_t *ctx, mti_actor_t *actor)
     actor->constructed = false;
     if (!actor->def->destroy) return;
     mti_thread_t *thread = mti_thread_tls;
-    bool outer_callback = thread->in_callback;
-    manta_task_t *outer_task = thread->task;
-    mti_ctx_t *outer_ctx = thread->ctx;
-    uint32_t outer_epoch = thread->epoch;
-    thread->in_callback = true;
-    thread->task = NULL;
-    thread->ctx = ctx;
-    thread->epoch = 0;
-    manta_scope_t scope;
-    manta_scope_enter(&scope);
+    mti_callback_t callback;
+    mti_callback_enter(&callback, thread, ctx);
     actor->def->destroy(actor->state);
-    manta_scope_leave(&scope);
-    thread->in_callback = outer_callback;
-    thread->task = outer_task;
-    thread->ctx = outer_ctx;
-    thread->epoch = outer_epoch;
+    mti_callback_leave(&callback, thread);
 }
 
 // What the holder of the turn has to do when it lets go.

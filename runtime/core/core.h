@@ -1053,6 +1053,14 @@ typedef struct mti_body {
 } mti_body_t;
 void mti_body_enter(mti_body_t *body, mti_thread_t *thread, manta_task_t *run);
 void mti_body_leave(mti_body_t *body, mti_thread_t *thread, manta_task_t *run);
+// The same around the user's code that is no task of its own: a callback, a destructor.
+typedef struct mti_callback {
+    manta_task_t *task;
+    mti_body_t outer;
+    manta_scope_t scope;
+} mti_callback_t;
+void mti_callback_enter(mti_callback_t *callback, mti_thread_t *thread, mti_ctx_t *ctx);
+void mti_callback_leave(mti_callback_t *callback, mti_thread_t *thread);
 manta_status_t mti_arg_check_bytes(const char *task, const manta_param_t *param, const void *data,
                                    uint64_t size);
 uint32_t mti_task_buffer_count(const manta_task_def_t *def); // of a definition that was submitted

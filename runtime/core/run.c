@@ -111,6 +111,26 @@ void mti_body_leave(mti_body_t *body, mti_thread_t *thread, manta_task_t *run)
     thread->in_callback = body->in_callback;
 }
 
+void mti_callback_enter(mti_callback_t *callback, mti_thread_t *thread, mti_ctx_t *ctx)
+{
+    callback->task = thread->task;
+    callback->outer = (mti_body_t){thread->ctx, thread->epoch, thread->in_callback};
+    thread->in_callback = true;
+    thread->task = NULL;
+    thread->ctx = ctx;
+    thread->epoch = 0;
+    manta_scope_enter(&callback->scope);
+}
+
+void mti_callback_leave(mti_callback_t *callback, mti_thread_t *thread)
+{
+    manta_scope_leave(&callback->scope);
+    thread->in_callback = callback->outer.in_callback;
+    thread->task = callback->task;
+    thread->ctx = callback->outer.ctx;
+    thread->epoch = callback->outer.epoch;
+}
+
 static manta_status_t run_body(manta_task_t *run)
 {
     mti_record_t *t = run->record;

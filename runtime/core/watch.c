@@ -115,22 +115,10 @@ static void ready_run(mti_sched_ctx_t *sched_ctx, mti_job_t *job)
     ready_t *ready = (ready_t *)(void *)((char *)job - offsetof(ready_t, job));
     mti_ctx_t *ctx = (mti_ctx_t *)(void *)sched_ctx;
     mti_thread_t *thread = mti_thread_tls;
-    bool outer = thread->in_callback;
-    manta_task_t *outer_task = thread->task;
-    mti_ctx_t *outer_ctx = thread->ctx;
-    uint32_t outer_epoch = thread->epoch;
-    thread->in_callback = true;
-    thread->task = NULL;
-    thread->ctx = ctx;
-    thread->epoch = 0;
-    manta_scope_t scope;
-    manta_scope_enter(&scope);
+    mti_callback_t callback;
+    mti_callback_enter(&callback, thread, ctx);
     ready->fn(ready->ref, ready->status, ready->user);
-    manta_scope_leave(&scope);
-    thread->in_callback = outer;
-    thread->task = outer_task;
-    thread->ctx = outer_ctx;
-    thread->epoch = outer_epoch;
+    mti_callback_leave(&callback, thread);
     if (ready->object) mti_object_release(ctx, ready->object, MTI_COUNT_INTERNAL);
     mti_free(ready->allocator, ready, sizeof *ready);
 }
