@@ -17,13 +17,15 @@ static void fc_fill_twin(const manta_grid_t *, void *const *args)
 MANTA_KERNEL_TWIN(fc_fill_kernel, fc_fill_twin);
 
 MANTA_KERNEL(fc_axpy_kernel, int64_t, const int64_t *, int64_t *, size_t);
+// It may run on what a lost device never sent, as a kernel would: its result is thrown away, and it must wrap.
 static void fc_axpy_twin(const manta_grid_t *, void *const *args)
 {
     int64_t a = *static_cast<int64_t *>(args[0]);
     const int64_t *x = *static_cast<const int64_t **>(args[1]);
     int64_t *y = *static_cast<int64_t **>(args[2]);
     for (size_t i = 0; i < *static_cast<size_t *>(args[3]); i++)
-        y[i] += a * x[i];
+        y[i] = static_cast<int64_t>(static_cast<uint64_t>(y[i]) +
+                                    static_cast<uint64_t>(a) * static_cast<uint64_t>(x[i]));
 }
 MANTA_KERNEL_TWIN(fc_axpy_kernel, fc_axpy_twin);
 
