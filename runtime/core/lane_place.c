@@ -65,7 +65,8 @@ static void place_copies(place_t *p, const mti_replica_t *replica)
     if (made.last > all->last) all->last = made.last;
 }
 
-static manta_status_t place_operands(place_t *p)
+// Gathers what has to be copied; place_operands() submits it.
+static manta_status_t place_gather(place_t *p)
 {
     mti_record_t *t = p->op->run.record;
     mti_arg_iter_t iter = {.t = t};
@@ -102,6 +103,13 @@ static manta_status_t place_operands(place_t *p)
         place_copies(p, &operand->tier->at[p->lane->index]);
     }
     return MANTA_OK;
+}
+
+static manta_status_t place_operands(place_t *p)
+{
+    manta_status_t status = place_gather(p);
+    manta_status_t sent = mti_lane_send(p->lane); // also if something else is missing
+    return status == MANTA_OK || status == MANTA_NOT_READY ? (sent ? sent : status) : status;
 }
 
 // Values that are inside the line of their object go to the device with the task, on its queue: one copy for
