@@ -288,18 +288,23 @@ static manta_status_t bring_from_peer(mti_lane_t *lane, mti_tier_t *tier, mti_bl
     return MANTA_OK;
 }
 
-manta_status_t mti_lane_bring(mti_lane_t *lane, mti_ctx_t *ctx, mti_tier_t *tier)
+void mti_lane_drop_failed(mti_lane_t *lane, mti_tier_t *tier)
 {
     mti_replica_t *mine = &tier->at[lane->index];
     mti_block_t *block = mine->block;
-    if (block && MTI_LIKELY(!mti_lane_replica_failed(lane, mine))) return MANTA_OK;
-    if (block) {
-        mti_mutex_lock(&tier->lock);
-        *mine = (mti_replica_t){0};
-        mti_mutex_unlock(&tier->lock);
-        mti_devheap_free(block); // once those that read it are done
-        block = NULL;
-    }
+    if (!block || MTI_LIKELY(!mti_lane_replica_failed(lane, mine))) return;
+    mti_mutex_lock(&tier->lock);
+    *mine = (mti_replica_t){0};
+    mti_mutex_unlock(&tier->lock);
+    mti_devheap_free(block); // once those that read it are done
+}
+
+manta_status_t mti_lane_bring(mti_lane_t *lane, mti_ctx_t *ctx, mti_tier_t *tier)
+{
+    mti_replica_t *mine = &tier->at[lane->index];
+    mti_block_t *block = NULL;
+    mti_lane_drop_failed(lane, tier);
+    if (mine->block) return MANTA_OK;
     uint64_t before[2] = {0};
     for (int i = 0; i < 2; i++) {
         mti_queue_t *q = lane->queues[i ? MTI_LANE_QUEUE_PEER : MTI_LANE_QUEUE_IN].queue;
@@ -318,11 +323,9 @@ manta_status_t mti_lane_bring(mti_lane_t *lane, mti_ctx_t *ctx, mti_tier_t *tier
             status == MANTA_ERR_DEVICE_LOST && mti_device_state(lane->device) != MTI_DEVICE_LOST;
         if (status == MANTA_ERR_NOT_FOUND || gone) {
             uint64_t head;
-            bool closed = mti_object_is_closed(tier->object, &head);
-            if (closed && head & MTI_HEAD_FAILED) {
-                return mti_fail(MANTA_ERR_DEVICE_LOST, "its bytes were on a device that is lost");
-            }
-            if (closed) (void)mti_tier_ask(ctx, tier->object);
+            // If that has failed, whoever asked for the replica sees it there.
+            if (mti_object_is_closed(tier->object, &head) && !(head & MTI_HEAD_FAILED))
+                (void)mti_tier_ask(ctx, tier->object);
             return MANTA_NOT_READY;
         }
     }

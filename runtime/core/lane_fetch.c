@@ -42,6 +42,7 @@ static void fetch_send(mti_lane_t *lane, mti_ctx_t *ctx)
 static manta_status_t fetch_add(mti_lane_t *lane, mti_ctx_t *ctx, mti_tier_t *tier)
 {
     if (lane->failure) return MANTA_ERR_DEVICE_LOST;
+    mti_lane_drop_failed(lane, tier);
     mti_replica_t source = tier->at[lane->index];
     if (!source.block) return MANTA_ERR_DEVICE_LOST;
     mti_lane_queue_t *q;

@@ -249,6 +249,8 @@ struct mti_lanes {
 
 // ---- lane_route.c --------------------------------------------------------------------------------
 
+// Whether |lane| can run |t|, whatever else is asked for.
+bool mti_lane_can_run(const mti_lane_t *lane, const mti_record_t *t);
 // Claims what is in the inbox, and chooses a device for it. False: there was nothing.
 bool mti_lanes_route(mti_lanes_t *lanes, mti_ctx_t *ctx);
 // |op| was routed to |lane|, which is down, and has not begun: it goes to another device, to a CPU, or fails.
@@ -280,6 +282,8 @@ mti_op_t *mti_op_create(mti_lanes_t *lanes, mti_record_t *t);
 void mti_op_complete(mti_ctx_t *ctx, mti_lanes_t *lanes, mti_op_t *op, manta_status_t status);
 // Frees |op| alone.
 void mti_op_destroy(mti_lanes_t *lanes, mti_op_t *op);
+// Gives back what its body has allocated.
+void mti_op_free_blocks(mti_lanes_t *lanes, mti_op_t *op);
 // |op| fails with |status| and this thread's message, unless it has an error already.
 void mti_op_set_error(mti_op_t *op, manta_status_t status, const char *text);
 // Completes what |q| is done with, in order. False: nothing.
@@ -323,6 +327,8 @@ manta_status_t mti_lane_upload(mti_lane_t *lane, const void *from, size_t size_b
 manta_status_t mti_lane_bring(mti_lane_t *lane, mti_ctx_t *ctx, mti_tier_t *tier);
 // Whether a copy that made |replica| has failed.
 bool mti_lane_replica_failed(const mti_lane_t *lane, const mti_replica_t *replica);
+// Forgets the replica that the lane's device has of |tier| if a copy that made it has failed.
+void mti_lane_drop_failed(mti_lane_t *lane, mti_tier_t *tier);
 // Starts the copies to this device that were wished for, and forgets those that are there. False: nothing moved.
 bool mti_lane_grant(mti_lane_t *lane, mti_ctx_t *ctx);
 // Forgets all wishes; the runtime ends.
