@@ -180,7 +180,7 @@ manta_status_t cuda_code_load(mti_device_t *base, const mti_code_t *code, mti_ke
         return mti_fail(MANTA_ERR_INVALID_ARGUMENT, "%s: code %s has no fatbin, only CPU twins",
                         base->name, code->name);
     cuda_scope_t scope;
-    manta_status_t status = cuda_enter(device, &scope);
+    manta_status_t status = cuda_enter_making(device, &scope);
     if (status != MANTA_OK) return status;
     cuda_module_t *module = mti_alloc_zeroed(&base->allocator, sizeof *module, sizeof(void *));
     if (!module) {

@@ -40,6 +40,28 @@ manta_status_t cuda_enter(cuda_device_t *device, cuda_scope_t *out_scope)
     return context_enter(device, out_scope);
 }
 
+void cuda_make_sure(cuda_device_t *device)
+{
+    if (bound_device == device) device->strayed = cuda_rebind(&device->base);
+}
+
+manta_status_t cuda_enter_making(cuda_device_t *device, cuda_scope_t *out_scope)
+{
+    cuda_make_sure(device);
+    return cuda_enter(device, out_scope);
+}
+
+bool cuda_had_strayed(cuda_device_t *device, CUresult result)
+{
+    if (bound_device != device ||
+        (result != CUDA_ERROR_INVALID_CONTEXT && result != CUDA_ERROR_INVALID_HANDLE &&
+         result != CUDA_ERROR_CONTEXT_IS_DESTROYED))
+        return false;
+    bool strayed = cuda_rebind(&device->base);
+    device->strayed = strayed; // for who asks next
+    return strayed;
+}
+
 void cuda_leave(cuda_device_t *device, const cuda_scope_t *scope)
 {
     if (scope->is_set) MTI_CU_NOTE(device, cuCtxSetCurrent(scope->previous));
@@ -60,34 +82,40 @@ void cuda_bind(mti_device_t *base, mti_bound_t *out_bound)
     }
     MTI_CU_NOTE(device, cuCtxGetCurrent(&previous));
     out_bound->previous[0] = previous;
-    cuda_rebind(base);
+    (void)cuda_rebind(base);
 }
 
-void cuda_rebind(mti_device_t *base)
+bool cuda_rebind(mti_device_t *base)
 {
     cuda_device_t *device = cuda_device(base);
     CUcontext current = NULL;
     bound_device = NULL;
-    if (mti_cu_forked() || cuda_is_lost(device)) return;
+    if (mti_cu_forked() || cuda_is_lost(device)) return false;
     MTI_CU_NOTE(device, cuCtxGetCurrent(&current));
-    if (current != device->context) {
+    bool strayed = current != device->context, is_noted = device->strayed;
+    device->strayed = false;
+    if (strayed) {
         CUresult result = device->api->cuCtxSetCurrent(device->context);
         if (result != CUDA_SUCCESS) {
             (void)cuda_failed(device, result, "cuCtxSetCurrent(device->context)");
-            return;
+            return true;
         }
     }
     bound_device = device;
+    return strayed || is_noted;
 }
 
-void cuda_unbind(mti_device_t *base, const mti_bound_t *bound)
+bool cuda_unbind(mti_device_t *base, const mti_bound_t *bound)
 {
     cuda_device_t *device = cuda_device(base);
     bound_device = (const cuda_device_t *)bound->previous[1];
-    if (mti_cu_forked()) return;
+    if (mti_cu_forked()) return false;
     // Also on a lost device: the thread goes on with other work.
     CUcontext current = NULL;
     MTI_CU_NOTE(device, cuCtxGetCurrent(&current));
     if (current != bound->previous[0])
         MTI_CU_NOTE(device, cuCtxSetCurrent((CUcontext)bound->previous[0]));
+    bool is_noted = device->strayed;
+    device->strayed = false;
+    return current != device->context || is_noted;
 }

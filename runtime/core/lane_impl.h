@@ -7,6 +7,7 @@
 //   lane_fetch.c  copies to the host
 //   lane_op.c     what is known of a task while it is routed, placed and in flight; its end
 //   lane_body.c   what bodies call
+//   lane_context.c  the thread that drives, and what bodies leave on it
 //   lane_foreign.c  joining streams and device memory of others
 //   lane_code.c   kernels on a device
 //
@@ -40,6 +41,7 @@ enum {
     MTI_OP_COPIES = 4,
     MTI_LANE_FAILURES = 32, // copies that failed, remembered
     MTI_LANE_BATCH = 64,    // copies that are submitted together
+    MTI_LANE_TRUSTED = 64,  // variants
     // From here on they are, so that the first of them do not wait for many more, and the host fills the next
     // pinned buffer while these are under way.
     MTI_LANE_BATCH_BYTES = 2 << 20,
@@ -135,6 +137,13 @@ struct mti_lane_wish {
     bool is_coming; // as of this step
 };
 
+// Whether a variant leaves the thread as it was.
+typedef struct mti_lane_trust {
+    const manta_variant_t *variant; // NULL: free
+    uint32_t runs;                  // that were looked after
+    bool strays;
+} mti_lane_trust_t;
+
 // A copy between the host and the device that is to be submitted with others.
 typedef struct mti_lane_copy {
     mti_copy_t copy;
@@ -184,6 +193,8 @@ struct mti_lane {
     uint32_t queue_count; // compute queues that were made
     bool is_bound;        // this step has bound its thread to the device
     mti_bound_t bound;
+    bool ran_trusted; // a body that was not looked after ran in this step
+    mti_lane_trust_t trusted[MTI_LANE_TRUSTED];
     mti_devheap_t *heap, *host_heap;
     mti_tier_t *fetching, *fetching_last; // in order
     // Copies that failed, newest last: who finds a replica that they made makes it again. Those that stood
@@ -288,8 +299,6 @@ void mti_op_free_blocks(mti_lanes_t *lanes, mti_op_t *op);
 void mti_op_set_error(mti_op_t *op, manta_status_t status, const char *text);
 // Completes what |q| is done with, in order. False: nothing.
 bool mti_lane_queue_complete(mti_lane_t *lane, mti_ctx_t *ctx, mti_lane_queue_t *q);
-// Makes the device's context current, once a step; what only looks does without.
-void mti_lane_bind(mti_lane_t *lane);
 // Asks the device what is done, what failed, and whether it is lost.
 void mti_lane_poll(mti_lane_t *lane, mti_ctx_t *ctx);
 // The lane's device can't be used any more: tasks go elsewhere, or fail.
@@ -299,6 +308,19 @@ static inline bool mti_lane_is_down(const mti_lane_t *lane)
     // relaxed: a hint for who chooses; the right's holder decides
     return mti_atomic_u32_load_relaxed(&lane->is_down) != 0;
 }
+
+// ---- lane_context.c ------------------------------------------------------------------------------
+
+// Makes the device's context current, once a step; what only looks does without.
+void mti_lane_bind(mti_lane_t *lane);
+// The thread is what it was before.
+void mti_lane_unbind(mti_lane_t *lane);
+// A body that |variant| is has returned: the context is current again for what follows. |is_foreign|: it ran code
+// that is known to change it.
+void mti_lane_body_over(mti_lane_t *lane, const manta_variant_t *variant, bool is_foreign);
+// This thread is the lanes' own from now on.
+void mti_lanes_thread_begin(void);
+void mti_lanes_thread_unbind(mti_lanes_t *lanes);
 
 // ---- lane_copy.c ---------------------------------------------------------------------------------
 
