@@ -40,6 +40,8 @@ static manta_status_t kernel_load(cuda_device_t *device, CUlibrary library,
     const char *symbol = desc->symbol ? desc->symbol : desc->name;
     MTI_CU_TRY(device, cuLibraryGetKernel(out_kernel, library, symbol));
     MTI_CU_TRY(device, cuKernelGetFunction(out_function, *out_kernel));
+    // Newer drivers are lazier.
+    if (device->api->cuFuncLoad) MTI_CU_TRY(device, cuFuncLoad(*out_function));
     return MANTA_OK;
 }
 

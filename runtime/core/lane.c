@@ -175,7 +175,7 @@ static manta_status_t lane_open(mti_lane_t *lane)
     options.is_host = true;
     lane->host_heap = mti_devheap_create(&options);
     if (lane->heap && lane->host_heap) {
-        (void)mti_lane_load_code(lane, NULL);
+        mti_lane_load_code(lane);
         return MANTA_OK;
     }
     return mti_fail(MANTA_ERR_OUT_OF_MEMORY, "device %s: no memory for its heaps", device->name);

@@ -129,6 +129,15 @@ struct mti_lane_code {
     mti_kernel_desc_t kernels[];
 };
 
+// One that could not be loaded: who launches from it is told.
+typedef struct mti_lane_unloaded mti_lane_unloaded_t;
+struct mti_lane_unloaded {
+    mti_lane_unloaded_t *next;
+    const manta_code_t *code;
+    manta_status_t status;
+    char text[256];
+};
+
 // An object that is to have a replica on the device; the slot is counted until it has.
 typedef struct mti_lane_wish mti_lane_wish_t;
 struct mti_lane_wish {
@@ -211,6 +220,7 @@ struct mti_lane {
     uint64_t round;          // counts rounds of placing, from 1
     uint32_t code_seen;      // code objects that were loaded, or tried
     mti_lane_code_t *loaded; // what the device borrows of them
+    mti_lane_unloaded_t *unloaded;
 };
 
 typedef struct mti_inbox {
@@ -380,9 +390,9 @@ bool mti_lane_foreign_step(mti_lane_t *lane, mti_ctx_t *ctx, bool all);
 
 // ---- lane_code.c ---------------------------------------------------------------------------------
 
-// Loads all code that was registered since the last time. One that can't be loaded is skipped: who launches
-// from it is told. The status is that of |wanted|, if it is among them.
-manta_status_t mti_lane_load_code(mti_lane_t *lane, const manta_code_t *wanted);
+// Loads all code that was registered since the last time. One that can't be loaded is skipped: who launches from it
+// is told.
+void mti_lane_load_code(mti_lane_t *lane);
 // The kernel of |row| on the lane's device.
 manta_status_t mti_lane_kernel(mti_lane_t *lane, const manta_kernel_t *row, manta_twin_fn_t twin,
                                const mti_kernel_t **out_kernel);

@@ -25,8 +25,22 @@ static void dc_add_twin(const manta_grid_t *, void *const *args)
 }
 MANTA_KERNEL_TWIN(dc_add_kernel, dc_add_twin);
 
+MANTA_KERNEL(dc_twice_kernel, int64_t *, size_t);
+static void dc_twice_twin(const manta_grid_t *, void *const *args)
+{
+    for (size_t i = 0; i < *static_cast<size_t *>(args[1]); i++)
+        (*static_cast<int64_t **>(args[0]))[i] *= 2;
+}
+MANTA_KERNEL_TWIN(dc_twice_kernel, dc_twice_twin);
+
 static const FakeCode fake_code("device_calls_test.fatbin",
-                                {{&dc_add_kernel_kernel,
+                                {{&dc_twice_kernel_kernel,
+                                  dc_twice_twin,
+                                  {FAKE_CUDA_READ | FAKE_CUDA_WRITE, 0},
+                                  [](uint32_t, const fake_cuda_shape_t *, void *const *args) {
+                                      return *static_cast<size_t *>(args[1]) * sizeof(int64_t);
+                                  }},
+                                 {&dc_add_kernel_kernel,
                                   dc_add_twin,
                                   {0, FAKE_CUDA_READ, FAKE_CUDA_READ | FAKE_CUDA_WRITE, 0},
                                   [](uint32_t, const fake_cuda_shape_t *, void *const *args) {
@@ -39,6 +53,13 @@ MANTA_CUDA(dc_bump)
 {
     return MANTA_LAUNCH(dc_add_kernel, manta_grid_1d(y.count, 128), int64_t{1}, nullptr, y.data,
                         y.count);
+}
+
+#define dc_twice_PARAMS MANTA_INOUT(int64_t, y)
+MANTA_TASK_DECLARE(dc_twice);
+MANTA_CUDA(dc_twice)
+{
+    return MANTA_LAUNCH(dc_twice_kernel, manta_grid_1d(y.count, 128), y.data, y.count);
 }
 
 #define dc_add_PARAMS MANTA_IN(int64_t, x), MANTA_INOUT(int64_t, y)
@@ -285,6 +306,22 @@ TEST_F(DeviceCallsTest, ADiamondWaitsTwice)
     EXPECT_LE(all_calls() - launches() - calls("cuStreamWaitEvent") - calls("cuEventRecord"),
               ROUNDS * 5 / 4 + 32u)
         << counts();
+}
+
+// A kernel is on the device before anybody launches it: a driver that loads it at the first launch waits for all that
+// runs, and the fake takes that for a violation.
+TEST_F(DeviceCallsTest, TheFirstLaunchOfAKernelIsOneCall)
+{
+    MANTA_SCOPE();
+    manta::ref<int64_t> y = put_there(1); // with another kernel
+    start_counting();
+    y = dc_twice_with(MANTA_OPTIONS(.where = MANTA_GPU), y);
+    wait(y);
+    EXPECT_EQ(1u, launches());
+    for (const char *name : {"cuLibraryLoadData", "cuLibraryGetKernel", "cuKernelGetFunction",
+                             "cuFuncLoad", "cuKernelSetAttribute"})
+        EXPECT_EQ(0u, calls(name)) << name;
+    EXPECT_EQ(2, values_of<int64_t>(y)[0]);
 }
 
 // Values inside the line of their object go along on the task's queue: a copy for all of them.
