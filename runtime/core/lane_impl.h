@@ -5,6 +5,7 @@
 //   lane_place.c  a task is given to a queue: operands, waits, body, results
 //   lane_copy.c   queues and their order, copies to devices
 //   lane_fetch.c  copies to the host
+//   lane_times.c  how long tasks take, learned
 //   lane_op.c     what is known of a task while it is routed, placed and in flight; its end
 //   lane_body.c   what bodies call
 //   lane_context.c  the thread that drives, and what bodies leave on it
@@ -42,6 +43,7 @@ enum {
     MTI_LANE_FAILURES = 32, // copies that failed, remembered
     MTI_LANE_BATCH = 64,    // copies that are submitted together
     MTI_LANE_TRUSTED = 64,  // variants
+    MTI_LANE_TIMES = 256,   // kinds of tasks
     // From here on they are, so that the first of them do not wait for many more, and the host fills the next
     // pinned buffer while these are under way.
     MTI_LANE_BATCH_BYTES = 2 << 20,
@@ -80,6 +82,9 @@ struct mti_op {
     bool assigned;           // its results are
     bool is_reader;          // it counts among the readers of its arguments
     bool by_host;            // its CPU body runs in the place of a kernel
+    bool is_learned;         // how long it took
+    uint64_t times_key;      // its kind
+    uint64_t expected_ns;    // what |lane| has ahead of others with it
     const manta_variant_t *variant;
     mti_copies_t
         copies[MTI_OP_COPIES]; // that were under way when it was placed; the last may be too wide
@@ -117,6 +122,7 @@ struct mti_lane_queue {
     mti_lane_snapshot_t snapshots[MTI_LANE_SNAPSHOTS];
     uint32_t snapshot_next;
     mti_lane_local_t *locals;
+    int64_t busy_since_ns; // the first in flight could run since then; by the device's clock
 };
 
 // A code object as devices see it.
@@ -192,6 +198,7 @@ struct mti_lane {
     mti_atomic_ptr_t freed;     // mti_block_t *, a stack that is only ever taken whole
     mti_atomic_u32_t actors;    // that are on the device
     mti_atomic_u32_t own_taken; // a bit for each queue that is an actor's
+    mti_atomic_u64_t ahead_ns;  // what its operations are expected to take, from routing to end
     mti_atomic_u32_t waiting;   // operations in |ready|, fetches wanted
     mti_atomic_u32_t in_flight; // tasks and fetches: is there anything to do?
     mti_atomic_u32_t
@@ -254,6 +261,8 @@ struct mti_lanes {
     size_t inbox_capacity, inbox_reserved; // guarded by inbox_lock
     mti_atomic_u32_t inbox_hint;
 
+    mti_atomic_u64_t times[MTI_LANE_TIMES]; // lane_times.c
+
     mti_atomic_u32_t told; // changes when something arrived at the host; waiters sleep on it
     mti_atomic_u32_t tell_waiters;
 
@@ -281,6 +290,14 @@ void mti_lane_reroute(mti_lane_t *lane, mti_ctx_t *ctx, mti_op_t *op);
 void mti_lane_ready(mti_lane_t *lane, mti_op_t *op);
 // The lanes' thread is needed.
 void mti_lanes_kick(mti_lanes_t *lanes);
+
+// ---- lane_times.c --------------------------------------------------------------------------------
+
+// |op| was routed to |lane|, or it is there no more.
+void mti_lane_expect(mti_lane_t *lane, mti_op_t *op);
+void mti_lane_expect_no_more(mti_op_t *op);
+// Learns from what |q| is done with, before that is completed.
+void mti_lane_learn(mti_lane_t *lane, mti_lane_queue_t *q);
 
 // ---- lane_actor.c --------------------------------------------------------------------------------
 

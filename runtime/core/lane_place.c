@@ -440,6 +440,7 @@ static void place_in_flight(place_t *p)
         q->last->next = op;
     } else {
         q->first = op;
+        if (p->lane->lanes->count > 1) q->busy_since_ns = mti_device_now_ns(p->lane->device);
     }
     q->last = op;
     q->in_flight++;
