@@ -606,9 +606,11 @@ static inline mti_object_t *mti_ref_peek(manta_ref_t ref)
 }
 // Like acquire, but any count will do, not only a user's.
 mti_object_t *mti_ref_acquire_weak(uint64_t id, uint64_t add);
-// Looks |ref| up for a public call: OK leaves the thread entered and gives one internal count.
+// Looks |ref| up for a public call: OK leaves the thread entered and gives one internal count, until mti_ref_end. The
+// code of an error ref is what it gives for one.
 manta_status_t mti_ref_begin(manta_ref_t ref, mti_thread_t **out_thread, mti_ctx_t **out_ctx,
                              mti_object_t **out_object);
+void mti_ref_end(mti_thread_t *thread, mti_ctx_t *ctx, mti_object_t *object);
 // Gives |sub| back; frees the object when nothing is left.
 void mti_object_release(mti_ctx_t *ctx, mti_object_t *object, uint64_t sub);
 void mti_object_free(mti_ctx_t *ctx, mti_object_t *object);

@@ -93,19 +93,30 @@ void mti_object_free(mti_ctx_t *ctx, mti_object_t *object)
 manta_status_t mti_ref_begin(manta_ref_t ref, mti_thread_t **out_thread, mti_ctx_t **out_ctx,
                              mti_object_t **out_object)
 {
+    if (MTI_UNLIKELY(mti_ref_is_error(ref))) return mti_ref_error_code(ref);
     mti_thread_t *thread = mti_thread_self();
     if (!thread) return mti_thread_failure();
     mti_thread_enter(thread);
-    mti_object_t *object = mti_ref_acquire(ref, MTI_COUNT_INTERNAL);
+    // The context comes first: a count could not be given back without one.
+    mti_object_t *object = mti_ref_peek(ref);
     mti_ctx_t *ctx = object ? mti_ctx_for(thread, object) : NULL;
-    if (!ctx) {
+    manta_status_t status = object && !ctx ? thread->status : MANTA_OK;
+    if (ctx) object = mti_ref_acquire(ref, MTI_COUNT_INTERNAL);
+    if (!object) status = mti_stale(ref);
+    if (status != MANTA_OK) {
         mti_thread_leave(thread);
-        return object ? thread->status : mti_stale(ref);
+        return status;
     }
     *out_thread = thread;
     *out_ctx = ctx;
     *out_object = object;
     return MANTA_OK;
+}
+
+void mti_ref_end(mti_thread_t *thread, mti_ctx_t *ctx, mti_object_t *object)
+{
+    mti_object_release(ctx, object, MTI_COUNT_INTERNAL);
+    mti_thread_leave(thread);
 }
 
 // ---- scopes -----------------------------------------------------------------------------------

@@ -50,6 +50,13 @@ MANTA_TASK(cell, MANTA_IN(uint32_t, left), MANTA_IN(uint32_t, up), MANTA_OUT(uin
     return MANTA_OK;
 }
 
+MANTA_TASK(echo, MANTA_VAL(uint64_t, x), MANTA_OUT(uint64_t, y, 1))
+{
+    tick();
+    y[0] = x;
+    return MANTA_OK;
+}
+
 MANTA_TASK(fib, MANTA_VAL(int, n), MANTA_OUT(uint64_t, number, 1))
 {
     tick();
@@ -443,20 +450,32 @@ void actor_oneway(Run &run)
     manta.check(sink_destroy(a));
 }
 
-// The same with a result to hold for each: what a plain task is in "independent".
-void actor_pipelined(Run &run)
+// The same with a result to hold for each.
+template <typename F> void pipelined(Run &run, Runtime &manta, F &&call)
 {
-    Runtime manta(run);
     const size_t n = run.size(200000);
-    const sink_t a = sink_new();
     std::vector<manta_ref_t> refs(n);
     run.each(n, n, [&] {
         for (size_t i = 0; i < n; i++)
-            refs[i] = sink_ask(a, i);
+            refs[i] = call(i);
         for (const manta_ref_t ref : refs)
             manta.finish(ref);
     });
+}
+
+void actor_pipelined(Run &run)
+{
+    Runtime manta(run);
+    const sink_t a = sink_new();
+    pipelined(run, manta, [&](size_t i) { return sink_ask(a, i); });
     manta.check(sink_destroy(a));
+}
+
+// What a plain task costs in their place.
+void task_pipelined(Run &run)
+{
+    Runtime manta(run);
+    pipelined(run, manta, [](size_t i) { return echo_remote(i); });
 }
 
 constexpr size_t kSenders = 8;
@@ -586,6 +605,7 @@ void bench::register_scenarios()
     add({"actor-ask", "ns/call", actor_ask, ""});
     add({"actor-oneway", "ns/call", actor_oneway, ""});
     add({"actor-pipelined", "ns/call", actor_pipelined, ""});
+    add({"task-pipelined", "ns/task", task_pipelined, ""});
     add({"actor-fanin", "ns/call", actor_fanin, ""});
     add({"actor-spawn", "ns/actor", actor_spawn, ""});
 }

@@ -1,60 +1,26 @@
 // The CUDA driver under faults, over the fake library: the n-th allocation, registration or launch fails, the
 // device is lost at the n-th launch or operation. For every n: a value or a code that says so, and afterwards the
 // other device works, nothing is left, and the fake has nothing to complain of.
-#include "fakes/fake_kernels.h"
+#include "fakes/int_kernels.h"
 #include "fault/fault.h"
 
 #include <numeric>
 
 using namespace fault;
 
-MANTA_KERNEL(fc_fill_kernel, int64_t, int64_t *, size_t);
-static void fc_fill_twin(const manta_grid_t *, void *const *args)
-{
-    std::fill_n(*static_cast<int64_t **>(args[1]), *static_cast<size_t *>(args[2]),
-                *static_cast<int64_t *>(args[0]));
-}
-MANTA_KERNEL_TWIN(fc_fill_kernel, fc_fill_twin);
-
-MANTA_KERNEL(fc_axpy_kernel, int64_t, const int64_t *, int64_t *, size_t);
-// It may run on what a lost device never sent, as a kernel would: its result is thrown away, and it must wrap.
-static void fc_axpy_twin(const manta_grid_t *, void *const *args)
-{
-    int64_t a = *static_cast<int64_t *>(args[0]);
-    const int64_t *x = *static_cast<const int64_t **>(args[1]);
-    int64_t *y = *static_cast<int64_t **>(args[2]);
-    for (size_t i = 0; i < *static_cast<size_t *>(args[3]); i++)
-        y[i] = static_cast<int64_t>(static_cast<uint64_t>(y[i]) +
-                                    static_cast<uint64_t>(a) * static_cast<uint64_t>(x[i]));
-}
-MANTA_KERNEL_TWIN(fc_axpy_kernel, fc_axpy_twin);
-
-static const uint8_t kR = FAKE_CUDA_READ, kW = FAKE_CUDA_WRITE;
-static const FakeCode fake_code("fault_test.fatbin",
-                                {{&fc_fill_kernel_kernel,
-                                  fc_fill_twin,
-                                  {0, kW, 0},
-                                  [](uint32_t, const fake_cuda_shape_t *, void *const *args) {
-                                      return *static_cast<size_t *>(args[2]) * sizeof(int64_t);
-                                  }},
-                                 {&fc_axpy_kernel_kernel,
-                                  fc_axpy_twin,
-                                  {0, kR, uint8_t(kR | kW), 0},
-                                  [](uint32_t, const fake_cuda_shape_t *, void *const *args) {
-                                      return *static_cast<size_t *>(args[3]) * sizeof(int64_t);
-                                  }}});
+static const FakeCode fake_code("fault_test.fatbin", {fake_axpy_ints(), fake_fill_ints()});
 
 #define fc_fill_PARAMS MANTA_VAL(int64_t, value), MANTA_VAL(uint64_t, n), MANTA_OUT(int64_t, y, n)
 MANTA_TASK_DECLARE(fc_fill);
 MANTA_CUDA(fc_fill)
 {
-    return MANTA_LAUNCH(fc_fill_kernel, manta_grid_1d(y.count, 128), value, y.data, y.count);
+    return MANTA_LAUNCH(fill_ints, manta_grid_1d(y.count, 128), value, y.data, y.count);
 }
 #define fc_axpy_PARAMS MANTA_VAL(int64_t, a), MANTA_IN(int64_t, x), MANTA_INOUT(int64_t, y)
 MANTA_TASK_DECLARE(fc_axpy);
 MANTA_CUDA(fc_axpy)
 {
-    return MANTA_LAUNCH(fc_axpy_kernel, manta_grid_1d(y.count, 128), a, x.data, y.data, y.count);
+    return MANTA_LAUNCH(axpy_ints, manta_grid_1d(y.count, 128), a, x.data, y.data, y.count);
 }
 
 namespace

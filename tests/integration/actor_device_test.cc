@@ -1,4 +1,5 @@
 // Actors on devices: order, CPU and CUDA methods mixed, what their state holds, restarts, limits; on virtual GPUs.
+#include "fakes/int_kernels.h"
 #include "support/runtime_fixture.h"
 
 #include <algorithm>
@@ -7,25 +8,7 @@
 
 using namespace manta_testing;
 
-MANTA_KERNEL(ad_axpy_kernel, int64_t, const int64_t *, int64_t *, size_t);
-static void ad_axpy_twin(const manta_grid_t *, void *const *args)
-{
-    int64_t a = *static_cast<int64_t *>(args[0]);
-    const int64_t *x = *static_cast<const int64_t **>(args[1]);
-    int64_t *y = *static_cast<int64_t **>(args[2]);
-    size_t n = *static_cast<size_t *>(args[3]);
-    for (size_t i = 0; i < n; i++)
-        y[i] += a * x[i];
-}
-MANTA_KERNEL_TWIN(ad_axpy_kernel, ad_axpy_twin);
-
-MANTA_KERNEL(ad_fill_kernel, int64_t, int64_t *, size_t);
-static void ad_fill_twin(const manta_grid_t *, void *const *args)
-{
-    std::fill_n(*static_cast<int64_t **>(args[1]), *static_cast<size_t *>(args[2]),
-                *static_cast<int64_t *>(args[0]));
-}
-MANTA_KERNEL_TWIN(ad_fill_kernel, ad_fill_twin);
+static const FakeCode fake_code("actor_device_test.fatbin", {fake_axpy_ints(), fake_fill_ints()});
 
 // ---- an actor: acc = a w + ..., on its device -----------------------------------------------------
 
@@ -56,8 +39,7 @@ MANTA_ACTOR_CUDA(ad_sum)
     if (!self->acc) return MANTA_ERR_OUT_OF_MEMORY;
     manta_status_t status = manta_actor_hold(task, w.data);
     if (status != MANTA_OK) return status;
-    return MANTA_LAUNCH(ad_fill_kernel, manta_grid_1d(w.count, 128), int64_t{0}, self->acc,
-                        w.count);
+    return MANTA_LAUNCH(fill_ints, manta_grid_1d(w.count, 128), int64_t{0}, self->acc, w.count);
 }
 MANTA_ACTOR_END(ad_sum)
 {
@@ -69,8 +51,7 @@ MANTA_METHOD_DECLARE(ad_sum, add);
 MANTA_METHOD_CUDA(ad_sum, add)
 {
     self->steps++;
-    return MANTA_LAUNCH(ad_axpy_kernel, manta_grid_1d(self->n, 128), a, self->w, self->acc,
-                        self->n);
+    return MANTA_LAUNCH(axpy_ints, manta_grid_1d(self->n, 128), a, self->w, self->acc, self->n);
 }
 
 #define ad_sum_add_x_PARAMS MANTA_IN(int64_t, x)
@@ -78,7 +59,7 @@ MANTA_METHOD_DECLARE(ad_sum, add_x);
 MANTA_METHOD_CUDA(ad_sum, add_x)
 {
     self->steps++;
-    return MANTA_LAUNCH(ad_axpy_kernel, manta_grid_1d(x.count, 128), int64_t{1}, x.data, self->acc,
+    return MANTA_LAUNCH(axpy_ints, manta_grid_1d(x.count, 128), int64_t{1}, x.data, self->acc,
                         x.count);
 }
 
@@ -87,10 +68,9 @@ MANTA_METHOD_DECLARE(ad_sum, read);
 MANTA_METHOD_CUDA(ad_sum, read)
 {
     self->steps++;
-    manta_status_t status =
-        MANTA_LAUNCH(ad_fill_kernel, manta_grid_1d(n, 128), int64_t{0}, y.data, n);
+    manta_status_t status = MANTA_LAUNCH(fill_ints, manta_grid_1d(n, 128), int64_t{0}, y.data, n);
     if (status != MANTA_OK) return status;
-    return MANTA_LAUNCH(ad_axpy_kernel, manta_grid_1d(n, 128), int64_t{1}, self->acc, y.data, n);
+    return MANTA_LAUNCH(axpy_ints, manta_grid_1d(n, 128), int64_t{1}, self->acc, y.data, n);
 }
 
 // On a CPU: how many methods have run before.

@@ -1,6 +1,6 @@
 // Tasks on devices: order, copies, versions, results, failures. On virtual GPUs, which run the kernels' CPU twins;
 // and a second time (MANTA_CUDA_LIBRARY) on the CUDA driver over the fake library, which runs them, too.
-#include "fakes/fake_kernels.h"
+#include "fakes/int_kernels.h"
 #include "support/runtime_fixture.h"
 
 #include <algorithm>
@@ -14,26 +14,6 @@
 using namespace manta_testing;
 
 // ---- kernels and tasks ----------------------------------------------------------------------------
-
-MANTA_KERNEL(dv_axpy_kernel, int64_t, const int64_t *, int64_t *, size_t);
-static void dv_axpy_twin(const manta_grid_t *, void *const *args)
-{
-    int64_t a = *static_cast<int64_t *>(args[0]);
-    const int64_t *x = *static_cast<const int64_t **>(args[1]);
-    int64_t *y = *static_cast<int64_t **>(args[2]);
-    size_t n = *static_cast<size_t *>(args[3]);
-    for (size_t i = 0; i < n; i++)
-        y[i] += a * x[i];
-}
-MANTA_KERNEL_TWIN(dv_axpy_kernel, dv_axpy_twin);
-
-MANTA_KERNEL(dv_fill_kernel, int64_t, int64_t *, size_t);
-static void dv_fill_twin(const manta_grid_t *, void *const *args)
-{
-    std::fill_n(*static_cast<int64_t **>(args[1]), *static_cast<size_t *>(args[2]),
-                *static_cast<int64_t *>(args[0]));
-}
-MANTA_KERNEL_TWIN(dv_fill_kernel, dv_fill_twin);
 
 MANTA_KERNEL(dv_word_kernel, int32_t, int32_t *);
 static void dv_word_twin(const manta_grid_t *, void *const *args)
@@ -58,47 +38,38 @@ MANTA_KERNEL_TWIN(dv_copy_kernel, dv_copy_twin);
 MANTA_KERNEL(dv_sum_kernel, const int64_t *, int64_t *, size_t);
 static void dv_sum_twin(const manta_grid_t *, void *const *args)
 {
-    const int64_t *x = *static_cast<const int64_t **>(args[0]);
-    **static_cast<int64_t **>(args[1]) =
-        std::accumulate(x, x + *static_cast<size_t *>(args[2]), int64_t{0});
+    const uint64_t *x = *static_cast<const uint64_t **>(args[0]); // wraps, as axpy_ints does
+    **static_cast<uint64_t **>(args[1]) =
+        std::accumulate(x, x + *static_cast<size_t *>(args[2]), uint64_t{0});
 }
 MANTA_KERNEL_TWIN(dv_sum_kernel, dv_sum_twin);
 
 MANTA_KERNEL(dv_unknown_kernel, int64_t *); // no code object brings it
 
-static size_t arg_n(void *const *args, int i)
-{
-    return *static_cast<size_t *>(args[i]) * sizeof(int64_t);
-}
 static const uint8_t kR = FAKE_CUDA_READ, kW = FAKE_CUDA_WRITE;
-static const FakeCode fake_code(
-    "device_test.fatbin",
-    {{&dv_axpy_kernel_kernel,
-      dv_axpy_twin,
-      {0, kR, uint8_t(kR | kW), 0},
-      [](uint32_t, const fake_cuda_shape_t *, void *const *args) { return arg_n(args, 3); }},
-     {&dv_fill_kernel_kernel,
-      dv_fill_twin,
-      {0, kW, 0},
-      [](uint32_t, const fake_cuda_shape_t *, void *const *args) { return arg_n(args, 2); }},
-     {&dv_word_kernel_kernel,
-      dv_word_twin,
-      {0, kW},
-      [](uint32_t, const fake_cuda_shape_t *, void *const *) { return sizeof(int32_t); }},
-     {&dv_copy_kernel_kernel,
-      dv_copy_twin,
-      {kR, kW, 0, 0, 0},
-      [](uint32_t i, const fake_cuda_shape_t *, void *const *args) {
-          size_t n = arg_n(args, 4);
-          return i == 1 || n == 0 ? n
-                                  : arg_n(args, 2) + (n - 8) * *static_cast<size_t *>(args[3]) + 8;
-      }},
-     {&dv_sum_kernel_kernel,
-      dv_sum_twin,
-      {kR, kW, 0},
-      [](uint32_t i, const fake_cuda_shape_t *, void *const *args) {
-          return i == 1 ? sizeof(int64_t) : arg_n(args, 2);
-      }}});
+static const FakeCode
+    fake_code("device_test.fatbin",
+              {fake_axpy_ints(),
+               fake_fill_ints(),
+               {&dv_word_kernel_kernel,
+                dv_word_twin,
+                {0, kW},
+                [](uint32_t, const fake_cuda_shape_t *, void *const *) { return sizeof(int32_t); }},
+               {&dv_copy_kernel_kernel,
+                dv_copy_twin,
+                {kR, kW, 0, 0, 0},
+                [](uint32_t i, const fake_cuda_shape_t *, void *const *args) {
+                    size_t n = ints_extent(args, 4);
+                    return i == 1 || n == 0 ? n
+                                            : ints_extent(args, 2) +
+                                                  (n - 8) * *static_cast<size_t *>(args[3]) + 8;
+                }},
+               {&dv_sum_kernel_kernel,
+                dv_sum_twin,
+                {kR, kW, 0},
+                [](uint32_t i, const fake_cuda_shape_t *, void *const *args) {
+                    return i == 1 ? sizeof(int64_t) : ints_extent(args, 2);
+                }}});
 
 #define dv_axpy_PARAMS MANTA_VAL(int64_t, a), MANTA_IN(int64_t, x), MANTA_INOUT(int64_t, y)
 MANTA_TASK_DECLARE(dv_axpy);
@@ -110,7 +81,7 @@ MANTA_TASK(dv_axpy)
 }
 MANTA_CUDA(dv_axpy)
 {
-    return MANTA_LAUNCH(dv_axpy_kernel, manta_grid_1d(y.count, 128), a, x.data, y.data, y.count);
+    return MANTA_LAUNCH(axpy_ints, manta_grid_1d(y.count, 128), a, x.data, y.data, y.count);
 }
 
 #define dv_fill_PARAMS MANTA_VAL(int64_t, value), MANTA_VAL(uint64_t, n), MANTA_OUT(int64_t, y, n)
@@ -122,7 +93,7 @@ MANTA_TASK(dv_fill)
 }
 MANTA_CUDA(dv_fill)
 {
-    return MANTA_LAUNCH(dv_fill_kernel, manta_grid_1d(y.count, 128), value, y.data, y.count);
+    return MANTA_LAUNCH(fill_ints, manta_grid_1d(y.count, 128), value, y.data, y.count);
 }
 
 MANTA_TASK(dv_sum, MANTA_IN(int64_t, x), MANTA_OUT(int64_t, sum, 1))
@@ -228,7 +199,7 @@ MANTA_CUDA(dv_mode)
     case kUnknownKernel:
         return MANTA_LAUNCH(dv_unknown_kernel, manta_grid_1d(n, 64), y.data);
     case kBlockTooLarge:
-        return MANTA_LAUNCH(dv_fill_kernel, manta_grid_1d(n, 1 << 20), int64_t{1}, y.data, n);
+        return MANTA_LAUNCH(fill_ints, manta_grid_1d(n, 1 << 20), int64_t{1}, y.data, n);
     case kNothing:
         return MANTA_OK;
     case kWaits: {
@@ -260,7 +231,7 @@ MANTA_CUDA(dv_mode)
         if (status == MANTA_OK) status = manta_status_word(task, word);
         if (status != MANTA_OK) return status;
     }
-    return MANTA_LAUNCH(dv_fill_kernel, manta_grid_1d(n, 64), int64_t{5}, y.data, n);
+    return MANTA_LAUNCH(fill_ints, manta_grid_1d(n, 64), int64_t{5}, y.data, n);
 }
 
 MANTA_TASK(dv_forward, MANTA_VAL(manta_ref_t, what), MANTA_OUT(int64_t, y, 0))
@@ -682,7 +653,7 @@ TEST_P(DeviceTest, MistakesInABodyFailTheTaskAndSayWhat)
         manta_status_t code;
         const char *says;
     } const cases[] = {{kUnknownKernel, MANTA_ERR_NOT_FOUND, "dv_unknown_kernel"},
-                       {kBlockTooLarge, MANTA_ERR_OUT_OF_RANGE, "dv_fill_kernel"},
+                       {kBlockTooLarge, MANTA_ERR_OUT_OF_RANGE, "fill_ints"},
                        {kNothing, MANTA_ERR_INVALID_ARGUMENT, "enqueued nothing"},
                        {kWaits, MANTA_ERR_NOT_ALLOWED_HERE, ""},
                        {kFails, MANTA_ERR_USER + 7, "not today"}};
@@ -814,7 +785,7 @@ MANTA_CUDA(dv_any)
     int64_t got = (x.count ? 1 : 0) + (manta_arg_status(task, 0) == MANTA_OK ? 10 : 0);
     for (size_t i = 0; i < parts.count; i++)
         got += parts[i].count ? 100 : 0;
-    return MANTA_LAUNCH(dv_fill_kernel, manta_grid_1d(1, 1), got, y.data, size_t{1});
+    return MANTA_LAUNCH(fill_ints, manta_grid_1d(1, 1), got, y.data, size_t{1});
 }
 
 TEST_P(DeviceTest, FailedArgumentsThatAreAcceptedAreEmpty)
@@ -976,7 +947,7 @@ MANTA_CUDA(dv_block)
     if (!blocks) return MANTA_LAUNCH(dv_open_kernel, manta_grid_1d(1, 1), y.data);
     g_gate->arrive();
     g_gate->pass(); // which a body must not do
-    return MANTA_LAUNCH(dv_fill_kernel, manta_grid_1d(1, 1), int64_t{2}, y.data, size_t{1});
+    return MANTA_LAUNCH(fill_ints, manta_grid_1d(1, 1), int64_t{2}, y.data, size_t{1});
 }
 
 TEST_P(DeviceTest, ABodyThatBlocksHoldsUpItsDeviceOnly)

@@ -1,6 +1,6 @@
 // User code with streams and device memory of its own beside tasks: manta_cuda_wait() and manta_wrap_cuda(), on the
 // fake CUDA driver, which reports every use of memory that nothing orders.
-#include "fakes/fake_kernels.h"
+#include "fakes/int_kernels.h"
 #include "support/runtime_fixture.h"
 
 #include <cuda.h>
@@ -10,30 +10,13 @@
 
 using namespace manta_testing;
 
-MANTA_KERNEL(cj_add_kernel, int64_t, const int64_t *, int64_t *, size_t);
-static void cj_add_twin(const manta_grid_t *, void *const *args)
-{
-    int64_t a = *static_cast<int64_t *>(args[0]);
-    const int64_t *x = *static_cast<const int64_t **>(args[1]);
-    int64_t *y = *static_cast<int64_t **>(args[2]);
-    size_t n = *static_cast<size_t *>(args[3]);
-    for (size_t i = 0; i < n; i++)
-        y[i] += a * x[i];
-}
-MANTA_KERNEL_TWIN(cj_add_kernel, cj_add_twin);
-static const FakeCode fake_code("cuda_join_test.fatbin",
-                                {{&cj_add_kernel_kernel,
-                                  cj_add_twin,
-                                  {0, FAKE_CUDA_READ, FAKE_CUDA_READ | FAKE_CUDA_WRITE, 0},
-                                  [](uint32_t, const fake_cuda_shape_t *, void *const *args) {
-                                      return *static_cast<size_t *>(args[3]) * sizeof(int64_t);
-                                  }}});
+static const FakeCode fake_code("cuda_join_test.fatbin", {fake_axpy_ints()});
 
 #define cj_add_PARAMS MANTA_VAL(int64_t, a), MANTA_IN(int64_t, x), MANTA_INOUT(int64_t, y)
 MANTA_TASK_DECLARE(cj_add);
 MANTA_CUDA(cj_add)
 {
-    return MANTA_LAUNCH(cj_add_kernel, manta_grid_1d(y.count, 128), a, x.data, y.data, y.count);
+    return MANTA_LAUNCH(axpy_ints, manta_grid_1d(y.count, 128), a, x.data, y.data, y.count);
 }
 
 MANTA_TASK(cj_fail, MANTA_OUT(int64_t, y, 4))
@@ -56,7 +39,7 @@ MANTA_CUDA(cj_waits)
 {
     manta_view_t view;
     g_in_body = manta_cuda_wait(nullptr, manta_ref_t{}, &view);
-    return MANTA_LAUNCH(cj_add_kernel, manta_grid_1d(y.count, 128), int64_t{1}, x.data, y.data,
+    return MANTA_LAUNCH(axpy_ints, manta_grid_1d(y.count, 128), int64_t{1}, x.data, y.data,
                         y.count);
 }
 
