@@ -608,6 +608,8 @@ static inline mti_object_t *mti_ref_peek(manta_ref_t ref)
     uint64_t counts = mti_atomic_u64_load_acquire(&object->counts);
     return MTI_LIKELY(mti_count_user(counts) != 0) ? object : NULL;
 }
+// The object of |ref|, one of whose user counts becomes an internal one. NULL: stale.
+mti_object_t *mti_ref_take(mti_ctx_t *ctx, manta_ref_t ref);
 // Like acquire, but any count will do, not only a user's.
 mti_object_t *mti_ref_acquire_weak(uint64_t id, uint64_t add);
 // Looks |ref| up for a public call: OK leaves the thread entered and gives one internal count, until mti_ref_end. The
