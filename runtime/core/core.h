@@ -800,9 +800,13 @@ bool mti_recover_wanted(const manta_task_options_t *options);
 void mti_recover_arm(mti_ctx_t *ctx, mti_record_t *t);
 // A body is about to run; it has returned. |end| gives the status that the attempt has then.
 void mti_recover_begin(mti_ctx_t *ctx, mti_record_t *t);
+// It has not begun after all, and waits again.
+void mti_recover_pause(mti_ctx_t *ctx, mti_record_t *t);
 manta_status_t mti_recover_end(mti_ctx_t *ctx, mti_record_t *t, manta_status_t status);
 // Whether the attempt that has ended with |status| is followed by another, which then belongs to others.
 bool mti_recover_retry(manta_task_t *run, manta_status_t status);
+// The running attempt of |t|, which has a cold block, is the last one: another could not end better.
+void mti_recover_give_up(mti_ctx_t *ctx, mti_record_t *t);
 // |t| is being cancelled: it gets no further attempt. Whether one of |deps| is the caller's to give back.
 bool mti_recover_drop(mti_ctx_t *ctx, mti_cold_t *cold);
 // |cold| is about to be freed.
