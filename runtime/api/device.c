@@ -86,7 +86,8 @@ manta_status_t manta_where(manta_ref_t ref, bool *out_host, uint64_t *out_gpus)
         *out_host = mti_atomic_u32_load_acquire(&tier->host) == MTI_HOST_VALID;
         mti_mutex_lock(&tier->lock);
         for (uint32_t i = 0; i < tier->device_count && i < 64; i++)
-            if (tier->at[i].block) *out_gpus |= (uint64_t)1 << i;
+            if (tier->at[i].block && !mti_lanes_is_lost(mti_lanes_peek(ctx->rt), i))
+                *out_gpus |= (uint64_t)1 << i;
         mti_mutex_unlock(&tier->lock);
     } else {
         *out_host = there && closed && mti_object_size(object) != 0;

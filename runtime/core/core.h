@@ -608,6 +608,8 @@ static inline mti_object_t *mti_ref_peek(manta_ref_t ref)
     uint64_t counts = mti_atomic_u64_load_acquire(&object->counts);
     return MTI_LIKELY(mti_count_user(counts) != 0) ? object : NULL;
 }
+// The object of |ref|, one of whose user counts becomes an internal one. NULL: stale.
+mti_object_t *mti_ref_take(mti_ctx_t *ctx, manta_ref_t ref);
 // Like acquire, but any count will do, not only a user's.
 mti_object_t *mti_ref_acquire_weak(uint64_t id, uint64_t add);
 // Looks |ref| up for a public call: OK leaves the thread entered and gives one internal count, until mti_ref_end. The
@@ -798,9 +800,13 @@ bool mti_recover_wanted(const manta_task_options_t *options);
 void mti_recover_arm(mti_ctx_t *ctx, mti_record_t *t);
 // A body is about to run; it has returned. |end| gives the status that the attempt has then.
 void mti_recover_begin(mti_ctx_t *ctx, mti_record_t *t);
+// It has not begun after all, and waits again.
+void mti_recover_pause(mti_ctx_t *ctx, mti_record_t *t);
 manta_status_t mti_recover_end(mti_ctx_t *ctx, mti_record_t *t, manta_status_t status);
 // Whether the attempt that has ended with |status| is followed by another, which then belongs to others.
 bool mti_recover_retry(manta_task_t *run, manta_status_t status);
+// The running attempt of |t|, which has a cold block, is the last one: another could not end better.
+void mti_recover_give_up(mti_ctx_t *ctx, mti_record_t *t);
 // |t| is being cancelled: it gets no further attempt. Whether one of |deps| is the caller's to give back.
 bool mti_recover_drop(mti_ctx_t *ctx, mti_cold_t *cold);
 // |cold| is about to be freed.
