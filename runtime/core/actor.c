@@ -13,6 +13,8 @@
 //                                                └──put, kick─────────┼────────────────────┤
 //                                                                     └──a waiter takes it─┘
 //
+// An actor that was called with priorities has lists besides, and a turn that is PARKED: actor_band.c.
+//
 // Giving the turn back: first the turn becomes IDLE, then the mailbox (EMPTY → IDLE, by CAS), then
 // actor_has_work() looks once more. Putting or changing |life| comes before waking, which looks at the
 // turn. All of these are seq_cst: of a holder that leaves and somebody who brings work one sees the other.
@@ -69,7 +71,7 @@ static bool schedule_pinned(mti_ctx_t *ctx, uint64_t id)
 {
     mti_actor_t *actor = (mti_actor_t *)(void *)mti_ref_acquire_weak(id, MTI_COUNT_SLOT);
     if (!actor) return true; // gone: the wake came too late
-    if (!(actor->flags & MTI_ACTOR_PINNED)) {
+    if (!(mti_actor_flags(actor) & MTI_ACTOR_PINNED)) {
         mti_object_release(ctx, &actor->object, MTI_COUNT_SLOT);
         return false;
     }
@@ -103,7 +105,9 @@ void mti_actor_schedule(mti_ctx_t *ctx, uint32_t slot, uint32_t gen)
 
 void mti_actor_wake(mti_ctx_t *ctx, mti_actor_t *actor, uint32_t slot, uint32_t gen)
 {
-    if (mti_turn_change(actor, gen, MTI_TURN_IDLE, mti_turn_word(gen, MTI_TURN_SCHEDULED))) {
+    uint64_t scheduled = mti_turn_word(gen, MTI_TURN_SCHEDULED);
+    if (MTI_LIKELY(mti_turn_change(actor, gen, MTI_TURN_IDLE, scheduled)) ||
+        mti_turn_change(actor, gen, MTI_TURN_PARKED, scheduled)) {
         mti_actor_schedule(ctx, slot, gen);
     }
 }
@@ -263,7 +267,13 @@ static mti_record_t *todo_next(mti_actor_t *actor)
 static mti_record_t *todo_pop(mti_actor_t *actor)
 {
     mti_actor_todo_enter(actor);
-    mti_record_t *t = todo_next(actor);
+    mti_record_t *t;
+    if (MTI_UNLIKELY(mti_actor_has_bands(actor))) {
+        t = mti_actor_bands_first(actor);
+        if (t) mti_actor_bands_take(actor, t);
+    } else {
+        t = todo_next(actor);
+    }
     const char *next = (const char *)actor->todo; // on its way while this one runs
     for (size_t i = 0; next && i < MTI_SLOT_BYTES; i += 64)
         __builtin_prefetch(next + i, 1);
@@ -364,7 +374,7 @@ static void actor_end(mti_ctx_t *ctx, mti_actor_t *actor, drive_t *drive)
     if (death) mti_object_release(ctx, death, MTI_COUNT_INTERNAL);
     (void)mti_object_close_quick(
         ctx, &actor->object, failed ? mti_head_bare(MANTA_ERR_ACTOR_DIED) : MTI_HEAD_CLOSED, NULL);
-    if (actor->flags & MTI_ACTOR_KEEPS_COUNT) {
+    if (mti_actor_flags(actor) & MTI_ACTOR_KEEPS_COUNT) {
         mti_object_release(ctx, &actor->object, MTI_COUNT_USER);
     }
 }
@@ -402,7 +412,9 @@ static bool hand_one_out(mti_ctx_t *ctx, mti_actor_t *actor)
     mti_record_t *t = NULL;
     mti_actor_group_t *group = NULL;
     mti_actor_todo_enter(actor);
-    for (uint32_t i = 0; i < more->group_count && !t; i++) {
+    bool has_bands = mti_actor_has_bands(actor);
+    if (MTI_UNLIKELY(has_bands)) t = mti_actor_bands_hand_out(actor, &group);
+    for (uint32_t i = 0; i < more->group_count && !t && !has_bands; i++) {
         group = &more->groups[i];
         if (group->first && mti_atomic_u32_load_seq_cst(&group->running) < group->limit) {
             t = group->first;
@@ -411,7 +423,7 @@ static bool hand_one_out(mti_ctx_t *ctx, mti_actor_t *actor)
             (void)mti_atomic_u32_fetch_sub_acq_rel(&group->waiting, 1);
         }
     }
-    while (!t && (t = todo_next(actor))) {
+    while (!t && !has_bands && (t = todo_next(actor))) {
         group = &more->groups[mti_method_of(t)->group];
         if (!group->first && mti_atomic_u32_load_seq_cst(&group->running) < group->limit) break;
         mti_method_of(t)->mail_next = NULL;
@@ -458,8 +470,9 @@ static void place_give_back(mti_actor_t *actor, uint32_t group_index, uint64_t i
 
 void mti_actor_call_over(mti_ctx_t *ctx, mti_actor_t *actor, uint32_t group, uint64_t id)
 {
-    if (actor->flags & (MTI_ACTOR_CONCURRENT | MTI_ACTOR_DEVICE)) {
-        if (actor->flags & MTI_ACTOR_DEVICE) {
+    uint32_t flags = mti_actor_flags(actor);
+    if (flags & (MTI_ACTOR_CONCURRENT | MTI_ACTOR_DEVICE)) {
+        if (flags & MTI_ACTOR_DEVICE) {
             mti_actor_device_give_back(actor->more->device, id);
         } else {
             place_give_back(actor, group, id);
@@ -618,7 +631,7 @@ static turn_check_t turn_check(mti_ctx_t *ctx, mti_actor_t *actor, uint32_t gen,
 static bool has_todo(mti_actor_t *actor)
 {
     mti_actor_todo_enter(actor);
-    bool has = actor->todo != NULL;
+    bool has = actor->todo != NULL || mti_actor_bands_have_todo(actor);
     mti_actor_todo_leave(actor);
     return has;
 }
@@ -642,9 +655,9 @@ static bool device_may_go_on(mti_actor_t *actor)
 }
 
 // Runs calls, a batch or until |until| is not queued any more, and gives the turn back. Takes a slot count,
-// which keeps the actor while that happens.
-static void actor_drive(mti_ctx_t *ctx, mti_actor_t *actor, uint32_t gen, const mti_record_t *until,
-                        uint32_t until_gen)
+// which keeps the actor while that happens. |was_parked|: that was what it found.
+static void actor_drive(mti_ctx_t *ctx, mti_actor_t *actor, uint32_t gen, bool was_parked,
+                        const mti_record_t *until, uint32_t until_gen)
 {
     uint32_t slot = actor->object.slot;
     drive_t drive = {0};
@@ -658,6 +671,10 @@ static void actor_drive(mti_ctx_t *ctx, mti_actor_t *actor, uint32_t gen, const 
         turn_check_t check = turn_check(ctx, actor, gen, &drive);
         if (check == CHECK_PASSED) break;
         bool enough = budget <= 0 || (until && !is_still_queued(until, until_gen));
+        bool has_bands = mti_actor_has_bands(actor);
+        if (MTI_UNLIKELY(has_bands) && check == CHECK_RUN && !drive.held && !until && !enough) {
+            enough = mti_actor_bands_yield(ctx, actor, was_parked, budget == BATCH);
+        }
         if (check == CHECK_RUN && drive.held) {
             if (has_todo(actor) || has_mail(actor)) {
                 mti_actor_fail_calls(ctx, actor, actor_end_error(actor), false, false, 0);
@@ -668,11 +685,15 @@ static void actor_drive(mti_ctx_t *ctx, mti_actor_t *actor, uint32_t gen, const 
                     : has_todo(actor) || has_mail(actor) ||
                           (actor->more->group_count && actor_groups_have_work(actor))) {
                 // Whoever comes next goes on.
+                if (MTI_UNLIKELY(has_bands)) {
+                    mti_actor_bands_give_on(ctx, actor, gen);
+                    break;
+                }
                 mti_atomic_u64_store_seq_cst(&actor->claim, mti_turn_word(gen, MTI_TURN_SCHEDULED));
                 mti_actor_schedule(ctx, slot, gen);
                 break;
             }
-        } else if (check == CHECK_RUN && MTI_UNLIKELY(actor->more->device != NULL)) {
+        } else if (check == CHECK_RUN && MTI_UNLIKELY(mti_actor_flags(actor) & MTI_ACTOR_DEVICE)) {
             mti_record_t *t;
             mti_device_call_t call = mti_actor_device_next(ctx, actor, &t);
             budget--;
@@ -681,7 +702,7 @@ static void actor_drive(mti_ctx_t *ctx, mti_actor_t *actor, uint32_t gen, const 
                 mti_atomic_u64_store_relaxed(&actor->current, 0);
             }
             if (call != MTI_DEVICE_CALL_NONE) continue;
-        } else if (check == CHECK_RUN && actor->more->group_count) {
+        } else if (check == CHECK_RUN && mti_actor_flags(actor) & MTI_ACTOR_CONCURRENT) {
             budget--;
             if (hand_one_out(ctx, actor)) continue;
         } else if (check == CHECK_RUN) {
@@ -725,10 +746,13 @@ void mti_actor_run_entry(mti_ctx_t *ctx, uint64_t id)
     mti_actor_t *actor = (mti_actor_t *)(void *)mti_ref_acquire_weak(id, MTI_COUNT_SLOT);
     if (!actor) return;
     uint32_t gen = (uint32_t)(id >> 32);
-    if (mti_turn_take(ctx, actor, gen, MTI_TURN_SCHEDULED))
-        actor_drive(ctx, actor, gen, NULL, 0);
-    else
+    if (mti_turn_take(ctx, actor, gen, MTI_TURN_SCHEDULED)) {
+        actor_drive(ctx, actor, gen, false, NULL, 0);
+    } else if (mti_turn_take(ctx, actor, gen, MTI_TURN_PARKED)) {
+        actor_drive(ctx, actor, gen, true, NULL, 0);
+    } else {
         mti_object_release(ctx, &actor->object, MTI_COUNT_SLOT);
+    }
 }
 
 // ---- waiters ------------------------------------------------------------------------------------
@@ -750,7 +774,7 @@ static bool group_runner(mti_ctx_t *ctx, const mti_actor_t *actor, const mti_rec
 
 static bool may_run_here(const mti_ctx_t *ctx, const mti_actor_t *actor)
 {
-    return !(actor->flags & MTI_ACTOR_PINNED) ||
+    return !(mti_actor_flags(actor) & MTI_ACTOR_PINNED) ||
            mti_actor_seat_fits(ctx->rt, actor->more->rare,
                                mti_atomic_i32_load_relaxed(&ctx->sched.seat));
 }
@@ -800,8 +824,9 @@ mti_actor_help_t mti_actor_walk(mti_ctx_t *ctx, mti_object_t *object, mti_record
         } else if (actor->more->group_count && group_runner(ctx, actor, t, out_ctx)) {
             help = MTI_ACTOR_HELD;
         } else if (!undelivered && may_run_here(ctx, actor) &&
-                   (turn == MTI_TURN_SCHEDULED || turn == MTI_TURN_IDLE) && may_go_on(actor) &&
-                   mti_atomic_u32_load_relaxed(&t->deps) == 1) {
+                   (turn == MTI_TURN_SCHEDULED || turn == MTI_TURN_IDLE ||
+                    turn == MTI_TURN_PARKED) &&
+                   may_go_on(actor) && mti_atomic_u32_load_relaxed(&t->deps) == 1) {
             help = MTI_ACTOR_FREE;
             if (may_take && mti_turn_take(ctx, actor, actor_gen, turn)) {
                 *out_actor = actor;
@@ -816,5 +841,5 @@ mti_actor_help_t mti_actor_walk(mti_ctx_t *ctx, mti_object_t *object, mti_record
 
 void mti_actor_run_until(mti_ctx_t *ctx, mti_actor_t *actor, const mti_record_t *t, uint32_t gen)
 {
-    actor_drive(ctx, actor, mti_actor_gen(actor), t, gen);
+    actor_drive(ctx, actor, mti_actor_gen(actor), false, t, gen);
 }

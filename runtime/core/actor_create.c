@@ -157,6 +157,7 @@ static void free_more(mti_ctx_t *ctx, mti_actor_more_t *more)
     if (more->deferred)
         mti_free(NULL, more->deferred, more->deferred_capacity * sizeof *more->deferred);
     if (more->device) mti_actor_device_free(ctx, more);
+    mti_actor_bands_free(ctx, more);
     mti_mutex_deinit(&more->lock);
     mti_heap_free(&ctx->heap, more, more->total_bytes);
 }

@@ -199,14 +199,19 @@ mti_device_call_t mti_actor_device_next(mti_ctx_t *ctx, mti_actor_t *actor, mti_
     mti_actor_device_t *device = actor->more->device;
     mti_atomic_u32_store_relaxed(&device->resume_at, MTI_RESUME_NEVER);
     mti_actor_todo_enter(actor);
-    mti_record_t *t = mti_actor_todo_first(actor);
+    bool has_bands = mti_actor_has_bands(actor);
+    mti_record_t *t = has_bands ? mti_actor_bands_first(actor) : mti_actor_todo_first(actor);
     if (!t || !device_may_go(device, t)) {
         mti_actor_todo_leave(actor);
         return MTI_DEVICE_CALL_NONE;
     }
     uint64_t id = mti_ref_of(&t->result).id;
     bool for_device = call_is_for_device(t);
-    actor->todo = mti_method_of(t)->mail_next;
+    if (has_bands) {
+        mti_actor_bands_take(actor, t);
+    } else {
+        actor->todo = mti_method_of(t)->mail_next;
+    }
     if (for_device) {
         place_take(device, id);
     } else {

@@ -18,6 +18,8 @@ typedef struct mti_actor_group {
     mti_atomic_u64_t *ids;      // of those that are handed out, |limit| places; 0: free
 } mti_actor_group_t;
 
+typedef struct mti_actor_bands mti_actor_bands_t; // actor_band.c
+
 typedef enum mti_restart_phase {
     MTI_RESTART_NONE,
     MTI_RESTART_DOWN,
@@ -86,6 +88,7 @@ struct mti_actor_more {
     manta_actor_def_t *def;
     mti_actor_rare_t *rare;     // NULL: nothing of it
     mti_actor_device_t *device; // NULL: on none
+    mti_atomic_ptr_t bands;     // mti_actor_bands_t *; NULL: nobody called with a priority
     mti_actor_hold_t *holds;    // guarded by lock
     uint64_t *deferred;         // guarded by lock; ids of calls whose results come later
     uint32_t deferred_count, deferred_capacity; // guarded by lock
@@ -181,6 +184,40 @@ void mti_actor_pinned_run(mti_sched_ctx_t *sched_ctx, mti_job_t *job);
 
 // The oldest of |todo| and the mailbox, which stays; inside the bracket. NULL: none.
 mti_record_t *mti_actor_todo_first(mti_actor_t *actor);
+
+// ---- priorities of calls (actor_band.c) -----------------------------------------------------------
+
+static inline bool mti_actor_has_bands(const mti_actor_t *actor)
+{
+    // relaxed: seen late, and the calls that wait are looked at once more
+    return mti_atomic_ptr_load_relaxed(&actor->more->bands) != NULL;
+}
+// Above normal.
+static inline bool mti_flags_are_raised(uint32_t flags)
+{
+    return flags & MTI_RECORD_BAND && (flags >> MTI_RECORD_BAND_SHIFT & 3) != MTI_BAND_LOW;
+}
+// |t|, a call with a priority or to an actor that knows of them, is being made. Errors: OUT_OF_MEMORY.
+manta_status_t mti_actor_bands_call(mti_thread_t *thread, mti_ctx_t *ctx, mti_record_t *t);
+// A call with |flags|, which are raised, was put into the mailbox. The caller has a count.
+void mti_actor_bands_wake(mti_ctx_t *ctx, mti_actor_t *actor, uint32_t flags);
+// For the holder of the turn of an actor that has bands, inside the bracket of |todo|: what is next (NULL:
+// nothing), which stays; takes that; takes what is next of those whose group has room.
+mti_record_t *mti_actor_bands_first(mti_actor_t *actor);
+void mti_actor_bands_take(mti_actor_t *actor, const mti_record_t *t);
+mti_record_t *mti_actor_bands_hand_out(mti_actor_t *actor, mti_actor_group_t **out_group);
+// |t|, which has run, goes before all others. In the bracket, too.
+void mti_actor_bands_put_back(mti_actor_t *actor, mti_record_t *t);
+// Whether an actor that does not hand its calls out has some here; also without bands. In the bracket, too.
+bool mti_actor_bands_have_todo(const mti_actor_t *actor);
+// Gives everything that is here back as a list; also without bands. Frozen.
+void mti_actor_bands_empty(mti_actor_t *actor, mti_record_t **out_first);
+// Whether the holder of the turn had better go, as others come before what is next here. |was_parked|: that
+// was what it found; |is_first|: it has run nothing yet.
+bool mti_actor_bands_yield(mti_ctx_t *ctx, mti_actor_t *actor, bool was_parked, bool is_first);
+// Gives the turn to whoever comes next, with the priority of what is to be done.
+void mti_actor_bands_give_on(mti_ctx_t *ctx, mti_actor_t *actor, uint32_t gen);
+void mti_actor_bands_free(mti_ctx_t *ctx, mti_actor_more_t *more);
 
 // ---- devices (actor_device.c) -------------------------------------------------------------------
 

@@ -34,7 +34,7 @@ static void info_fill(const mti_actor_t *actor, uint64_t counts, manta_actor_inf
     uint32_t internal = mti_count_internal(counts);
     bool ended = mti_atomic_u32_load_relaxed(&actor->life) == MTI_LIFE_DEAD;
     info.pending = internal > !ended ? internal - !ended : 0;
-    if (actor->flags & MTI_ACTOR_KEEPS_COUNT && info.handles && !ended) info.handles--;
+    if (mti_actor_flags(actor) & MTI_ACTOR_KEEPS_COUNT && info.handles && !ended) info.handles--;
     const mti_actor_rare_t *rare = actor->more->rare;
     if (rare && rare->name) snprintf(info.name, sizeof info.name, "%s", rare->name);
     if (rare && rare->name_space) {

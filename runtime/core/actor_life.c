@@ -134,13 +134,15 @@ void mti_actor_fail_calls(mti_ctx_t *ctx, mti_actor_t *actor, const manta_error_
 {
     mti_actor_more_t *more = actor->more;
     mti_actor_todo_freeze(actor);
-    mti_record_t *last, *mail = mti_mail_take(actor, &last), *todo = actor->todo;
-    mti_record_t *fails[3];
+    mti_record_t *last, *mail = mti_mail_take(actor, &last), *todo = actor->todo, *banded;
+    mti_record_t *fails[4];
     actor->todo = NULL;
-    fails[0] = divide_frozen(actor, todo, restarts);
-    fails[1] = divide_frozen(actor, mail, restarts);
-    fails[2] = NULL;
-    mti_record_t **end = &fails[2];
+    mti_actor_bands_empty(actor, &banded);
+    fails[0] = divide_frozen(actor, banded, restarts);
+    fails[1] = divide_frozen(actor, todo, restarts);
+    fails[2] = divide_frozen(actor, mail, restarts);
+    fails[3] = NULL;
+    mti_record_t **end = &fails[3];
     for (uint32_t i = 0; i < more->group_count; i++) {
         mti_actor_group_t *group = &more->groups[i];
         *end = divide_frozen(actor, group->first, restarts);
@@ -151,7 +153,7 @@ void mti_actor_fail_calls(mti_ctx_t *ctx, mti_actor_t *actor, const manta_error_
     }
     uint64_t current = mti_atomic_u64_load_relaxed(&actor->current);
     mti_actor_todo_thaw(actor);
-    for (int i = 0; i < 3; i++)
+    for (int i = 0; i < 4; i++)
         fail_list(ctx, fails[i], error);
     if (running && current != but) fail_running(ctx, actor, current, error, restarts);
     for (uint32_t i = 0; i < more->group_count && running; i++) {
@@ -280,7 +282,7 @@ void mti_actor_put_back(mti_ctx_t *ctx, mti_actor_t *actor, mti_record_t *t)
     uint64_t claim = mti_atomic_u64_load_relaxed(&t->claim);
     mti_thread_tls->call_kept = true;
     // It has started, and gave its count back for that (run_one): it is pending again.
-    bool handed_out = actor->flags & MTI_ACTOR_CONCURRENT || mti_flags_are_lane(t->flags);
+    bool handed_out = mti_actor_flags(actor) & MTI_ACTOR_CONCURRENT || mti_flags_are_lane(t->flags);
     bool counts_started = actor->max_pending && !handed_out;
     if (counts_started) {
         (void)mti_atomic_u64_fetch_add_relaxed(&actor->object.counts, MTI_COUNT_INTERNAL);
@@ -307,9 +309,13 @@ void mti_actor_put_back(mti_ctx_t *ctx, mti_actor_t *actor, mti_record_t *t)
         return;
     }
     mti_actor_todo_enter(actor);
-    mti_method_of(t)->mail_next = actor->todo;
-    if (!actor->todo) actor->todo_last = t;
-    actor->todo = t;
+    if (mti_actor_has_bands(actor)) {
+        mti_actor_bands_put_back(actor, t);
+    } else {
+        mti_method_of(t)->mail_next = actor->todo;
+        if (!actor->todo) actor->todo_last = t;
+        actor->todo = t;
+    }
     mti_actor_todo_leave(actor);
 }
 

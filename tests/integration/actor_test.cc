@@ -964,9 +964,8 @@ TEST_P(ActorTest, WhatAnActorDecidesACallCannotAskFor)
                   status_of(counter_add_with(c, MANTA_OPTIONS(.cpus = 0.5), 1)));
     EXPECT_STATUS(MANTA_ERR_NOT_SUPPORTED,
                   status_of(counter_add_with(c, MANTA_OPTIONS(.max_retries = 2), 1)));
-    EXPECT_STATUS(
-        MANTA_ERR_NOT_SUPPORTED,
-        status_of(counter_add_with(c, MANTA_OPTIONS(.priority = MANTA_PRIORITY_HIGH), 1)));
+    EXPECT_STATUS(MANTA_ERR_NOT_SUPPORTED,
+                  status_of(counter_add_with(c, MANTA_OPTIONS(.host_bytes = 64), 1)));
     EXPECT_EQ(1, value_of<long>(counter_add(c, 1)));
 }
 
