@@ -35,8 +35,9 @@
 // method without one runs on a CPU, when all that was before it is done on the device, and what comes
 // after it waits for its end; so its body may look at what they left in the state. A CUDA body finds the
 // state in |self| as any: that is host memory, where it keeps device pointers and numbers. They stay
-// valid if they are those of manta_actor_hold() or manta_actor_memory(). The actor dies when its device is
-// lost; with MANTA_GPU and restarts left it comes back on another one.
+// valid if they are those of manta_actor_hold() or manta_actor_memory().
+//     When its device is lost the actor dies, with DEVICE_LOST as the cause. With MANTA_GPU and restarts left it comes
+// back on another one, if its arguments are not lost, too; if none is left it dies with RESOURCE_GONE.
 //     A share of a device: |gpu_bytes| bounds what the state holds, |max_device_calls| the work in
 // flight. Nothing else is isolated: the results of its calls come out of the device's common memory, and its
 // kernels run beside those of others, also from a queue of its own.

@@ -507,7 +507,9 @@ static bool restart_create(mti_ctx_t *ctx, mti_actor_t *actor, uint32_t gen)
     const manta_task_def_t *create = more->def->create;
     if (more->holds || more->device) mti_actor_holds_release(ctx, more);
     if (more->device && !mti_actor_device_again(ctx, actor)) {
-        mti_actor_fail(ctx, actor, NULL, false, 0, "there is no device left for it");
+        manta_error_t *cause = mti_actor_device_gone(actor);
+        mti_actor_fail(ctx, actor, cause, MTI_ACTOR_ENDS, 0, "%s", manta_error_text(cause));
+        manta_error_release(cause);
         return true;
     }
     memset(actor->state, 0, actor->def->state_bytes);
@@ -525,7 +527,8 @@ static bool restart_create(mti_ctx_t *ctx, mti_actor_t *actor, uint32_t gen)
     if (status != MANTA_OK) {
         manta_error_t *cause = mti_error_create(status, MANTA_SCOPE_TASK, create->name, "", 0,
                                                 manta_error_message(), NULL);
-        mti_actor_fail(ctx, actor, cause, false, 0, "its constructor could not be submitted again");
+        mti_actor_fail(ctx, actor, cause, MTI_ACTOR_ENDS, 0,
+                       "its constructor could not be submitted again");
         manta_error_release(cause);
         return true;
     }
@@ -757,19 +760,47 @@ void mti_actor_run_entry(mti_ctx_t *ctx, uint64_t id)
 
 // ---- waiters ------------------------------------------------------------------------------------
 
-// The thread of the one call that is handed out by the group of |t|, if that may run only one; false:
-// there is more than one to wait for.
-static bool group_runner(mti_ctx_t *ctx, const mti_actor_t *actor, const mti_record_t *t,
-                         uint32_t *out_ctx)
+const void *mti_actor_full_group(mti_ctx_t *ctx, mti_object_t *object, const mti_record_t *t,
+                                 mti_actor_t **out_actor, uint32_t *out_limit)
 {
+    uint64_t head;
+    mti_actor_t *actor = mti_method_actor(t);
+    if (mti_object_is_closed(object, &head) || t->flags & MTI_RECORD_CREATE ||
+        !mti_ref_acquire_weak(mti_ref_of(&actor->object).id, MTI_COUNT_SLOT)) {
+        return NULL;
+    }
+    // Still open, so the call holds its count, and that was its actor.
+    const mti_actor_group_t *group = NULL;
+    if (!mti_object_is_closed(object, &head) && actor->more->group_count) {
+        group = &actor->more->groups[mti_method_of(t)->group];
+        if (mti_atomic_u32_load_seq_cst(&group->running) < group->limit) group = NULL;
+    }
+    if (!group) {
+        mti_actor_group_leave(ctx, actor);
+        return NULL;
+    }
+    *out_actor = actor;
+    *out_limit = group->limit;
+    return group;
+}
+
+uint64_t mti_actor_group_call(const void *group, uint32_t index)
+{
+    const mti_actor_group_t *full = group;
+    return mti_atomic_u64_load_acquire(&full->ids[index]);
+}
+
+void mti_actor_group_leave(mti_ctx_t *ctx, mti_actor_t *actor)
+{
+    mti_object_release(ctx, &actor->object, MTI_COUNT_SLOT);
+}
+
+// False: whoever has the turn can't hand |t| out.
+static bool group_has_room(const mti_actor_t *actor, const mti_record_t *t)
+{
+    if (!actor->more->group_count) return true;
     const mti_actor_group_t *group = &actor->more->groups[mti_method_of(t)->group];
-    uint64_t id = group->limit == 1 ? mti_atomic_u64_load_acquire(&group->ids[0]) : 0;
-    if (!id) return false;
-    uint64_t claim = mti_atomic_u64_load_acquire(&mti_record_at((uint32_t)id)->claim);
-    *out_ctx = mti_claim_ctx(claim);
-    (void)ctx;
-    return mti_claim_gen(claim) == (uint32_t)(id >> 32) &&
-           mti_claim_state(claim) == MTI_TASK_RUNNING;
+    return mti_atomic_u32_load_seq_cst(&group->running) < group->limit;
 }
 
 static bool may_run_here(const mti_ctx_t *ctx, const mti_actor_t *actor)
@@ -821,9 +852,7 @@ mti_actor_help_t mti_actor_walk(mti_ctx_t *ctx, mti_object_t *object, mti_record
         } else if (turn == MTI_TURN_HELD) {
             *out_ctx = mti_claim_ctx(claim);
             help = MTI_ACTOR_HELD;
-        } else if (actor->more->group_count && group_runner(ctx, actor, t, out_ctx)) {
-            help = MTI_ACTOR_HELD;
-        } else if (!undelivered && may_run_here(ctx, actor) &&
+        } else if (!undelivered && may_run_here(ctx, actor) && group_has_room(actor, t) &&
                    (turn == MTI_TURN_SCHEDULED || turn == MTI_TURN_IDLE ||
                     turn == MTI_TURN_PARKED) &&
                    may_go_on(actor) && mti_atomic_u32_load_relaxed(&t->deps) == 1) {

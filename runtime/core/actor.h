@@ -189,6 +189,13 @@ typedef enum mti_actor_help {
 mti_actor_help_t mti_actor_walk(mti_ctx_t *ctx, mti_object_t *object, mti_record_t *t, uint32_t gen,
                                 bool may_take, mti_actor_t **out_actor, uint32_t *out_ctx,
                                 mti_object_t **out_next);
+// The group of the queued method |t|, which |object| (held by the caller) belongs to, if as many of its calls run as may:
+// |t| is not among them. With a count on the actor, which leave() gives back. NULL: it has none, or has room.
+const void *mti_actor_full_group(mti_ctx_t *ctx, mti_object_t *object, const mti_record_t *t,
+                                 mti_actor_t **out_actor, uint32_t *out_limit);
+// The id of the call that has place |index| of that group; 0: it is free by now.
+uint64_t mti_actor_group_call(const void *group, uint32_t index);
+void mti_actor_group_leave(mti_ctx_t *ctx, mti_actor_t *actor);
 // Runs the actor, whose turn the caller has, until |t| of generation |gen| is not queued any more.
 void mti_actor_run_until(mti_ctx_t *ctx, mti_actor_t *actor, const mti_record_t *t, uint32_t gen);
 
@@ -206,6 +213,8 @@ void mti_actor_handle_drop(mti_ctx_t *ctx, mti_actor_t *actor);
 void mti_actor_free(mti_ctx_t *ctx, mti_actor_t *actor);
 // A line for print_refs; false: not to be counted as the user's.
 bool mti_actor_describe(mti_ctx_t *ctx, mti_actor_t *actor, char *text, size_t size);
+// GPU |index| was lost: the actors there fail, and start again elsewhere if they may.
+void mti_actors_device_lost(mti_ctx_t *ctx, uint32_t index);
 // Ends all actors of the runtime; returns how many had not ended yet.
 size_t mti_actors_end(mti_ctx_t *ctx, bool kill);
 

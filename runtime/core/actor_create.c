@@ -439,7 +439,8 @@ manta_actor_t manta_actor_create(manta_actor_def_t *def, const manta_actor_optio
         if (status != MANTA_OK) {
             manta_error_t *cause = mti_error_create(status, MANTA_SCOPE_TASK, def->create->name, "",
                                                     0, manta_error_message(), NULL);
-            mti_actor_fail(ctx, actor, cause, false, 0, "its constructor could not be submitted");
+            mti_actor_fail(ctx, actor, cause, MTI_ACTOR_ENDS, 0,
+                           "its constructor could not be submitted");
             manta_error_release(cause);
             (void)manta_actor_release(handle);
         }

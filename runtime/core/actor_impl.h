@@ -52,9 +52,9 @@ struct mti_actor_hold {
 enum { MTI_ACTOR_DEVICE_CALLS = 32, MTI_ACTOR_DEVICE_CALLS_MAX = 4096 };
 #define MTI_RESUME_NEVER UINT32_MAX
 typedef struct mti_actor_device {
-    size_t total_bytes;  // of this
-    manta_where_t where; // as asked for
-    uint32_t index;      // the device; changes with a restart
+    size_t total_bytes;     // of this
+    manta_where_t where;    // as asked for
+    mti_atomic_u32_t index; // the device; the turn's, who tells of a lost one reads it
     bool own_queue, is_settled;
     bool is_creating;       // the turn's; the constructor is on the device
     uint32_t limit;         // calls on the device at a time
@@ -226,6 +226,10 @@ manta_status_t mti_actor_device_check(mti_ctx_t *ctx, const manta_actor_def_t *d
 manta_status_t mti_actor_device_make(mti_ctx_t *ctx, mti_actor_more_t *more,
                                      const manta_actor_options_t *o);
 void mti_actor_device_free(mti_ctx_t *ctx, mti_actor_more_t *more);
+// GPU |index| was lost: |actor| fails if it is there. The caller has a count.
+void mti_actor_device_lost(mti_ctx_t *ctx, mti_actor_t *actor, uint32_t index);
+// What comes of that: with a choice of devices it may go on on another one.
+uint32_t mti_actor_device_lost_how(const mti_actor_t *actor);
 // The actor is about to be constructed again. False: there is no device for it any more.
 bool mti_actor_device_again(mti_ctx_t *ctx, mti_actor_t *actor);
 typedef enum mti_device_call {
@@ -238,6 +242,8 @@ mti_device_call_t mti_actor_device_next(mti_ctx_t *ctx, mti_actor_t *actor,
                                         mti_record_t **out_call);
 // Gives the constructor to the device, if that is where it runs.
 bool mti_actor_device_create(mti_ctx_t *ctx, mti_actor_t *actor, mti_record_t *create);
+// Why it can't: RESOURCE_GONE, because of what it failed with before.
+manta_error_t *mti_actor_device_gone(mti_actor_t *actor);
 void mti_actor_device_give_back(mti_actor_device_t *device, uint64_t id);
 // Whether a call that had to wait may go now.
 static inline bool mti_actor_device_has_work(const mti_actor_device_t *device)
@@ -262,9 +268,13 @@ mti_object_t *mti_actor_create_waits_for(mti_actor_t *actor);
 // |actor| fails: |cause| (may be NULL) and the text say why. Its calls fail, it is restarted if that is
 // wanted and possible, or ends. Nothing happens if it has failed before. The call |but| is the caller's to
 // look after. The caller has a count.
-void mti_actor_fail(mti_ctx_t *ctx, mti_actor_t *actor, const manta_error_t *cause,
-                    bool may_restart, uint64_t but, const char *format, ...)
-    __attribute__((format(printf, 6, 7)));
+typedef enum mti_actor_fail_how {
+    MTI_ACTOR_ENDS = 0,
+    MTI_ACTOR_MAY_RESTART = 1 << 0,
+    MTI_ACTOR_SPARES_RUNNING = 1 << 1, // calls that run, which fail by themselves, with a cause
+} mti_actor_fail_how_t;
+void mti_actor_fail(mti_ctx_t *ctx, mti_actor_t *actor, const manta_error_t *cause, uint32_t how,
+                    uint64_t but, const char *format, ...) __attribute__((format(printf, 6, 7)));
 // Fails all calls that wait, and with |running| those that run, but those that will be tried again.
 // Threads: any, without locks, also the holder of the turn.
 void mti_actor_fail_calls(mti_ctx_t *ctx, mti_actor_t *actor, const manta_error_t *error,

@@ -183,10 +183,11 @@ void mti_actor_fail_calls(mti_ctx_t *ctx, mti_actor_t *actor, const manta_error_
     }
 }
 
-void mti_actor_fail(mti_ctx_t *ctx, mti_actor_t *actor, const manta_error_t *cause,
-                    bool may_restart, uint64_t but, const char *format, ...)
+void mti_actor_fail(mti_ctx_t *ctx, mti_actor_t *actor, const manta_error_t *cause, uint32_t how,
+                    uint64_t but, const char *format, ...)
 {
     mti_actor_more_t *more = actor->more;
+    bool may_restart = how & MTI_ACTOR_MAY_RESTART, running = !(how & MTI_ACTOR_SPARES_RUNNING);
     char why[256], text[384];
     va_list args;
     va_start(args, format);
@@ -194,11 +195,14 @@ void mti_actor_fail(mti_ctx_t *ctx, mti_actor_t *actor, const manta_error_t *cau
     va_end(args);
     mti_mutex_lock(&more->lock);
     uint32_t life = mti_atomic_u32_load_relaxed(&actor->life);
-    if (life >= MTI_LIFE_FAILED || (life == MTI_LIFE_RESTARTING && may_restart)) {
+    // The constructor of a restart, which says itself that it failed and may be tried on another device.
+    bool again = life == MTI_LIFE_RESTARTING && more->phase == MTI_RESTART_CREATING && but &&
+                 but == mti_atomic_u64_load_acquire(&more->create_id);
+    if (life >= MTI_LIFE_FAILED || (life == MTI_LIFE_RESTARTING && may_restart && !again)) {
         mti_mutex_unlock(&more->lock);
         return;
     }
-    bool restarts = may_restart && more->restarts_left != 0 && life == MTI_LIFE_ALIVE;
+    bool restarts = may_restart && more->restarts_left != 0 && (life == MTI_LIFE_ALIVE || again);
     snprintf(text, sizeof text, "actor %s %s: %s", mti_actor_name(actor),
              restarts ? "is being restarted" : "died", why);
     manta_error_t *error =
@@ -217,7 +221,7 @@ void mti_actor_fail(mti_ctx_t *ctx, mti_actor_t *actor, const manta_error_t *cau
     if (!restarts && create && create != but) { // a constructor that waits or runs
         mti_task_fail_now(ctx, mti_record_at((uint32_t)create), (uint32_t)(create >> 32), error);
     }
-    mti_actor_fail_calls(ctx, actor, error, restarts, true, but);
+    mti_actor_fail_calls(ctx, actor, error, restarts, running, but);
     fail_deferred(ctx, more, but, error);
     manta_error_release(error);
     mti_actor_kick(ctx, actor);
@@ -229,6 +233,7 @@ bool mti_actor_method_failed(manta_task_t *run, manta_status_t *status)
     mti_ctx_t *ctx = run->ctx;
     mti_record_t *t = run->record;
     mti_method_t *method = mti_method_of(t);
+    bool is_lost = *status == MANTA_ERR_DEVICE_LOST && mti_flags_are_lane(t->flags);
     if (t->flags & MTI_RECORD_CREATE) {
         mti_atomic_u32_store_release(&actor->more->create_failed, 1);
         manta_error_t *cause =
@@ -237,22 +242,22 @@ bool mti_actor_method_failed(manta_task_t *run, manta_status_t *status)
                              : run->in_body ? ""
                                             : manta_error_message(),
                              NULL);
-        mti_actor_fail(ctx, actor, cause, false, mti_ref_of(&t->result).id,
+        uint32_t how = is_lost ? mti_actor_device_lost_how(actor) : MTI_ACTOR_ENDS;
+        mti_actor_fail(ctx, actor, cause, how, mti_ref_of(&t->result).id,
                        "its constructor failed (%s)", manta_status_name(*status));
         manta_error_release(cause);
         return false;
     }
-    bool is_lost = *status == MANTA_ERR_DEVICE_LOST && mti_flags_are_lane(t->flags);
     bool is_fatal = *status == MANTA_ACTOR_FATAL || is_lost;
     if (is_lost) {
         // Only with a choice of devices it can come back.
-        mti_actor_fail(ctx, actor, run->error, actor->more->device->where == MANTA_GPU,
+        mti_actor_fail(ctx, actor, run->error, mti_actor_device_lost_how(actor),
                        mti_ref_of(&t->result).id, "its device was lost");
     } else if (is_fatal) {
         manta_error_t *cause = mti_error_create(
             MANTA_ACTOR_FATAL, MANTA_SCOPE_ACTOR, mti_record_name(t), "", method->attempt,
             run->error ? manta_error_text(run->error) : "returned MANTA_ACTOR_FATAL", NULL);
-        mti_actor_fail(ctx, actor, cause, true, mti_ref_of(&t->result).id,
+        mti_actor_fail(ctx, actor, cause, MTI_ACTOR_MAY_RESTART, mti_ref_of(&t->result).id,
                        "method %s failed fatally: %s", mti_record_name(t), manta_error_text(cause));
         manta_error_release(cause);
     }
@@ -328,7 +333,7 @@ void mti_actor_stop(mti_ctx_t *ctx, mti_actor_t *actor)
     if (life == MTI_LIFE_ALIVE) mti_atomic_u32_store_seq_cst(&actor->life, MTI_LIFE_STOPPING);
     mti_mutex_unlock(&actor->more->lock);
     if (life == MTI_LIFE_RESTARTING) {
-        mti_actor_fail(ctx, actor, NULL, false, 0, "stopped while it was being restarted");
+        mti_actor_fail(ctx, actor, NULL, MTI_ACTOR_ENDS, 0, "stopped while it was being restarted");
     } else if (life == MTI_LIFE_ALIVE) {
         mti_actor_kick(ctx, actor);
     }

@@ -334,7 +334,8 @@ void mti_actor_call_failed(mti_ctx_t *ctx, mti_record_t *t)
     if (raised) mti_actor_bands_wake(ctx, actor, raised);
     if (t->flags & MTI_RECORD_CREATE) {
         mti_atomic_u32_store_release(&actor->more->create_failed, 1);
-        mti_actor_fail(ctx, actor, t->result.u.fail.error, false, 0, "its constructor never ran");
+        mti_actor_fail(ctx, actor, t->result.u.fail.error, MTI_ACTOR_ENDS, 0,
+                       "its constructor never ran");
     }
 }
 
