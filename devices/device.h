@@ -299,6 +299,7 @@ typedef enum mti_fault_kind {
     MTI_FAULT_NONE = 0,     // takes back what is armed; held queues stay held
     MTI_FAULT_OOM,          // the |nth| allocation of device memory from now on finds none
     MTI_FAULT_FAIL_OP,      // the |nth| operation that starts from now on fails with |code|
+    MTI_FAULT_FAIL_OPS,     // … and all after it
     MTI_FAULT_LOSE,         // the device is lost when the |nth| operation from now on starts
     MTI_FAULT_LOSE_NOW,     // … at once
     MTI_FAULT_HOLD_QUEUE,   // |queue| starts no further operation

@@ -79,6 +79,7 @@ struct mti_engine_domain {
     mti_atomic_u32_t failure_count; // of the list; stored before |done| passes one
     entry_t *failures, *failures_last;
     uint32_t fail_nth, lose_nth, oom_nth, slow;
+    bool fails_on; // once one has failed
     manta_status_t fail_code;
     int64_t lose_at_ns;
 };
@@ -517,6 +518,7 @@ static bool queue_start(mti_engine_queue_t *queue)
     if (fault_is_due(&domain->fail_nth)) {
         entry->code = domain->fail_code;
         entry->text = "an injected fault";
+        domain->fail_nth = domain->fails_on;
     }
     list_remove(queue);
     if (entry->resource) entry->resource->used++;
@@ -903,6 +905,16 @@ void mti_engine_fault_fail_op(mti_engine_domain_t *domain, uint32_t nth, manta_s
     uint64_t events = engine_lock(domain->engine);
     domain->fail_nth = nth;
     domain->fail_code = code;
+    domain->fails_on = false;
+    engine_unlock(domain->engine, events);
+}
+
+void mti_engine_fault_fail_ops(mti_engine_domain_t *domain, uint32_t nth, manta_status_t code)
+{
+    uint64_t events = engine_lock(domain->engine);
+    domain->fail_nth = nth;
+    domain->fail_code = code;
+    domain->fails_on = true;
     engine_unlock(domain->engine, events);
 }
 

@@ -187,6 +187,8 @@ mti_engine_state_t mti_engine_state(const mti_engine_domain_t *domain);
 
 // Each arms one fault of |domain|; |nth| counts from now, from 1; 0 disarms.
 void mti_engine_fault_fail_op(mti_engine_domain_t *domain, uint32_t nth, manta_status_t code);
+void mti_engine_fault_fail_ops(mti_engine_domain_t *domain, uint32_t nth,
+                               manta_status_t code); // all from that one on
 void mti_engine_fault_lose_at_op(mti_engine_domain_t *domain,
                                  uint32_t nth); // its effect does not happen
 void mti_engine_fault_lose_at_ns(mti_engine_domain_t *domain, int64_t at_ns); // virtual clock only

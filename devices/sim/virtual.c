@@ -559,6 +559,9 @@ static manta_status_t virtual_inject(mti_device_t *device, const mti_fault_t *fa
     case MTI_FAULT_FAIL_OP:
         mti_engine_fault_fail_op(self->domain, fault->nth, fault->code);
         return MANTA_OK;
+    case MTI_FAULT_FAIL_OPS:
+        mti_engine_fault_fail_ops(self->domain, fault->nth, fault->code);
+        return MANTA_OK;
     case MTI_FAULT_LOSE:
         mti_engine_fault_lose_at_op(self->domain, fault->nth);
         return MANTA_OK;

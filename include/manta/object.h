@@ -187,8 +187,10 @@ typedef struct manta_cq_entry {
 } manta_cq_entry_t;
 MANTA_API MANTA_NODISCARD manta_status_t manta_cq_create(manta_cq_t *out_cq);
 MANTA_API MANTA_NODISCARD manta_status_t manta_cq_add(manta_cq_t cq, manta_ref_t ref, uint64_t tag);
-// Takes up to |n| entries; waits up to |timeout_ns| for the first. Never runs tasks, but for a serial
-// runtime. Errors: NOT_READY none came · STALE_REF · SHUTDOWN.
+// Takes up to |n| entries; waits up to |timeout_ns| for the first. Runs tasks only in a serial runtime, and
+// inside a task that waits for ever while no other thread can be had to run them.
+// Errors: NOT_READY none came · STALE_REF · SHUTDOWN · WAIT_CANCELLED the task that calls was cancelled, or its
+// runtime is shut down by cancelling.
 MANTA_API MANTA_NODISCARD manta_status_t manta_cq_next(manta_cq_t cq, manta_cq_entry_t *out_entries,
                                                        size_t n, size_t *out_count,
                                                        int64_t timeout_ns);

@@ -136,6 +136,12 @@ typedef struct manta_task_options {
     // How often the body is run again after it failed. Until the last attempt it works on copies of INOUT
     // arguments. What a failed attempt has submitted goes on. A body that has forwarded its result has
     // succeeded.
+    //
+    // When a GPU is lost: what had not begun there (its body has enqueued nothing) runs on another one, or as its CPU
+    // body, wherever it may run and its arguments have a replica; it needs no retries for that. What was in
+    // flight fails with MANTA_ERR_DEVICE_LOST, unless it has retries left, on that code or
+    // MANTA_RETRY_SYSTEM: then it runs elsewhere under the same conditions. If they don't hold
+    // it fails at once, without a back-off.
     int32_t max_retries;
     uint32_t retry_on; // manta_retry_t flags
     // Codes to retry on besides; without flags only these. At most 8, copied.

@@ -68,36 +68,14 @@ uint64_t manta_task_gpus(const manta_task_t *task)
     return task ? mti_admit_gpus_of(task->record) : 0;
 }
 
-// The object of |ref| with a count, entered; NULL with a status.
-static mti_object_t *look(manta_ref_t ref, mti_thread_t **out_thread, mti_ctx_t **out_ctx,
-                          manta_status_t *out_status)
-{
-    if (mti_ref_is_error(ref)) {
-        *out_status = mti_ref_error_code(ref);
-        return NULL;
-    }
-    mti_thread_t *thread = *out_thread = mti_thread_self();
-    if (!thread) {
-        *out_status = mti_thread_failure();
-        return NULL;
-    }
-    mti_thread_enter(thread);
-    mti_object_t *object = mti_ref_acquire(ref, MTI_COUNT_SLOT);
-    *out_ctx = object ? mti_ctx_for(thread, object) : NULL;
-    if (object && *out_ctx) return object;
-    *out_status = object ? thread->status : mti_stale(ref);
-    mti_thread_leave(thread);
-    return NULL;
-}
-
 manta_status_t manta_where(manta_ref_t ref, bool *out_host, uint64_t *out_gpus)
 {
     if (!out_host || !out_gpus) return mti_fail(MANTA_ERR_INVALID_ARGUMENT, "where: no room");
     mti_thread_t *thread;
     mti_ctx_t *ctx;
-    manta_status_t status;
-    mti_object_t *object = look(ref, &thread, &ctx, &status);
-    if (!object) return status;
+    mti_object_t *object;
+    manta_status_t status = mti_ref_begin(ref, &thread, &ctx, &object);
+    if (status != MANTA_OK) return status;
     *out_host = false;
     *out_gpus = 0;
     uint64_t head;
@@ -108,13 +86,13 @@ manta_status_t manta_where(manta_ref_t ref, bool *out_host, uint64_t *out_gpus)
         *out_host = mti_atomic_u32_load_acquire(&tier->host) == MTI_HOST_VALID;
         mti_mutex_lock(&tier->lock);
         for (uint32_t i = 0; i < tier->device_count && i < 64; i++)
-            if (tier->at[i].block) *out_gpus |= (uint64_t)1 << i;
+            if (tier->at[i].block && !mti_lanes_is_lost(mti_lanes_peek(ctx->rt), i))
+                *out_gpus |= (uint64_t)1 << i;
         mti_mutex_unlock(&tier->lock);
     } else {
         *out_host = there && closed && mti_object_size(object) != 0;
     }
-    mti_object_release(ctx, object, MTI_COUNT_SLOT);
-    mti_thread_leave(thread);
+    mti_ref_end(thread, ctx, object);
     return MANTA_OK;
 }
 
@@ -125,9 +103,9 @@ manta_status_t manta_prefetch(manta_ref_t ref, manta_where_t where)
     }
     mti_thread_t *thread;
     mti_ctx_t *ctx;
-    manta_status_t status;
-    mti_object_t *object = look(ref, &thread, &ctx, &status);
-    if (!object) return status;
+    mti_object_t *object;
+    manta_status_t status = mti_ref_begin(ref, &thread, &ctx, &object);
+    if (status != MANTA_OK) return status;
     uint64_t head;
     status = mti_object_is_closed(object, &head)
                  ? mti_object_status(object, head)
@@ -150,7 +128,6 @@ manta_status_t manta_prefetch(manta_ref_t ref, manta_where_t where)
     } else if (status == MANTA_OK && mti_object_tier(object)) {
         (void)mti_tier_ask(ctx, object);
     }
-    mti_object_release(ctx, object, MTI_COUNT_SLOT);
-    mti_thread_leave(thread);
+    mti_ref_end(thread, ctx, object);
     return status;
 }

@@ -3,34 +3,6 @@
 
 #include <string.h>
 
-// Looks |ref| up with a count, entered; NULL with |*out_status|.
-static mti_object_t *look(manta_ref_t ref, mti_thread_t **out_thread, mti_ctx_t **out_ctx,
-                          manta_status_t *out_status)
-{
-    mti_thread_t *thread = mti_thread_self();
-    if (!thread) {
-        *out_status = mti_thread_failure();
-        return NULL;
-    }
-    mti_thread_enter(thread);
-    mti_object_t *object = mti_ref_acquire(ref, MTI_COUNT_INTERNAL);
-    mti_ctx_t *ctx = object ? mti_ctx_for(thread, object) : NULL;
-    if (!ctx) {
-        *out_status = object ? thread->status : mti_stale(ref);
-        mti_thread_leave(thread);
-        return NULL;
-    }
-    *out_thread = thread;
-    *out_ctx = ctx;
-    return object;
-}
-
-static void unlook(mti_thread_t *thread, mti_ctx_t *ctx, mti_object_t *object)
-{
-    mti_object_release(ctx, object, MTI_COUNT_INTERNAL);
-    mti_thread_leave(thread);
-}
-
 manta_status_t manta_ref_status(manta_ref_t ref)
 {
     if (mti_ref_is_error(ref)) return mti_ref_error_code(ref);
@@ -47,23 +19,21 @@ manta_status_t manta_ref_status(manta_ref_t ref)
     if (!closed) return MANTA_NOT_READY;
     if (!(head & MTI_HEAD_FAILED)) return MANTA_OK;
     mti_ctx_t *ctx;
-    manta_status_t status;
-    object = look(ref, &thread, &ctx, &status);
-    if (!object) return status;
+    manta_status_t status = mti_ref_begin(ref, &thread, &ctx, &object);
+    if (status != MANTA_OK) return status;
     status = mti_object_status(object, head);
-    unlook(thread, ctx, object);
+    mti_ref_end(thread, ctx, object);
     return status;
 }
 
 manta_status_t manta_ref_size(manta_ref_t ref, size_t *out_size_bytes)
 {
     if (!out_size_bytes) return mti_fail(MANTA_ERR_INVALID_ARGUMENT, "ref_size: no room");
-    if (mti_ref_is_error(ref)) return mti_ref_error_code(ref);
     mti_thread_t *thread;
     mti_ctx_t *ctx;
-    manta_status_t status;
-    mti_object_t *object = look(ref, &thread, &ctx, &status);
-    if (!object) return status;
+    mti_object_t *object;
+    manta_status_t status = mti_ref_begin(ref, &thread, &ctx, &object);
+    if (status != MANTA_OK) return status;
     uint64_t head;
     bool known = mti_object_is_closed(object, &head) ||
                  mti_object_kind(object) == MTI_OBJECT_CREATED ||
@@ -71,7 +41,7 @@ manta_status_t manta_ref_size(manta_ref_t ref, size_t *out_size_bytes)
     status = known ? mti_object_status(object, head) : MANTA_NOT_READY;
     if (status == MANTA_NOT_READY && known) status = MANTA_OK; // created, not sealed
     if (status == MANTA_OK) *out_size_bytes = mti_object_size(object);
-    unlook(thread, ctx, object);
+    mti_ref_end(thread, ctx, object);
     return status;
 }
 
@@ -80,13 +50,12 @@ const manta_error_t *manta_ref_error(manta_ref_t ref)
     if (mti_ref_is_error(ref)) return mti_error_bare(mti_ref_error_code(ref));
     mti_thread_t *thread;
     mti_ctx_t *ctx;
-    manta_status_t status;
-    mti_object_t *object = look(ref, &thread, &ctx, &status);
-    if (!object) return NULL;
+    mti_object_t *object;
+    if (mti_ref_begin(ref, &thread, &ctx, &object) != MANTA_OK) return NULL;
     uint64_t head;
     bool failed = mti_object_is_closed(object, &head) && head & MTI_HEAD_FAILED;
     const manta_error_t *error = failed ? mti_error_chain(object, head) : NULL;
-    unlook(thread, ctx, object);
+    mti_ref_end(thread, ctx, object);
     return error;
 }
 

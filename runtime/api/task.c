@@ -56,15 +56,12 @@ manta_status_t manta_cancel_with(manta_ref_t ref, const manta_cancel_options_t *
         memcpy(&full, options, known);
     }
     if (mti_ref_is_error(ref)) return MANTA_OK; // failed already
-    mti_thread_t *thread = mti_thread_self();
-    if (!thread) return mti_thread_failure();
-    mti_thread_enter(thread);
-    mti_object_t *object = mti_ref_acquire(ref, MTI_COUNT_INTERNAL);
-    mti_ctx_t *ctx = object ? mti_ctx_for(thread, object) : NULL;
-    manta_status_t status = !object ? mti_stale(ref)
-                            : !ctx  ? thread->status
-                                    : mti_task_cancel(ctx, object, !full.keep_children);
-    if (ctx) mti_object_release(ctx, object, MTI_COUNT_INTERNAL);
-    mti_thread_leave(thread);
+    mti_thread_t *thread;
+    mti_ctx_t *ctx;
+    mti_object_t *object;
+    manta_status_t status = mti_ref_begin(ref, &thread, &ctx, &object);
+    if (status != MANTA_OK) return status;
+    status = mti_task_cancel(ctx, object, !full.keep_children);
+    mti_ref_end(thread, ctx, object);
     return status;
 }

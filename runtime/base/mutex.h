@@ -32,6 +32,7 @@ typedef enum mti_rank {
     MTI_RANK_LANE,                // core: lists of a lane
     MTI_RANK_TIER_MAKE,           // core: making tiers
     MTI_RANK_TIER,                // core: where the bytes of an object are
+    MTI_RANK_ABROAD,              // core: who waits in another runtime
 } mti_rank_t;
 
 typedef struct mti_mutex {

@@ -146,6 +146,30 @@ function(manta_test)
     endif()
 endfunction()
 
+# manta_runtime_sources(<out>)
+#
+# The C files of all modules of the runtime, for what compiles them in its own way.
+function(manta_runtime_sources out)
+    set(sources "")
+    file(STRINGS ${PROJECT_SOURCE_DIR}/runtime/LAYERS layers REGEX "^[a-z_]+:")
+    foreach(layer IN LISTS layers)
+        string(REGEX REPLACE ":.*" "" module "${layer}")
+        if(NOT TARGET manta_${module})
+            continue()
+        endif()
+        get_target_property(files manta_${module} SOURCES)
+        get_target_property(folder manta_${module} SOURCE_DIR)
+        foreach(file IN LISTS files)
+            if(NOT file MATCHES "\\.c$")
+                continue() # a generated header, say
+            endif()
+            cmake_path(ABSOLUTE_PATH file BASE_DIRECTORY ${folder})
+            list(APPEND sources ${file})
+        endforeach()
+    endforeach()
+    set(${out} ${sources} PARENT_SCOPE)
+endfunction()
+
 # manta_script_test(<folder/name> [LABELS label ...] [TIMEOUT seconds] [ENV VAR=value ...] COMMAND ...)
 #
 # A test that is a command and not a program of ours. 77 as exit status means skipped.

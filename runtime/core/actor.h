@@ -209,6 +209,8 @@ void mti_rows_deinit(mti_rows_t *rows);
 
 // Gives one count of a handle back; the last one ends the actor.
 void mti_actor_handle_drop(mti_ctx_t *ctx, mti_actor_t *actor);
+// A handle has become an internal count, which is the callee's; |counts| is what was left then.
+void mti_actor_handle_gone(mti_ctx_t *ctx, mti_actor_t *actor, uint64_t counts);
 // The slot is about to be freed.
 void mti_actor_free(mti_ctx_t *ctx, mti_actor_t *actor);
 // A line for print_refs; false: not to be counted as the user's.

@@ -332,7 +332,10 @@ static inline mti_object_t *mti_record_result(const mti_record_t *t, uint32_t in
 
 // ---- contexts and threads ----------------------------------------------------------------------
 
-enum { MTI_WAITING_SOME = 8 };
+enum {
+    MTI_WAITING_SOME = 8,
+    MTI_THREAD_CTXS = 8, // runtimes that one thread can use at a time
+};
 
 // A thread's presence in one runtime.
 struct mti_ctx {
@@ -359,6 +362,7 @@ struct mti_ctx {
     mti_atomic_u32_t waiting; // waits and drains that this thread is inside of; it alone writes it
     mti_atomic_u32_t
         wait_word;       // this thread sleeps on it in a wait; set to 1 to make it look again
+    mti_ctx_t *abroad;   // guarded by the lock in wait.c; where it sleeps if not here, NULL: here
     mti_ctx_t *next_all; // guarded by the runtime's lock
     bool is_free;        // guarded by the runtime's lock; its thread ended
 };
@@ -387,7 +391,7 @@ struct mti_thread {
     struct {           // contexts of this thread, by runtime
         mti_ctx_t *ctx;
         uint64_t runtime_id;
-    } ctxs[8];
+    } ctxs[MTI_THREAD_CTXS];
     mti_thread_t *next, **link; // registry, guarded by its lock
 };
 
@@ -606,11 +610,15 @@ static inline mti_object_t *mti_ref_peek(manta_ref_t ref)
     uint64_t counts = mti_atomic_u64_load_acquire(&object->counts);
     return MTI_LIKELY(mti_count_user(counts) != 0) ? object : NULL;
 }
+// The object of |ref|, one of whose user counts becomes an internal one. NULL: stale.
+mti_object_t *mti_ref_take(mti_ctx_t *ctx, manta_ref_t ref);
 // Like acquire, but any count will do, not only a user's.
 mti_object_t *mti_ref_acquire_weak(uint64_t id, uint64_t add);
-// Looks |ref| up for a public call: OK leaves the thread entered and gives one internal count.
+// Looks |ref| up for a public call: OK leaves the thread entered and gives one internal count, until mti_ref_end. The
+// code of an error ref is what it gives for one.
 manta_status_t mti_ref_begin(manta_ref_t ref, mti_thread_t **out_thread, mti_ctx_t **out_ctx,
                              mti_object_t **out_object);
+void mti_ref_end(mti_thread_t *thread, mti_ctx_t *ctx, mti_object_t *object);
 // Gives |sub| back; frees the object when nothing is left.
 void mti_object_release(mti_ctx_t *ctx, mti_object_t *object, uint64_t sub);
 void mti_object_free(mti_ctx_t *ctx, mti_object_t *object);
@@ -794,9 +802,13 @@ bool mti_recover_wanted(const manta_task_options_t *options);
 void mti_recover_arm(mti_ctx_t *ctx, mti_record_t *t);
 // A body is about to run; it has returned. |end| gives the status that the attempt has then.
 void mti_recover_begin(mti_ctx_t *ctx, mti_record_t *t);
+// It has not begun after all, and waits again.
+void mti_recover_pause(mti_ctx_t *ctx, mti_record_t *t);
 manta_status_t mti_recover_end(mti_ctx_t *ctx, mti_record_t *t, manta_status_t status);
 // Whether the attempt that has ended with |status| is followed by another, which then belongs to others.
 bool mti_recover_retry(manta_task_t *run, manta_status_t status);
+// The running attempt of |t|, which has a cold block, is the last one: another could not end better.
+void mti_recover_give_up(mti_ctx_t *ctx, mti_record_t *t);
 // |t| is being cancelled: it gets no further attempt. Whether one of |deps| is the caller's to give back.
 bool mti_recover_drop(mti_ctx_t *ctx, mti_cold_t *cold);
 // |cold| is about to be freed.
@@ -977,10 +989,37 @@ bool mti_watch_add(mti_watcher_t *watcher, mti_object_t *object);
 bool mti_watch_remove(mti_watcher_t *watcher);
 // |object| of generation |gen| has closed with |head|. Its slot may be another object's by now.
 void mti_watch_fire(mti_ctx_t *ctx, mti_object_t *object, uint32_t gen, uint64_t head);
-// Makes every thread that waits in |rt| look at its state again.
+// Makes every thread that waits in |rt|, or inside a task of |rt|, look at its state again.
 void mti_wait_interrupt(mti_runtime_t *rt);
 // The same for the thread of one context.
 void mti_wait_wake(mti_runtime_t *rt, uint32_t ctx_index);
+void mti_wait_wake_ctx(mti_ctx_t *ctx);
+// The context of the task that |thread| runs if that is of another runtime than |ctx|, else NULL.
+static inline mti_ctx_t *mti_wait_home(const mti_thread_t *thread, const mti_ctx_t *ctx)
+{
+    return thread->task && thread->task->ctx->rt != ctx->rt ? thread->task->ctx : NULL;
+}
+// Around a sleep on |ctx->wait_word| inside a task of |home| (NULL: of the same runtime): who wakes the thread
+// there wakes it here as well. Returns what is to be given back.
+mti_ctx_t *mti_wait_go_abroad(mti_ctx_t *home, mti_ctx_t *ctx);
+void mti_wait_come_home(mti_ctx_t *home, mti_ctx_t *before);
+// Why a wait must end though what it waits for is not there; MANTA_OK: it needn't. |queue|: it is for whatever
+// comes into a completion queue, which a shutdown that cancels does not fill.
+manta_status_t mti_wait_must_end(const mti_thread_t *thread, const mti_ctx_t *ctx, bool queue);
+// A sleep of a thread in |ctx|, which gives its seats up for the time.
+typedef struct mti_rest {
+    mti_ctx_t *ctx, *home;
+    bool alone,
+        home_alone; // nobody has taken the seat over: nobody else may be there to run anything
+} mti_rest_t;
+mti_rest_t mti_rest_begin(const mti_thread_t *thread, mti_ctx_t *ctx);
+void mti_rest_end(const mti_rest_t *rest);
+// What there is to do for a thread that is alone, before it sleeps for one of |objects| (others may follow if
+// |more|): lends, or runs something. True: |rest| has ended.
+bool mti_rest_work(const mti_rest_t *rest, mti_object_t **objects, size_t n, bool more);
+// It does not wait any more, or runs something else now.
+void mti_wait_withdraw(mti_ctx_t *ctx);
+int64_t mti_rest_until(const mti_rest_t *rest, int64_t deadline_ns);
 // Completion queues of |rt| are woken, too.
 void mti_cq_interrupt(mti_runtime_t *rt);
 

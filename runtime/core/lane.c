@@ -329,6 +329,8 @@ static bool lane_step(mti_lane_t *lane, mti_ctx_t *ctx)
     any |= mti_lane_grant(lane, ctx);
     any |= lane_place_ready(lane, ctx);
     mti_lane_poll(lane, ctx);
+    // What the host has got by now is not lost: tasks that end here may be tried again with it.
+    if (lane->failure) any |= mti_lane_fetch(lane, ctx);
     for (uint32_t i = 0; i < MTI_LANE_QUEUES; i++)
         if (lane->queues[i].first) any |= mti_lane_queue_complete(lane, ctx, &lane->queues[i]);
     any |= mti_lane_fetch(lane, ctx);

@@ -79,6 +79,8 @@ struct mti_tier {
     // Those that have no attempts left, that is. Raised after the count is taken, lowered before it is given back.
     mti_atomic_u32_t readers;
     bool requested;               // guarded by lock; a fetch was asked for
+    bool is_second_fetch;         // guarded by lock; the first one failed by itself
+    uint32_t fetched_from;        // guarded by lock; the device, |device_count|: none was left
     manta_status_t fetch_failure; // the lane's that fetches; OK: none
     uint64_t
         links; // guarded by lock; links of CPU tasks and forwards that wait for the host's bytes
@@ -108,7 +110,10 @@ static inline mti_tier_t *mti_object_tier(const mti_object_t *object)
 }
 // |data|, from the payload heap, is the value; there are no replicas.
 void mti_tier_adopt(mti_tier_t *tier, void *data, size_t size_bytes);
-// The host's copy is there, or failed (|ok| false, |code|): tells whoever waits for it. Needs no right.
+// Whether some place that is not lost has the bytes.
+bool mti_tier_lives(mti_lanes_t *lanes, mti_tier_t *tier);
+// The host's copy is there, or failed (|ok| false, |code|): tells whoever waits for it, unless there is another
+// place to fetch it from, or a first time. Needs no right.
 void mti_tier_arrived(mti_ctx_t *ctx, mti_tier_t *tier, bool ok, manta_status_t code);
 
 // ---- inside a CUDA body (lane.c); contracts in manta/kernel.h -------------------------------------

@@ -2,7 +2,7 @@
 #include "core/lane_impl.h"
 
 enum {
-    STAGE_BYTES = 2 << 20,
+    STAGE_BYTES = MTI_LANE_BATCH_BYTES,
     STAGED_MAX = 64 << 20,
 };
 
@@ -30,13 +30,25 @@ manta_status_t mti_lane_queue_get(mti_lane_t *lane, uint32_t index, mti_lane_que
     return status;
 }
 
+// The lane's queue that |fence| is on.
+static uint32_t fence_index(const mti_lane_t *lane, mti_fence_t fence)
+{
+    return fence.queue->device == lane->device ? mti_lane_queue_index(lane, fence.queue)
+                                               : MTI_LANE_QUEUES;
+}
+
+bool mti_lane_queue_is_after(const mti_lane_t *lane, const mti_lane_queue_t *q, mti_fence_t fence)
+{
+    if (mti_fence_is_done(fence) || fence.queue == q->queue) return true;
+    uint32_t other = fence_index(lane, fence);
+    return other != MTI_LANE_QUEUES && q->known[other] >= fence.seq;
+}
+
 manta_status_t mti_lane_queue_after(mti_lane_t *lane, mti_lane_queue_t *q, mti_fence_t fence)
 {
-    if (mti_fence_is_done(fence) || fence.queue == q->queue) return MANTA_OK;
-    uint32_t other = fence.queue->device == lane->device ? mti_lane_queue_index(lane, fence.queue)
-                                                         : MTI_LANE_QUEUES;
+    if (mti_lane_queue_is_after(lane, q, fence)) return MANTA_OK;
+    uint32_t other = fence_index(lane, fence);
     if (other == MTI_LANE_QUEUES) return mti_queue_wait(q->queue, fence.queue, fence.seq);
-    if (q->known[other] >= fence.seq) return MANTA_OK;
     manta_status_t status = mti_queue_wait(q->queue, fence.queue, fence.seq);
     if (status != MANTA_OK) return status;
     q->known[other] = fence.seq;
@@ -76,64 +88,134 @@ manta_status_t mti_lane_queue_record(mti_lane_queue_t *q)
     return status;
 }
 
-// ---- operands ------------------------------------------------------------------------------------
+// ---- batches -------------------------------------------------------------------------------------
 
-// Copies host bytes that the driver does not know: through pinned blocks, which the heap hands out again when
-// the copy is done. With many of them under way the driver may see to it itself, if it can.
-static manta_status_t upload_pageable(mti_lane_t *lane, mti_lane_queue_t *in, mti_block_t *to,
-                                      const void *from, size_t size_bytes, uint64_t *out_seq)
+// Takes back what |batch| was to bring: nothing of it was submitted.
+static void batch_drop(mti_lane_t *lane, mti_lane_batch_t *batch)
 {
-    manta_status_t status = MANTA_OK;
-    size_t piece;
-    for (size_t done = 0; done < size_bytes && status == MANTA_OK; done += piece) {
-        mti_place_t dst = {(char *)to->ptr + done, to->memory};
-        const char *src = (const char *)from + done;
-        piece = size_bytes - done;
-        bool full = mti_devheap_usage(lane->host_heap).held_bytes > STAGED_MAX;
-        if (full && mti_device_can(lane->device, MTI_CAP_PAGEABLE)) {
-            mti_copy_t copy = {dst, mti_place_pageable((char *)(uintptr_t)src), piece};
-            status = mti_queue_copy(in->queue, &copy, MTI_OP_NONE, out_seq);
-            in->unrecorded++;
-            continue;
-        }
-        if (piece > STAGE_BYTES) piece = STAGE_BYTES;
-        mti_block_t *stage;
-        status = mti_devheap_alloc(lane->host_heap, NULL, piece, &stage);
-        if (status != MANTA_OK) break;
-        memcpy(stage->ptr, src, piece);
-        mti_copy_t copy = {dst, {stage->ptr, stage->memory}, piece};
-        status = mti_queue_copy(in->queue, &copy, MTI_OP_NONE, out_seq);
-        in->unrecorded++;
-        if (status == MANTA_OK) status = mti_block_use(stage, in->queue, *out_seq);
-        mti_devheap_free(stage);
+    for (uint32_t i = 0; i < batch->count; i++) {
+        mti_lane_copy_t *copy = &batch->of[i];
+        mti_devheap_free(copy->other); // a stage
+        mti_tier_t *tier = copy->tier;
+        if (!tier || tier->at[lane->index].block != copy->block) continue;
+        mti_mutex_lock(&tier->lock);
+        tier->at[lane->index] = (mti_replica_t){0};
+        mti_mutex_unlock(&tier->lock);
+        mti_devheap_free(copy->block);
+    }
+    batch->count = 0;
+    batch->bytes = 0;
+}
+
+manta_status_t mti_lane_batch_submit(mti_lane_batch_t *batch, mti_queue_t *queue)
+{
+    mti_copy_t copies[MTI_LANE_BATCH];
+    for (uint32_t i = 0; i < batch->count; i++)
+        copies[i] = batch->of[i].copy;
+    uint64_t seq;
+    manta_status_t status = mti_queue_copy_batch(queue, copies, batch->count, MTI_OP_NONE, &seq);
+    for (uint32_t i = 0; i < batch->count && status == MANTA_OK; i++) {
+        status = mti_block_use(batch->of[i].block, queue, seq);
+        mti_block_t *other = batch->of[i].other;
+        if (other && status == MANTA_OK) status = mti_block_use(other, queue, seq);
     }
     return status;
 }
 
-manta_status_t mti_lane_upload(mti_lane_t *lane, const void *from, mti_block_t *pinned,
-                               size_t size_bytes, mti_block_t **out_block, mti_fence_t *out_ready)
+manta_status_t mti_lane_send(mti_lane_t *lane)
+{
+    mti_lane_batch_t *batch = &lane->uploads;
+    if (batch->count == 0) return MANTA_OK;
+    mti_lane_queue_t *in = &lane->queues[MTI_LANE_QUEUE_IN];
+    manta_status_t status = mti_lane_batch_submit(batch, in->queue);
+    in->unrecorded++;
+    if (status != MANTA_OK) {
+        batch_drop(lane, batch);
+        return status;
+    }
+    for (uint32_t i = 0; i < batch->count; i++)
+        mti_devheap_free(batch->of[i].other);
+    batch->count = 0;
+    batch->bytes = 0;
+    return MANTA_OK;
+}
+
+static manta_status_t batch_add(mti_lane_t *lane, const mti_lane_copy_t *copy)
+{
+    mti_lane_batch_t *batch = &lane->uploads;
+    batch->of[batch->count++] = *copy;
+    batch->bytes += copy->copy.size_bytes;
+    return mti_lane_batch_is_full(batch) ? mti_lane_send(lane) : MANTA_OK;
+}
+
+// ---- operands ------------------------------------------------------------------------------------
+
+// Copies host bytes that the driver does not know: through pinned blocks, which the heap hands out again when
+// the copy is done. With many of them under way the driver may see to it itself, if it can.
+static manta_status_t upload_pageable(mti_lane_t *lane, mti_tier_t *tier, mti_block_t *to,
+                                      const void *from, size_t size_bytes)
+{
+    manta_status_t status = MANTA_OK;
+    size_t piece;
+    for (size_t done = 0; done < size_bytes && status == MANTA_OK; done += piece) {
+        mti_lane_copy_t one = {.tier = tier, .block = to};
+        const char *src = (const char *)from + done;
+        piece = size_bytes - done;
+        bool full = mti_devheap_usage(lane->host_heap).held_bytes > STAGED_MAX;
+        mti_place_t source = mti_place_pageable((char *)(uintptr_t)src);
+        if (!full || !mti_device_can(lane->device, MTI_CAP_PAGEABLE)) {
+            if (piece > STAGE_BYTES) piece = STAGE_BYTES;
+            status = mti_devheap_alloc(lane->host_heap, NULL, piece, &one.other);
+            if (status != MANTA_OK) break;
+            memcpy(one.other->ptr, src, piece);
+            source = (mti_place_t){one.other->ptr, one.other->memory};
+        }
+        one.copy = (mti_copy_t){{(char *)to->ptr + done, to->memory}, source, piece};
+        status = batch_add(lane, &one);
+    }
+    return status;
+}
+
+// Puts the copy of |size_bytes| host bytes to a new block into the batch. |tier|, which may be NULL, is what the
+// block is to be a replica of.
+static manta_status_t upload(mti_lane_t *lane, mti_tier_t *tier, const void *from,
+                             const mti_block_t *pinned, size_t size_bytes, mti_block_t **out_block,
+                             mti_fence_t *out_ready)
 {
     mti_lane_queue_t *in;
     manta_status_t status = mti_lane_queue_get(lane, MTI_LANE_QUEUE_IN, &in);
     mti_block_t *block = NULL;
     if (status == MANTA_OK) status = mti_devheap_alloc(lane->heap, in->queue, size_bytes, &block);
     if (status != MANTA_OK) return status;
-    uint64_t seq = 0;
     if (pinned) {
-        mti_copy_t copy = {{block->ptr, block->memory}, {pinned->ptr, pinned->memory}, size_bytes};
-        status = mti_queue_copy(in->queue, &copy, MTI_OP_NONE, &seq);
-        in->unrecorded++;
+        mti_lane_copy_t one = {
+            .copy = {{block->ptr, block->memory}, {pinned->ptr, pinned->memory}, size_bytes},
+            .tier = tier,
+            .block = block};
+        status = batch_add(lane, &one);
     } else {
-        status = upload_pageable(lane, in, block, from, size_bytes, &seq);
+        status = upload_pageable(lane, tier, block, from, size_bytes);
     }
-    if (status == MANTA_OK) status = mti_block_use(block, in->queue, seq);
     if (status != MANTA_OK) {
+        // Pieces of it may be in the batch still.
+        (void)mti_lane_send(lane);
         mti_devheap_free(block);
         return status;
     }
     *out_block = block;
-    *out_ready = (mti_fence_t){in->queue, seq};
+    // Nothing else is submitted to this queue before the batch is.
+    *out_ready = (mti_fence_t){in->queue, in->queue->submitted + (lane->uploads.count != 0)};
     return MANTA_OK;
+}
+
+manta_status_t mti_lane_upload(mti_lane_t *lane, const void *from, size_t size_bytes,
+                               mti_block_t **out_block, mti_fence_t *out_ready)
+{
+    manta_status_t status = upload(lane, NULL, from, NULL, size_bytes, out_block, out_ready);
+    if (status != MANTA_OK) return status;
+    status = mti_lane_send(lane);
+    if (status != MANTA_OK) mti_devheap_free(*out_block);
+    return status;
 }
 
 // A queue of another device can only wait for what is recorded.
@@ -206,18 +288,23 @@ static manta_status_t bring_from_peer(mti_lane_t *lane, mti_tier_t *tier, mti_bl
     return MANTA_OK;
 }
 
-manta_status_t mti_lane_bring(mti_lane_t *lane, mti_ctx_t *ctx, mti_tier_t *tier)
+void mti_lane_drop_failed(mti_lane_t *lane, mti_tier_t *tier)
 {
     mti_replica_t *mine = &tier->at[lane->index];
     mti_block_t *block = mine->block;
-    if (block && MTI_LIKELY(!mti_lane_replica_failed(lane, mine))) return MANTA_OK;
-    if (block) {
-        mti_mutex_lock(&tier->lock);
-        *mine = (mti_replica_t){0};
-        mti_mutex_unlock(&tier->lock);
-        mti_devheap_free(block); // once those that read it are done
-        block = NULL;
-    }
+    if (!block || MTI_LIKELY(!mti_lane_replica_failed(lane, mine))) return;
+    mti_mutex_lock(&tier->lock);
+    *mine = (mti_replica_t){0};
+    mti_mutex_unlock(&tier->lock);
+    mti_devheap_free(block); // once those that read it are done
+}
+
+manta_status_t mti_lane_bring(mti_lane_t *lane, mti_ctx_t *ctx, mti_tier_t *tier)
+{
+    mti_replica_t *mine = &tier->at[lane->index];
+    mti_block_t *block = NULL;
+    mti_lane_drop_failed(lane, tier);
+    if (mine->block) return MANTA_OK;
     uint64_t before[2] = {0};
     for (int i = 0; i < 2; i++) {
         mti_queue_t *q = lane->queues[i ? MTI_LANE_QUEUE_PEER : MTI_LANE_QUEUE_IN].queue;
@@ -227,8 +314,8 @@ manta_status_t mti_lane_bring(mti_lane_t *lane, mti_ctx_t *ctx, mti_tier_t *tier
     manta_status_t status;
     if (mti_atomic_u32_load_acquire(&tier->host) == MTI_HOST_VALID) {
         bool pinned = tier->host_block != NULL;
-        status = mti_lane_upload(lane, tier->object->u.mem.data, pinned ? tier->host_block : NULL,
-                                 tier->size_bytes, &block, &ready);
+        status = upload(lane, tier, tier->object->u.mem.data, pinned ? tier->host_block : NULL,
+                        tier->size_bytes, &block, &ready);
     } else {
         status = bring_from_peer(lane, tier, &block, &ready);
         // The other one is lost, and its lane does not know yet: that closes the object, and says why.
@@ -236,11 +323,9 @@ manta_status_t mti_lane_bring(mti_lane_t *lane, mti_ctx_t *ctx, mti_tier_t *tier
             status == MANTA_ERR_DEVICE_LOST && mti_device_state(lane->device) != MTI_DEVICE_LOST;
         if (status == MANTA_ERR_NOT_FOUND || gone) {
             uint64_t head;
-            bool closed = mti_object_is_closed(tier->object, &head);
-            if (closed && head & MTI_HEAD_FAILED) {
-                return mti_fail(MANTA_ERR_DEVICE_LOST, "its bytes were on a device that is lost");
-            }
-            if (closed) (void)mti_tier_ask(ctx, tier->object);
+            // If that has failed, whoever asked for the replica sees it there.
+            if (mti_object_is_closed(tier->object, &head) && !(head & MTI_HEAD_FAILED))
+                (void)mti_tier_ask(ctx, tier->object);
             return MANTA_NOT_READY;
         }
     }
@@ -250,82 +335,6 @@ manta_status_t mti_lane_bring(mti_lane_t *lane, mti_ctx_t *ctx, mti_tier_t *tier
     *mine = (mti_replica_t){block, ready, true, before[by_peer]};
     mti_mutex_unlock(&tier->lock);
     return MANTA_OK;
-}
-
-// ---- copies to the host ----------------------------------------------------------------------------
-
-static manta_status_t fetch_start(mti_lane_t *lane, mti_tier_t *tier)
-{
-    if (lane->failure) return MANTA_ERR_DEVICE_LOST;
-    mti_replica_t source = tier->at[lane->index];
-    if (!source.block) return MANTA_ERR_DEVICE_LOST;
-    mti_lane_queue_t *q;
-    manta_status_t status = mti_lane_queue_get(lane, MTI_LANE_QUEUE_OUT, &q);
-    if (status == MANTA_OK) status = mti_lane_queue_after(lane, q, source.ready);
-    mti_block_t *to = NULL;
-    if (status == MANTA_OK)
-        status = mti_devheap_alloc(lane->host_heap, q->queue, tier->size_bytes, &to);
-    if (status != MANTA_OK) return status;
-    mti_copy_t copy = {
-        {to->ptr, to->memory}, {source.block->ptr, source.block->memory}, tier->size_bytes};
-    uint64_t seq;
-    status = mti_queue_copy(q->queue, &copy, MTI_OP_NONE, &seq);
-    q->unrecorded++;
-    if (status == MANTA_OK) status = mti_block_use(source.block, q->queue, seq);
-    if (status == MANTA_OK) status = mti_block_use(to, q->queue, seq);
-    if (status != MANTA_OK) {
-        mti_devheap_free(to);
-        return status;
-    }
-    mti_mutex_lock(&tier->lock);
-    mti_atomic_u32_store_relaxed(&tier->host, MTI_HOST_COMING);
-    tier->host_block = to;
-    mti_mutex_unlock(&tier->lock);
-    tier->fetched = (mti_fence_t){q->queue, seq};
-    tier->fetch_failure = MANTA_OK;
-    return MANTA_OK;
-}
-
-bool mti_lane_fetch(mti_lane_t *lane, mti_ctx_t *ctx)
-{
-    mti_mutex_lock(&lane->lock);
-    mti_tier_t *list = lane->fetches;
-    lane->fetches = NULL;
-    mti_mutex_unlock(&lane->lock);
-    bool any = list != NULL;
-    while (list) {
-        mti_tier_t *tier = list;
-        list = tier->next;
-        (void)mti_atomic_u32_fetch_add_seq_cst(&lane->in_flight, 1);
-        (void)mti_atomic_u32_fetch_add_seq_cst(&lane->waiting, (uint32_t)-1);
-        mti_lane_bind(lane);
-        manta_status_t status = fetch_start(lane, tier);
-        if (status != MANTA_OK) {
-            (void)mti_atomic_u32_fetch_sub_acq_rel(&lane->in_flight, 1);
-            mti_tier_arrived(ctx, tier, false, status);
-            continue;
-        }
-        tier->next = NULL;
-        if (lane->fetching_last) {
-            lane->fetching_last->next = tier;
-        } else {
-            lane->fetching = tier;
-        }
-        lane->fetching_last = tier;
-    }
-    while (lane->fetching && (lane->failure || mti_fence_is_done(lane->fetching->fetched))) {
-        mti_tier_t *tier = lane->fetching;
-        lane->fetching = tier->next;
-        if (!lane->fetching) lane->fetching_last = NULL;
-        (void)mti_atomic_u32_fetch_sub_acq_rel(&lane->in_flight, 1);
-        manta_status_t failure = tier->fetch_failure;
-        if (failure == MANTA_OK && !mti_fence_is_done(tier->fetched)) {
-            failure = MANTA_ERR_DEVICE_LOST;
-        }
-        mti_tier_arrived(ctx, tier, failure == MANTA_OK, failure);
-        any = true;
-    }
-    return any;
 }
 
 // ---- wishes ----------------------------------------------------------------------------------------
@@ -368,20 +377,25 @@ manta_status_t mti_lanes_prefetch(mti_lanes_t *lanes, mti_object_t *object, uint
     return MANTA_OK;
 }
 
-// Whether there is no more to do for |wish|.
-static bool wish_is_over(mti_lane_t *lane, mti_ctx_t *ctx, const mti_lane_wish_t *wish)
+// Sees to it that the replica comes. False: there is no more to do for |wish|.
+static bool wish_bring(mti_lane_t *lane, mti_ctx_t *ctx, const mti_lane_wish_t *wish)
 {
     bool failed;
-    if (lane->failure) return true;
+    if (lane->failure) return false;
     mti_tier_t *tier = mti_tier_of(lane->lanes, wish->object, &failed);
-    if (!tier) return true;
-    if (!tier->at[lane->index].block) {
-        mti_lane_bind(lane);
-        manta_status_t status = mti_lane_bring(lane, ctx, tier);
-        if (status != MANTA_OK) return status != MANTA_NOT_READY;
-    }
-    // The copy may read pinned memory of the object's.
-    return mti_fence_is_done(tier->at[lane->index].ready);
+    if (!tier) return false;
+    if (tier->at[lane->index].block) return true;
+    mti_lane_bind(lane);
+    manta_status_t status = mti_lane_bring(lane, ctx, tier);
+    return status == MANTA_OK || status == MANTA_NOT_READY;
+}
+
+// The copy may read pinned memory of the object's: the wish holds it so long.
+static bool wish_is_over(const mti_lane_t *lane, const mti_lane_wish_t *wish, bool sent)
+{
+    if (!wish->is_coming) return true;
+    const mti_replica_t *mine = &mti_object_tier(wish->object)->at[lane->index];
+    return mine->block ? mti_fence_is_done(mine->ready) : !sent;
 }
 
 bool mti_lane_grant(mti_lane_t *lane, mti_ctx_t *ctx)
@@ -398,10 +412,13 @@ bool mti_lane_grant(mti_lane_t *lane, mti_ctx_t *ctx)
         (void)mti_atomic_u32_fetch_add_seq_cst(&lane->in_flight, 1);
         (void)mti_atomic_u32_fetch_add_seq_cst(&lane->waiting, (uint32_t)-1);
     }
+    for (mti_lane_wish_t *wish = lane->granting; wish; wish = wish->next)
+        wish->is_coming = wish_bring(lane, ctx, wish);
+    bool sent = mti_lane_send(lane) == MANTA_OK;
     bool any = false;
     for (mti_lane_wish_t **at = &lane->granting; *at;) {
         mti_lane_wish_t *wish = *at;
-        if (!wish_is_over(lane, ctx, wish)) {
+        if (!wish_is_over(lane, wish, sent)) {
             at = &wish->next;
             continue;
         }

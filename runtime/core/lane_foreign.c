@@ -39,7 +39,7 @@ static manta_status_t wait_copy(mti_op_t *op, const mti_object_t *object, void *
     size_t size = mti_object_size(object);
     mti_block_t *block;
     mti_fence_t ready;
-    manta_status_t status = mti_lane_upload(lane, object->u.bytes, NULL, size, &block, &ready);
+    manta_status_t status = mti_lane_upload(lane, object->u.bytes, size, &block, &ready);
     if (status != MANTA_OK) return status;
     status = mti_lane_queue_after(lane, op->queue, ready);
     mti_tier_t *tier = NULL;

@@ -3,7 +3,8 @@
 //   lane.c        the inbox, steps, the thread, start and stop, waiting for bytes
 //   lane_route.c  which device a task goes to
 //   lane_place.c  a task is given to a queue: operands, waits, body, results
-//   lane_copy.c   queues and their order, copies between host and devices
+//   lane_copy.c   queues and their order, copies to devices
+//   lane_fetch.c  copies to the host
 //   lane_op.c     what is known of a task while it is routed, placed and in flight; its end
 //   lane_body.c   what bodies call
 //   lane_foreign.c  joining streams and device memory of others
@@ -38,6 +39,10 @@ enum {
     MTI_OP_BUFFERS = 24,
     MTI_OP_COPIES = 4,
     MTI_LANE_FAILURES = 32, // copies that failed, remembered
+    MTI_LANE_BATCH = 64,    // copies that are submitted together
+    // From here on they are, so that the first of them do not wait for many more, and the host fills the next
+    // pinned buffer while these are under way.
+    MTI_LANE_BATCH_BYTES = 2 << 20,
 };
 
 // Operations of a copy queue that brought an operand.
@@ -127,7 +132,27 @@ typedef struct mti_lane_wish mti_lane_wish_t;
 struct mti_lane_wish {
     mti_lane_wish_t *next;
     mti_object_t *object;
+    bool is_coming; // as of this step
 };
+
+// A copy between the host and the device that is to be submitted with others.
+typedef struct mti_lane_copy {
+    mti_copy_t copy;
+    mti_tier_t *tier;   // whose bytes they are, NULL: nobody's yet
+    mti_block_t *block; // written
+    mti_block_t *other; // read; of an upload a pinned buffer, which is given back then, or NULL
+} mti_lane_copy_t;
+
+typedef struct mti_lane_batch {
+    uint32_t count;
+    size_t bytes;
+    mti_lane_copy_t of[MTI_LANE_BATCH];
+} mti_lane_batch_t;
+
+static inline bool mti_lane_batch_is_full(const mti_lane_batch_t *batch)
+{
+    return batch->count == MTI_LANE_BATCH || batch->bytes >= MTI_LANE_BATCH_BYTES;
+}
 
 struct mti_lane {
     mti_lanes_t *lanes;
@@ -165,6 +190,9 @@ struct mti_lane {
     // behind them on the device when they failed were told.
     mti_fence_t failures[MTI_LANE_FAILURES];
     uint32_t failure_count;
+    // Gathered while a task is placed, or wishes are granted, and submitted at its end: nothing else goes to
+    // the copy queue in between, so their number is known. Those to the host: while fetches are started.
+    mti_lane_batch_t uploads, downloads;
     mti_lane_wish_t *granting; // wishes that are on their way
     mti_block_t *foreign;      // memory of others that nobody holds any more, but something may use
     // Placed again later: an operand is on its way through the host, or one before it in its order waits.
@@ -221,6 +249,8 @@ struct mti_lanes {
 
 // ---- lane_route.c --------------------------------------------------------------------------------
 
+// Whether |lane| can run |t|, whatever else is asked for.
+bool mti_lane_can_run(const mti_lane_t *lane, const mti_record_t *t);
 // Claims what is in the inbox, and chooses a device for it. False: there was nothing.
 bool mti_lanes_route(mti_lanes_t *lanes, mti_ctx_t *ctx);
 // |op| was routed to |lane|, which is down, and has not begun: it goes to another device, to a CPU, or fails.
@@ -252,6 +282,8 @@ mti_op_t *mti_op_create(mti_lanes_t *lanes, mti_record_t *t);
 void mti_op_complete(mti_ctx_t *ctx, mti_lanes_t *lanes, mti_op_t *op, manta_status_t status);
 // Frees |op| alone.
 void mti_op_destroy(mti_lanes_t *lanes, mti_op_t *op);
+// Gives back what its body has allocated.
+void mti_op_free_blocks(mti_lanes_t *lanes, mti_op_t *op);
 // |op| fails with |status| and this thread's message, unless it has an error already.
 void mti_op_set_error(mti_op_t *op, manta_status_t status, const char *text);
 // Completes what |q| is done with, in order. False: nothing.
@@ -274,6 +306,8 @@ static inline bool mti_lane_is_down(const mti_lane_t *lane)
 uint32_t mti_lane_queue_index(const mti_lane_t *lane, const mti_queue_t *queue);
 // The lane's queue |index|, made if need be.
 manta_status_t mti_lane_queue_get(mti_lane_t *lane, uint32_t index, mti_lane_queue_t **out);
+// Whether what |q| is given comes behind |fence| anyway.
+bool mti_lane_queue_is_after(const mti_lane_t *lane, const mti_lane_queue_t *q, mti_fence_t fence);
 // Makes |q| wait for |fence|, unless that is implied by what it waited for before.
 manta_status_t mti_lane_queue_after(mti_lane_t *lane, mti_lane_queue_t *q, mti_fence_t fence);
 // The same for all users of |block|, as an overwrite needs.
@@ -281,21 +315,29 @@ manta_status_t mti_lane_block_after(mti_lane_t *lane, mti_lane_queue_t *q,
                                     const mti_block_t *block);
 // The host wants to see the end of what |q| was given so far.
 manta_status_t mti_lane_queue_record(mti_lane_queue_t *q);
-// Brings |size_bytes| host bytes into a new block; |out_ready| is when they are there. |pinned| NULL: the
-// driver does not know the bytes.
-manta_status_t mti_lane_upload(mti_lane_t *lane, const void *from, mti_block_t *pinned,
-                               size_t size_bytes, mti_block_t **out_block, mti_fence_t *out_ready);
-// Makes sure that the lane's device has a replica of |tier|. NOT_READY: its bytes have to go through the host
-// first, which was asked for.
+// Submits |batch| to |queue|, as one operation, and notes it with the blocks. The batch stays as it is.
+manta_status_t mti_lane_batch_submit(mti_lane_batch_t *batch, mti_queue_t *queue);
+// Submits the uploads that were gathered. If that fails none of their replicas is there.
+manta_status_t mti_lane_send(mti_lane_t *lane);
+// Brings |size_bytes| host bytes, which the driver does not know, into a new block; |out_ready| is when they are there.
+manta_status_t mti_lane_upload(mti_lane_t *lane, const void *from, size_t size_bytes,
+                               mti_block_t **out_block, mti_fence_t *out_ready);
+// Makes sure that the lane's device has a replica of |tier|: mti_lane_send() has to follow. NOT_READY: its bytes
+// have to go through the host first, which was asked for.
 manta_status_t mti_lane_bring(mti_lane_t *lane, mti_ctx_t *ctx, mti_tier_t *tier);
 // Whether a copy that made |replica| has failed.
 bool mti_lane_replica_failed(const mti_lane_t *lane, const mti_replica_t *replica);
-// Starts the copies to the host that are wanted, and tells of those that are there. False: nothing moved.
-bool mti_lane_fetch(mti_lane_t *lane, mti_ctx_t *ctx);
+// Forgets the replica that the lane's device has of |tier| if a copy that made it has failed.
+void mti_lane_drop_failed(mti_lane_t *lane, mti_tier_t *tier);
 // Starts the copies to this device that were wished for, and forgets those that are there. False: nothing moved.
 bool mti_lane_grant(mti_lane_t *lane, mti_ctx_t *ctx);
 // Forgets all wishes; the runtime ends.
 void mti_lane_forget_wishes(mti_lane_t *lane);
+
+// ---- lane_fetch.c --------------------------------------------------------------------------------
+
+// Starts the copies to the host that are wanted, and tells of those that are there. False: nothing moved.
+bool mti_lane_fetch(mti_lane_t *lane, mti_ctx_t *ctx);
 
 // ---- lane_place.c --------------------------------------------------------------------------------
 

@@ -109,6 +109,32 @@ static void op_take_grown(mti_ctx_t *ctx, mti_lanes_t *lanes, mti_op_t *op)
     }
 }
 
+void mti_op_free_blocks(mti_lanes_t *lanes, mti_op_t *op)
+{
+    for (mti_block_t *block; (block = op->scratch) != NULL;) {
+        op->scratch = block->next;
+        mti_lanes_free_block(lanes, block);
+    }
+    if (op->word_block) mti_lanes_free_block(lanes, op->word_block);
+    op->word_block = NULL;
+}
+
+// Whether |op|, whose device is lost, could run somewhere else, on what is somewhere else.
+static bool op_may_move(mti_lanes_t *lanes, const mti_op_t *op)
+{
+    mti_record_t *t = op->run.record;
+    bool may = t->def->cpu && t->cold->where == MANTA_ANY;
+    if (t->cold->where >= manta_gpu(0)) return false;
+    for (uint32_t i = 0; i < lanes->count && !may; i++)
+        may = mti_lane_can_run(&lanes->lane[i], t);
+    mti_arg_iter_t iter = {.t = t};
+    for (manta_ref_t ref; may && mti_arg_next(&iter, &ref);) {
+        mti_tier_t *tier = mti_object_tier(mti_object_held(ref));
+        if (tier) may = mti_tier_lives(lanes, tier);
+    }
+    return may;
+}
+
 // Completes the task of |op|, which is on no list any more.
 void mti_op_complete(mti_ctx_t *ctx, mti_lanes_t *lanes, mti_op_t *op, manta_status_t status)
 {
@@ -123,11 +149,10 @@ void mti_op_complete(mti_ctx_t *ctx, mti_lanes_t *lanes, mti_op_t *op, manta_sta
         }
     }
     op_take_grown(ctx, lanes, op);
-    for (mti_block_t *block; (block = op->scratch) != NULL;) {
-        op->scratch = block->next;
-        mti_lanes_free_block(lanes, block);
-    }
-    if (op->word_block) mti_lanes_free_block(lanes, op->word_block);
+    mti_op_free_blocks(lanes, op);
+    bool is_down = op->lane && mti_lane_is_down(op->lane);
+    if (status == MANTA_ERR_DEVICE_LOST && is_down && !op->run.actor && !op_may_move(lanes, op))
+        mti_recover_give_up(ctx, t);
     op_end(&op->run, status);
     op->run.error = NULL; // taken
     mti_op_destroy(lanes, op);
@@ -239,6 +264,9 @@ static void copy_failure(mti_lane_t *lane, uint32_t index, const mti_op_failure_
     for (uint32_t i = 0; i < MTI_LANE_COMPUTE_QUEUES; i++)
         for (mti_op_t *op = lane->queues[i].first; op; op = op->next)
             if (op_is_behind(op, failure)) op_failed(op, failure, text);
+    for (mti_tier_t *tier = lane->fetching; tier; tier = tier->next)
+        if (mti_lane_replica_failed(lane, &tier->at[lane->index]))
+            tier->fetch_failure = failure->code;
 }
 
 // An operation of the lane's failed.

@@ -24,6 +24,7 @@ typedef struct place {
     operand_t few[16];
     uint32_t count;
     mti_block_t *small; // what operands[].small point into
+    bool begun;         // something of its body was submitted
 } place_t;
 
 static bool operand_is_small(const operand_t *operand)
@@ -65,7 +66,8 @@ static void place_copies(place_t *p, const mti_replica_t *replica)
     if (made.last > all->last) all->last = made.last;
 }
 
-static manta_status_t place_operands(place_t *p)
+// Gathers what has to be copied; place_operands() submits it.
+static manta_status_t place_gather(place_t *p)
 {
     mti_record_t *t = p->op->run.record;
     mti_arg_iter_t iter = {.t = t};
@@ -102,6 +104,13 @@ static manta_status_t place_operands(place_t *p)
         place_copies(p, &operand->tier->at[p->lane->index]);
     }
     return MANTA_OK;
+}
+
+static manta_status_t place_operands(place_t *p)
+{
+    manta_status_t status = place_gather(p);
+    manta_status_t sent = mti_lane_send(p->lane); // also if something else is missing
+    return status == MANTA_OK || status == MANTA_NOT_READY ? (sent ? sent : status) : status;
 }
 
 // Values that are inside the line of their object go to the device with the task, on its queue: one copy for
@@ -358,17 +367,22 @@ static manta_status_t place_body(place_t *p)
     if (mti_task_has_results(run->record->def)) {
         status = mti_params_outs(run, &call, op->variant, place_out, p);
     }
+    if (status == MANTA_OK) mti_recover_begin(p->ctx, run->record);
     if (status == MANTA_OK && !op->by_host) {
+        uint64_t first = p->queue->queue->submitted;
         mti_op_t *outer = mti_op_current;
         mti_op_current = op;
         run->in_body = true;
         status = op->variant->invoke(&call);
         mti_op_current = outer;
+        p->begun = op->is_foreign || p->queue->queue->submitted != first;
         if (op->is_foreign) mti_device_rebind(op->lane->device);
     }
     mti_body_leave(&body, thread, run);
     if (status != MANTA_OK || !op->by_host) return status;
-    return mti_queue_launch_host_fn(p->queue->queue, host_body, op, MTI_OP_NONE, NULL);
+    status = mti_queue_launch_host_fn(p->queue->queue, host_body, op, MTI_OP_NONE, NULL);
+    p->begun = status == MANTA_OK;
+    return status;
 }
 
 // Everything that the task used is used until |op->seq|, and the results are there then.
@@ -470,10 +484,28 @@ static manta_status_t place_task(place_t *p)
     manta_buffer_t *lists = p->op->run.buffers + mti_task_buffer_count(t->def);
     status = mti_params_fill(&p->op->run, lists, place_argument, p);
     if (status != MANTA_OK) return status;
-    mti_recover_begin(p->ctx, t);
     uint64_t first = p->queue->queue->submitted;
     status = place_body(p);
     return status == MANTA_OK ? place_number(p, first) : status;
+}
+
+// The device was lost while |op| was placed. If nothing of it has begun it goes elsewhere; false: it has.
+static bool place_elsewhere(place_t *p)
+{
+    mti_op_t *op = p->op;
+    if (!p->lane->failure) mti_lane_poll(p->lane, p->ctx); // it says so from now on
+    if (!p->lane->failure || p->begun || op->run.cause) return false;
+    for (uint32_t i = 0; i < op->run.record->result_count; i++)
+        mti_object_storage_free(p->ctx, op->run.results[i]);
+    manta_error_release(op->run.error);
+    op->run.error = NULL;
+    op->run.lane = NULL;
+    op->queue = NULL;
+    op->enqueued = false;
+    mti_op_free_blocks(p->lane->lanes, op);
+    mti_recover_pause(p->ctx, op->run.record);
+    mti_lane_reroute(p->lane, p->ctx, op);
+    return true;
 }
 
 manta_status_t mti_lane_place(mti_lane_t *lane, mti_ctx_t *ctx, mti_op_t *op)
@@ -517,6 +549,7 @@ manta_status_t mti_lane_place(mti_lane_t *lane, mti_ctx_t *ctx, mti_op_t *op)
         mti_free(&lane->lanes->allocator, p.operands, t->link_count * sizeof *p.operands);
     }
     if (status == MANTA_NOT_READY && !submitted) return status;
+    if (status == MANTA_ERR_DEVICE_LOST && place_elsewhere(&p)) return MANTA_OK;
     if (status != MANTA_OK && !op->run.error && !op->run.cause) {
         status = place_note(&p, status);
         mti_op_set_error(op, status, manta_error_message());

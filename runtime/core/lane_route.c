@@ -27,6 +27,12 @@ static uint64_t route_cost(mti_lane_t *lane, mti_record_t *t)
     return copies + ahead * 5000;
 }
 
+bool mti_lane_can_run(const mti_lane_t *lane, const mti_record_t *t)
+{
+    return !mti_lane_is_down(lane) &&
+           (t->def->cuda || mti_device_can(lane->device, MTI_CAP_HOST_FN));
+}
+
 static mti_lane_t *route_choose(mti_lanes_t *lanes, mti_record_t *t)
 {
     manta_where_t where = t->cold->where;
@@ -37,8 +43,7 @@ static mti_lane_t *route_choose(mti_lanes_t *lanes, mti_record_t *t)
     uint64_t best_cost = UINT64_MAX;
     for (uint32_t i = 0; i < lanes->count; i++) {
         mti_lane_t *lane = &lanes->lane[i];
-        if (mti_lane_is_down(lane)) continue;
-        if (!t->def->cuda && !mti_device_can(lane->device, MTI_CAP_HOST_FN)) continue;
+        if (!mti_lane_can_run(lane, t)) continue;
         uint64_t cost = route_cost(lane, t);
         if (cost < best_cost) {
             best = lane;

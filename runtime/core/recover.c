@@ -176,15 +176,22 @@ void mti_recover_begin(mti_ctx_t *ctx, mti_record_t *t)
     if (wake) mti_timer_wake(ctx->rt);
 }
 
+void mti_recover_pause(mti_ctx_t *ctx, mti_record_t *t)
+{
+    mti_cold_t *cold = t->cold;
+    if (!cold->run_timeout) return;
+    mti_mutex_lock(&ctx->rt->rules.lock);
+    cold->run_until = INT64_MAX;
+    (void)rearm_locked(ctx->rt, cold); // later than it was, if at all
+    mti_mutex_unlock(&ctx->rt->rules.lock);
+}
+
 manta_status_t mti_recover_end(mti_ctx_t *ctx, mti_record_t *t, manta_status_t status)
 {
     mti_cold_t *cold = t->cold;
     if (cold->want_count) mti_admit_end(ctx, cold);
     if (!cold->run_timeout) return status;
-    mti_mutex_lock(&ctx->rt->rules.lock);
-    cold->run_until = INT64_MAX;
-    (void)rearm_locked(ctx->rt, cold); // later than it was, if at all
-    mti_mutex_unlock(&ctx->rt->rules.lock);
+    mti_recover_pause(ctx, t);
     bool expired = mti_atomic_u64_load_acquire(&t->claim) & MTI_CLAIM_EXPIRED;
     return expired ? MANTA_ERR_TIMEOUT : status;
 }
@@ -242,6 +249,13 @@ bool mti_recover_retry(manta_task_t *run, manta_status_t status)
     if (again && !held) mti_record_ready(ctx, ready);
     if (again && held && !delay) mti_admit_reached(ctx, t);
     return again;
+}
+
+void mti_recover_give_up(mti_ctx_t *ctx, mti_record_t *t)
+{
+    mti_mutex_lock(&ctx->rt->rules.lock); // its timer may be looking
+    t->cold->max_retries = t->cold->attempt;
+    mti_mutex_unlock(&ctx->rt->rules.lock);
 }
 
 bool mti_recover_drop(mti_ctx_t *ctx, mti_cold_t *cold)

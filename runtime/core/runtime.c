@@ -320,9 +320,7 @@ static void on_idle(mti_sched_ctx_t *sched_ctx)
 
 static void on_nudge(mti_sched_ctx_t *sched_ctx)
 {
-    mti_ctx_t *ctx = (mti_ctx_t *)(void *)sched_ctx;
-    mti_atomic_u32_store_release(&ctx->wait_word, 1);
-    mti_notify_wake(&ctx->wait_word, 1);
+    mti_wait_wake_ctx((mti_ctx_t *)(void *)sched_ctx);
 }
 
 static void drain_wake(mti_runtime_t *rt);
@@ -958,6 +956,7 @@ static manta_status_t shutdown_locked(mti_thread_t *thread, mti_runtime_t *rt,
         (void)mti_atomic_u32_fetch_add_acq_rel(&rt->cancel_epoch, 1);
         (void)mti_actors_end(mine, true);
         sweep(mine, true);
+        mti_wait_interrupt(rt); // tasks that nobody has a ref of, and that wait for something else
     }
     mti_wait_enter(mine);
     (void)mti_atomic_u32_fetch_add_seq_cst(&rt->drainers, 1);

@@ -156,6 +156,30 @@ uint32_t mti_tier_cause_argument(const mti_object_t *object)
 
 // ---- the host's copy -----------------------------------------------------------------------------
 
+// The best device to fetch the bytes from, other than |but| if there is another; one that is lost only if all are.
+// |device_count|: none has them.
+static uint32_t tier_source_locked(const mti_lanes_t *lanes, const mti_tier_t *tier, uint32_t but)
+{
+    uint32_t best = tier->device_count, best_rank = UINT32_MAX;
+    for (uint32_t i = 0; i < tier->device_count; i++) {
+        if (!tier->at[i].block) continue;
+        // Where it was made nothing can have failed on the way.
+        uint32_t rank = mti_lanes_is_lost(lanes, i) ? 3 : i == but ? 2 : tier->at[i].is_copy;
+        if (rank < best_rank) best = i;
+        if (rank < best_rank) best_rank = rank;
+    }
+    return best;
+}
+
+bool mti_tier_lives(mti_lanes_t *lanes, mti_tier_t *tier)
+{
+    if (mti_atomic_u32_load_acquire(&tier->host) == MTI_HOST_VALID) return true;
+    mti_mutex_lock(&tier->lock);
+    uint32_t device = tier_source_locked(lanes, tier, tier->device_count);
+    mti_mutex_unlock(&tier->lock);
+    return device < tier->device_count && !mti_lanes_is_lost(lanes, device);
+}
+
 // Whether the host has the bytes of the closed |object|, or never will; if not they are asked for, once. |word|, a link, is
 // kept until they are there, if it is not 0.
 static bool tier_want_host(mti_ctx_t *ctx, mti_object_t *object, mti_tier_t *tier, uint64_t word)
@@ -175,12 +199,11 @@ static bool tier_want_host(mti_ctx_t *ctx, mti_object_t *object, mti_tier_t *tie
             tier->links = word;
         }
         ask = !tier->requested;
-        tier->requested = true;
-        // From a device that is not lost, if there is one.
-        device = tier->device_count;
-        for (uint32_t i = tier->device_count; i-- > 0;) {
-            bool better = device == tier->device_count || !mti_lanes_is_lost(lanes, i);
-            if (tier->at[i].block && better) device = i;
+        if (ask) {
+            device = tier_source_locked(lanes, tier, tier->device_count);
+            tier->requested = true;
+            tier->is_second_fetch = false;
+            tier->fetched_from = device;
         }
     }
     mti_mutex_unlock(&tier->lock);
@@ -202,9 +225,36 @@ bool mti_tier_ask(mti_ctx_t *ctx, mti_object_t *object)
     return tier_want_host(ctx, object, mti_object_tier(object), 0);
 }
 
+// A fetch has failed. Those of a device that is lost go on from another one that has the bytes; what failed by
+// itself is tried once more, elsewhere if it can be. False: that is all.
+static bool tier_fetch_again(mti_lanes_t *lanes, mti_tier_t *tier)
+{
+    mti_mutex_lock(&tier->lock);
+    uint32_t from = tier->fetched_from, device = tier_source_locked(lanes, tier, from);
+    bool again = device < tier->device_count && !mti_lanes_is_lost(lanes, device);
+    mti_block_t *stale = NULL;
+    if (again) {
+        // One that turned out not to be there (mti_lane_fetch) was none.
+        bool counts = tier->at[from].block && !mti_lanes_is_lost(lanes, from);
+        again = !counts || !tier->is_second_fetch;
+        tier->is_second_fetch = tier->is_second_fetch || counts;
+    }
+    if (again) {
+        tier->fetched_from = device;
+        stale = tier->host_block;
+        tier->host_block = NULL;
+        mti_atomic_u32_store_relaxed(&tier->host, MTI_HOST_NONE);
+    }
+    mti_mutex_unlock(&tier->lock);
+    if (stale) mti_lanes_free_block(lanes, stale);
+    if (again) mti_lanes_fetch(lanes, tier, device);
+    return again;
+}
+
 void mti_tier_arrived(mti_ctx_t *ctx, mti_tier_t *tier, bool ok, manta_status_t code)
 {
     mti_object_t *object = tier->object;
+    if (!ok && tier_fetch_again(mti_lanes_peek(ctx->rt), tier)) return;
     mti_mutex_lock(&tier->lock);
     uint64_t links = tier->links;
     tier->links = 0;

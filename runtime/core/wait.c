@@ -50,8 +50,8 @@ typedef struct walk {
 
 static void walk_object(walk_t *walk, mti_object_t *object, int depth, mti_arg_iter_t *cursor);
 
-// Takes back what is published of this thread's wait: it goes on, or runs something on top of it.
-static void wait_withdraw(mti_ctx_t *ctx)
+// Takes back what is published of this thread's wait.
+void mti_wait_withdraw(mti_ctx_t *ctx)
 {
     if (mti_atomic_u64_load_relaxed(&ctx->waiting_on)) {
         mti_atomic_u64_store_seq_cst(&ctx->waiting_on, 0);
@@ -68,7 +68,7 @@ static void walk_withdraw(walk_t *walk)
         !mti_atomic_u64_load_relaxed(&ctx->waiting_some[0])) {
         return;
     }
-    wait_withdraw(ctx);
+    mti_wait_withdraw(ctx);
     walk->withdrawn = true;
 }
 
@@ -384,11 +384,17 @@ static inline bool task_is_cancelled(const mti_thread_t *thread)
     return thread->task && run_is_cancelled(thread->task);
 }
 
-// Why a wait must end though its object is still open; MANTA_OK: it needn't.
-static manta_status_t wait_must_end(const mti_thread_t *thread, const mti_ctx_t *ctx)
+manta_status_t mti_wait_must_end(const mti_thread_t *thread, const mti_ctx_t *ctx, bool queue)
 {
+    const manta_task_t *run = thread->task;
     if (task_is_cancelled(thread)) {
         return mti_fail(MANTA_ERR_WAIT_CANCELLED, "the waiting task was cancelled");
+    }
+    // A shutdown that cancels cancels nothing of what is waited for here.
+    if (run && (queue || run->ctx->rt != ctx->rt) && mti_task_must_stop(run->ctx, run->record)) {
+        return mti_fail(MANTA_ERR_WAIT_CANCELLED,
+                        "the waiting task was cancelled, or its runtime '%s' ends",
+                        run->ctx->rt->name);
     }
     if (mti_atomic_u32_load_acquire(&ctx->rt->state) >= MTI_RUNTIME_STOPPING) {
         return mti_fail(MANTA_ERR_SHUTDOWN, "runtime '%s' is shutting down", ctx->rt->name);
@@ -403,18 +409,102 @@ static void wake_ctx(mti_ctx_t *ctx)
     mti_notify_wake(&ctx->wait_word, 1);
 }
 
+// Who waits inside a task of one runtime for something of another sleeps in the latter.
+// Invariant: what |abroad| points to is a context of the same thread, which is inside a wait there: that
+//            runtime stays until the thread has taken it back, under this lock.
+static mti_mutex_t abroad_lock = MTI_MUTEX_INIT(MTI_RANK_ABROAD);
+
+void mti_wait_wake_ctx(mti_ctx_t *ctx)
+{
+    wake_ctx(ctx);
+    // Always by the lock, which is what orders this: either the thread went abroad before and is woken there,
+    // or it looks at what the caller has changed afterwards.
+    mti_mutex_lock(&abroad_lock);
+    mti_ctx_t *at = ctx->abroad;
+    // Waits on top of each other may form a ring.
+    for (int i = 0; at && i < MTI_THREAD_CTXS; i++, at = at->abroad)
+        wake_ctx(at);
+    mti_mutex_unlock(&abroad_lock);
+}
+
+mti_ctx_t *mti_wait_go_abroad(mti_ctx_t *home, mti_ctx_t *ctx)
+{
+    if (MTI_LIKELY(!home)) return NULL;
+    mti_wait_enter(home); // a cancel of its parent wakes those only that wait
+    mti_mutex_lock(&abroad_lock);
+    mti_ctx_t *before = home->abroad;
+    home->abroad = ctx;
+    mti_mutex_unlock(&abroad_lock);
+    return before;
+}
+
+void mti_wait_come_home(mti_ctx_t *home, mti_ctx_t *before)
+{
+    if (MTI_LIKELY(!home)) return;
+    mti_mutex_lock(&abroad_lock);
+    home->abroad = before;
+    mti_mutex_unlock(&abroad_lock);
+    mti_wait_leave(home);
+}
+
 void mti_wait_wake(mti_runtime_t *rt, uint32_t ctx_index)
 {
     mti_ctx_t *ctx = (mti_ctx_t *)(void *)mti_sched_ctx_at(rt->sched, ctx_index);
-    if (ctx) wake_ctx(ctx);
+    if (ctx) mti_wait_wake_ctx(ctx);
 }
 
 void mti_wait_interrupt(mti_runtime_t *rt)
 {
     mti_mutex_lock(&rt->lock);
     for (mti_ctx_t *ctx = rt->ctxs; ctx; ctx = ctx->next_all)
-        wake_ctx(ctx);
+        mti_wait_wake_ctx(ctx);
     mti_mutex_unlock(&rt->lock);
+}
+
+// ---- sleeping ---------------------------------------------------------------------------------
+
+mti_rest_t mti_rest_begin(const mti_thread_t *thread, mti_ctx_t *ctx)
+{
+    mti_rest_t rest = {.ctx = ctx, .home = mti_wait_home(thread, ctx)};
+    bool handed = mti_sched_block_begin(&ctx->sched);
+    rest.alone = !handed && (ctx->sched.thread || ctx->rt->is_serial);
+    if (MTI_UNLIKELY(rest.home != NULL)) {
+        handed = mti_sched_block_begin(&rest.home->sched);
+        rest.home_alone = !handed && (rest.home->sched.thread || rest.home->rt->is_serial);
+    }
+    return rest;
+}
+
+void mti_rest_end(const mti_rest_t *rest)
+{
+    mti_sched_block_end(&rest->ctx->sched);
+    if (MTI_UNLIKELY(rest->home != NULL)) mti_sched_block_end(&rest->home->sched);
+}
+
+int64_t mti_rest_until(const mti_rest_t *rest, int64_t deadline_ns)
+{
+    int64_t until = mti_timer_bound(rest->ctx, deadline_ns);
+    return MTI_UNLIKELY(rest->home != NULL) ? mti_timer_bound(rest->home, until) : until;
+}
+
+static void wait_poll_timers(const mti_thread_t *thread, mti_ctx_t *ctx)
+{
+    mti_ctx_t *home = mti_wait_home(thread, ctx);
+    mti_timer_poll(ctx);
+    if (MTI_UNLIKELY(home != NULL)) mti_timer_poll(home);
+}
+
+// The last resort of a thread whose seat in the task's own runtime nobody could take: no thread there is at
+// what it waits for, but something that is queued there may well be.
+static bool rest_work_at_home(const mti_rest_t *rest)
+{
+    if (MTI_LIKELY(!rest->home_alone) || mti_thread_stack_left() < STACK_MIN) return false;
+    mti_fence_heavy(); // pushes nudge us from here on; what came before is seen now
+    if (!mti_sched_has_work(rest->home->sched.sched)) return false;
+    mti_rest_end(rest);
+    mti_wait_withdraw(rest->ctx);
+    (void)mti_sched_step(&rest->home->sched);
+    return true;
 }
 
 // A thread in the watcher table.
@@ -442,16 +532,15 @@ static void wait_rearm(mti_ctx_t *ctx)
 
 typedef enum help { HELP_RAN, HELP_NOTHING, HELP_UNDER_WAY, HELP_DEADLOCK, HELP_TOO_DEEP } help_t;
 
-// Runs one task that |object| depends on. |blocked|: between block_begin and block_end, which then
-// happens here if something runs.
+// Runs one task that |object| depends on. |rest|, which may be NULL, is ended before that.
 static help_t wait_help(mti_ctx_t *ctx, mti_object_t *object, uint32_t budget,
-                        mti_arg_iter_t *cursor, bool blocked)
+                        mti_arg_iter_t *cursor, const mti_rest_t *rest)
 {
     bool deep = mti_thread_stack_left() < STACK_MIN;
     walk_t walk = {.ctx = ctx, .budget = budget, .may_claim = !deep};
     walk_object(&walk, object, 0, cursor);
     if (walk.found) {
-        if (blocked) mti_sched_block_end(&ctx->sched);
+        if (rest) mti_rest_end(rest);
         if (walk.actor) {
             int saved = errno;
             mti_actor_run_until(ctx, walk.actor, walk.found, walk.found_gen);
@@ -462,13 +551,13 @@ static help_t wait_help(mti_ctx_t *ctx, mti_object_t *object, uint32_t budget,
         return HELP_RAN;
     }
     if (walk.withdrawn) { // somebody else runs it
-        if (blocked) mti_sched_block_end(&ctx->sched);
+        if (rest) mti_rest_end(rest);
         return HELP_RAN;
     }
     // Once it is published what this thread waits for, others find their way through it.
     if (mti_atomic_u64_load_relaxed(&ctx->waiting_on) &&
         mti_admit_sleep(ctx, &walk.gated, walk.gated != 0, walk.gated != 0)) {
-        if (blocked) mti_sched_block_end(&ctx->sched);
+        if (rest) mti_rest_end(rest);
         return HELP_RAN; // not that, but there may be something to run now
     }
     if (walk.deadlock) return HELP_DEADLOCK;
@@ -476,39 +565,44 @@ static help_t wait_help(mti_ctx_t *ctx, mti_object_t *object, uint32_t budget,
     return walk.stuck || walk.budget == 0 ? HELP_NOTHING : HELP_UNDER_WAY;
 }
 
-// For a thread whose seat nobody could take, in a blocked state that it leaves here if anything runs: runs
-// something that one of |objects| depends on, or, if one needs something that no thread is at, whatever
-// is queued. HELP_NOTHING: there is nothing to do but sleep.
-static help_t wait_alone(mti_ctx_t *ctx, mti_object_t **objects, size_t n, uint32_t budget)
+// For a thread whose seat nobody could take: runs something that one of |objects| depends on, or, if one needs
+// something that no thread is at (|stuck|: for all that is known), whatever is queued; |rest| has ended then.
+// HELP_NOTHING: there is nothing to do but sleep.
+static help_t wait_alone(const mti_rest_t *rest, mti_object_t **objects, size_t n, uint32_t budget,
+                         bool stuck)
 {
-    bool stuck = false;
+    mti_ctx_t *ctx = rest->ctx;
     uint64_t head;
     mti_fence_heavy(); // pushes nudge us from here on; what came before is seen now
     for (size_t i = 0; i < n; i++) {
         if (!objects[i] || mti_object_is_closed(objects[i], &head)) continue;
-        help_t help = wait_help(ctx, objects[i], budget, NULL, true);
+        help_t help = wait_help(ctx, objects[i], budget, NULL, rest);
         if (help == HELP_RAN || (help == HELP_DEADLOCK && n == 1)) return help;
         stuck |= help == HELP_NOTHING;
     }
     if (!stuck || mti_thread_stack_left() < STACK_MIN || !mti_sched_has_work(ctx->sched.sched)) {
         return HELP_NOTHING;
     }
-    mti_sched_block_end(&ctx->sched);
-    wait_withdraw(ctx);
+    mti_rest_end(rest);
+    mti_wait_withdraw(ctx);
     (void)mti_sched_step(&ctx->sched);
     return HELP_RAN;
 }
 
 // Sleeps until |ctx->wait_word| is set or |deadline_ns| passes. False: it passed. A wait for ever without
 // a spare thread to take the seat works on |objects| instead: nobody else would.
-static bool wait_sleep(mti_ctx_t *ctx, mti_object_t **objects, size_t n, int64_t deadline_ns)
+static bool wait_sleep(const mti_thread_t *thread, mti_ctx_t *ctx, mti_object_t **objects, size_t n,
+                       int64_t deadline_ns)
 {
-    bool handed = mti_sched_block_begin(&ctx->sched);
-    bool alone = !handed && (ctx->sched.thread || ctx->rt->is_serial) && deadline_ns == INT64_MAX;
-    if (alone && wait_alone(ctx, objects, n, WALK_BUDGET) == HELP_RAN) return true;
-    int64_t until = mti_timer_bound(ctx, deadline_ns);
+    mti_rest_t rest = mti_rest_begin(thread, ctx);
+    if (deadline_ns == INT64_MAX) {
+        if (rest.alone && wait_alone(&rest, objects, n, WALK_BUDGET, false) == HELP_RAN)
+            return true;
+        if (rest_work_at_home(&rest)) return true;
+    }
+    int64_t until = mti_rest_until(&rest, deadline_ns);
     bool woken = mti_notify_wait(&ctx->wait_word, 0, until);
-    mti_sched_block_end(&ctx->sched);
+    mti_rest_end(&rest);
     return woken || until < deadline_ns;
 }
 
@@ -547,21 +641,22 @@ static bool wait_spin(mti_ctx_t *ctx, mti_object_t *object)
 // what it waits for needs something that no thread is at, like a promise: the rest goes on by itself, or
 // is pushed (and we are nudged), and what is put on top of this wait buries it. Two threads that bury what
 // the other waits for never come to an end.
-static manta_status_t wait_hand_over_and_sleep(mti_ctx_t *ctx, mti_object_t *object, help_t help)
+static manta_status_t wait_hand_over_and_sleep(const mti_thread_t *thread, mti_ctx_t *ctx,
+                                               mti_object_t *object, help_t help)
 {
-    bool handed = mti_sched_block_begin(&ctx->sched);
-    bool alone = !handed && (ctx->sched.thread || ctx->rt->is_serial);
-    if (alone && help == HELP_TOO_DEEP) {
-        mti_sched_block_end(&ctx->sched);
+    mti_rest_t rest = mti_rest_begin(thread, ctx);
+    if (rest.alone && help == HELP_TOO_DEEP) {
+        mti_rest_end(&rest);
         return fail_too_deep();
     }
-    help_t found = alone ? wait_alone(ctx, &object, 1, WALK_BUDGET_TASK) : HELP_NOTHING;
-    if (found == HELP_RAN) return MANTA_OK;
+    help_t found =
+        rest.alone ? wait_alone(&rest, &object, 1, WALK_BUDGET_TASK, false) : HELP_NOTHING;
+    if (found == HELP_RAN || rest_work_at_home(&rest)) return MANTA_OK;
     // A deadlock is found again, and reported, by the next look.
     if (found != HELP_DEADLOCK) {
-        (void)mti_notify_wait(&ctx->wait_word, 0, mti_timer_bound(ctx, INT64_MAX));
+        (void)mti_notify_wait(&ctx->wait_word, 0, mti_rest_until(&rest, INT64_MAX));
     }
-    mti_sched_block_end(&ctx->sched);
+    mti_rest_end(&rest);
     return MANTA_OK;
 }
 
@@ -572,14 +667,13 @@ static manta_status_t wait_block(mti_thread_t *thread, mti_ctx_t *ctx, mti_objec
     mti_atomic_u32_store_relaxed(&ctx->wait_word, 0);
     // seq_cst: of two threads that wait for each other one sees the other's store in its walk
     mti_atomic_u64_store_seq_cst(&ctx->waiting_on, mti_ref_of(object).id);
-    help_t help =
-        wait_help(ctx, object, thread->task ? WALK_BUDGET_TASK : WALK_BUDGET, NULL, false);
+    help_t help = wait_help(ctx, object, thread->task ? WALK_BUDGET_TASK : WALK_BUDGET, NULL, NULL);
     if (help == HELP_NOTHING || help == HELP_UNDER_WAY ||
         (help == HELP_TOO_DEEP && !ctx->rt->is_serial)) {
         waiter_t waiter = {.watcher = {.fire = waiter_fire, .locked = true}, .ctx = ctx};
         if (mti_watch_add(&waiter.watcher, object)) {
-            status = wait_must_end(thread, ctx);
-            if (status == MANTA_OK) status = wait_hand_over_and_sleep(ctx, object, help);
+            status = mti_wait_must_end(thread, ctx, false);
+            if (status == MANTA_OK) status = wait_hand_over_and_sleep(thread, ctx, object, help);
             (void)mti_watch_remove(&waiter.watcher);
         }
     } else if (help == HELP_DEADLOCK) {
@@ -596,15 +690,15 @@ static manta_status_t wait_forever(mti_thread_t *thread, mti_ctx_t *ctx, mti_obj
     mti_arg_iter_t cursor = {0};
     manta_status_t status = MANTA_OK;
     while (!mti_object_is_closed(object, &head)) {
-        mti_timer_poll(ctx);
-        status = wait_must_end(thread, ctx);
+        wait_poll_timers(thread, ctx);
+        status = mti_wait_must_end(thread, ctx, false);
         if (status != MANTA_OK) break;
         // What a serial runtime runs from here does not wait for |object|. Otherwise that stays published
         // until the wait ends: who looks for somebody to lend something looks when this thread sleeps.
-        if (ctx->rt->is_serial) wait_withdraw(ctx);
+        if (ctx->rt->is_serial) mti_wait_withdraw(ctx);
         // Outside of tasks a serial runtime runs everything, in order.
         if (ctx->rt->is_serial && !thread->task && mti_sched_step(&ctx->sched)) continue;
-        help_t help = wait_help(ctx, object, WALK_BUDGET, &cursor, false);
+        help_t help = wait_help(ctx, object, WALK_BUDGET, &cursor, NULL);
         if (help == HELP_RAN) continue;
         bool nothing = help == HELP_NOTHING || help == HELP_UNDER_WAY;
         if (nothing && ctx->rt->is_serial && mti_thread_stack_left() >= STACK_MIN &&
@@ -621,7 +715,7 @@ static manta_status_t wait_forever(mti_thread_t *thread, mti_ctx_t *ctx, mti_obj
         status = wait_block(thread, ctx, object);
         if (status != MANTA_OK) break;
     }
-    wait_withdraw(ctx);
+    mti_wait_withdraw(ctx);
     if (mti_object_is_closed(object, &head)) status = MANTA_OK;
     if (!thread->task) mti_drain_check(ctx); // it may have completed the last task
     return status;
@@ -637,10 +731,10 @@ static manta_status_t wait_timed(mti_thread_t *thread, mti_ctx_t *ctx, mti_objec
     mti_atomic_u32_store_relaxed(&ctx->wait_word, 0);
     if (!mti_watch_add(&waiter.watcher, object)) return MANTA_OK;
     for (;;) {
-        mti_timer_poll(ctx);
-        status = wait_must_end(thread, ctx);
+        wait_poll_timers(thread, ctx);
+        status = mti_wait_must_end(thread, ctx, false);
         if (status != MANTA_OK || mti_object_is_closed(object, &head)) break;
-        if (!wait_sleep(ctx, NULL, 0, deadline)) {
+        if (!wait_sleep(thread, ctx, NULL, 0, deadline)) {
             status = mti_fail(MANTA_NOT_READY, "the wait's timeout passed");
             break;
         }
@@ -660,9 +754,12 @@ manta_status_t mti_wait_object(mti_thread_t *thread, mti_ctx_t *ctx, mti_object_
         return mti_fail(MANTA_ERR_NOT_ALLOWED_HERE,
                         "neither a callback nor a body on a device may wait");
     }
+    mti_ctx_t *home = mti_wait_home(thread, ctx);
     mti_wait_enter(ctx);
+    mti_ctx_t *before = mti_wait_go_abroad(home, ctx);
     manta_status_t status = timeout_ns == INT64_MAX ? wait_forever(thread, ctx, object)
                                                     : wait_timed(thread, ctx, object, timeout_ns);
+    mti_wait_come_home(home, before);
     mti_wait_leave(ctx);
     (void)mti_object_is_closed(object, out_head);
     return status;
@@ -704,6 +801,13 @@ static void wait_some_lend(mti_ctx_t *ctx, mti_object_t **objects, size_t n, siz
     (void)mti_admit_sleep(ctx, ids, gated, others >= k ? 0 : (uint32_t)(k - others));
 }
 
+bool mti_rest_work(const mti_rest_t *rest, mti_object_t **objects, size_t n, bool more)
+{
+    wait_some_lend(rest->ctx, objects, n, more ? 0 : 1);
+    if (rest->alone && wait_alone(rest, objects, n, WALK_BUDGET, more) == HELP_RAN) return true;
+    return rest_work_at_home(rest);
+}
+
 // |k| of |n|, fewer than all or with a timeout: runs nothing of others, unless nobody else would.
 static manta_status_t wait_some(mti_thread_t *thread, mti_ctx_t *ctx, mti_object_t **objects,
                                 size_t n, size_t k, int64_t timeout_ns)
@@ -724,22 +828,22 @@ static manta_status_t wait_some(mti_thread_t *thread, mti_ctx_t *ctx, mti_object
     }
     manta_status_t status = MANTA_OK;
     while (count_closed(objects, n, k) < k) {
-        mti_timer_poll(ctx);
-        status = wait_must_end(thread, ctx);
+        wait_poll_timers(thread, ctx);
+        status = mti_wait_must_end(thread, ctx, false);
         if (status != MANTA_OK) break;
         bool alone = timeout_ns == INT64_MAX && ctx->rt->is_serial;
         if (timeout_ns == INT64_MAX) wait_some_lend(ctx, objects, n, k);
-        if (alone) wait_withdraw(ctx);
+        if (alone) mti_wait_withdraw(ctx);
         if (alone && mti_thread_stack_left() >= STACK_MIN && mti_sched_step(&ctx->sched)) continue;
         if (timeout_ns == INT64_MAX && mti_lanes_help_if_any(ctx, true)) continue;
         if (timeout_ns == INT64_MAX && MTI_UNLIKELY(mti_lanes_need_steps(ctx->rt))) continue;
-        if (!wait_sleep(ctx, objects, n, deadline)) {
+        if (!wait_sleep(thread, ctx, objects, n, deadline)) {
             status = mti_fail(MANTA_NOT_READY, "the wait's timeout passed");
             break;
         }
         wait_rearm(ctx);
     }
-    wait_withdraw(ctx);
+    mti_wait_withdraw(ctx);
     for (size_t i = 0; i < n; i++) {
         if (waiters[i].watcher.object) (void)mti_watch_remove(&waiters[i].watcher);
     }
@@ -757,7 +861,9 @@ manta_status_t mti_wait_many(mti_thread_t *thread, mti_ctx_t *ctx, mti_object_t 
         return mti_fail(MANTA_ERR_NOT_ALLOWED_HERE,
                         "neither a callback nor a body on a device may wait");
     }
+    mti_ctx_t *home = mti_wait_home(thread, ctx);
     mti_wait_enter(ctx);
+    mti_ctx_t *before = mti_wait_go_abroad(home, ctx);
     manta_status_t status = MANTA_OK;
     if (k == n && timeout_ns == INT64_MAX) {
         for (size_t i = 0; i < n && status == MANTA_OK; i++) {
@@ -766,6 +872,7 @@ manta_status_t mti_wait_many(mti_thread_t *thread, mti_ctx_t *ctx, mti_object_t 
     } else {
         status = wait_some(thread, ctx, objects, n, k, timeout_ns);
     }
+    mti_wait_come_home(home, before);
     mti_wait_leave(ctx);
     return status;
 }

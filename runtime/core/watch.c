@@ -181,10 +181,16 @@ typedef struct cq cq_t;
 typedef struct cq_node {
     mti_watcher_t watcher; // first
     cq_t *cq;
-    struct cq_node *next;
+    struct cq_node *next, *prev;
     mti_object_t *object; // one internal count until it is ready
     manta_cq_entry_t entry;
 } cq_node_t;
+
+// Who sleeps inside a task, or in a serial runtime, on the word of its context: others have to wake it, too.
+typedef struct cq_sleeper {
+    mti_ctx_t *ctx;
+    struct cq_sleeper *next;
+} cq_sleeper_t;
 
 struct cq {
     mti_mutex_t lock;
@@ -192,6 +198,8 @@ struct cq {
     uint32_t rt_gen;
     int fd;
     cq_node_t *first, *last; // guarded by lock; ready
+    cq_node_t *pending;      // guarded by lock; not ready
+    cq_sleeper_t *sleepers;  // guarded by lock
     bool closed;             // guarded by lock
     mti_atomic_u32_t word;   // bumped when something comes in; waiters sleep on it
     mti_atomic_u32_t count;  // the handle, each node, each call in progress
@@ -262,21 +270,47 @@ manta_status_t manta_cq_create(manta_cq_t *out_cq)
     return mti_fail(MANTA_ERR_RESOURCE_EXHAUSTED, "more than %d completion queues", MAX_CQS);
 }
 
+static void cq_wake_locked(cq_t *cq)
+{
+    (void)mti_atomic_u32_fetch_add_acq_rel(&cq->word, 1);
+    for (cq_sleeper_t *at = cq->sleepers; at; at = at->next)
+        mti_wait_wake_ctx(at->ctx);
+}
+
 static void cq_signal_locked(cq_t *cq)
 {
     uint64_t one = 1;
     ssize_t written = write(cq->fd, &one, sizeof one); // can only fail by being readable already
     (void)written;
-    (void)mti_atomic_u32_fetch_add_acq_rel(&cq->word, 1);
+    cq_wake_locked(cq);
+}
+
+static void pending_add_locked(cq_t *cq, cq_node_t *node)
+{
+    node->prev = NULL;
+    node->next = cq->pending;
+    if (cq->pending) cq->pending->prev = node;
+    cq->pending = node;
+}
+
+static void pending_remove_locked(cq_t *cq, cq_node_t *node)
+{
+    if (node->next) node->next->prev = node->prev;
+    if (node->prev) {
+        node->prev->next = node->next;
+    } else {
+        cq->pending = node->next;
+    }
 }
 
 // |node|'s object is ready: into the queue, or away if nobody will look.
 static void cq_deliver(cq_node_t *node, manta_status_t status)
 {
     cq_t *cq = node->cq;
-    node->next = NULL;
     node->entry.status = status;
     mti_mutex_lock(&cq->lock);
+    if (node->object) pending_remove_locked(cq, node);
+    node->next = NULL;
     bool closed = cq->closed;
     if (!closed) {
         if (cq->last) {
@@ -328,6 +362,9 @@ manta_status_t manta_cq_add(manta_cq_t handle, manta_ref_t ref, uint64_t tag)
         return status;
     }
     mti_object_t *object = node->object;
+    mti_mutex_lock(&cq->lock); // before it may be delivered
+    pending_add_locked(cq, node);
+    mti_mutex_unlock(&cq->lock);
     if (!mti_watch_add(&node->watcher, object)) {
         uint64_t head;
         (void)mti_object_is_closed(object, &head);
@@ -379,35 +416,101 @@ static bool cq_serial_step(mti_thread_t *thread, manta_runtime_t handle)
     return ran;
 }
 
-// Sleeps until |cq->word| is no longer |word|. Inside a task, and in a serial runtime, that is for others
-// to know: they take the seat over, or tell when there is something to run.
-static bool cq_sleep(mti_thread_t *thread, cq_t *cq, manta_runtime_t handle, uint32_t word,
-                     int64_t deadline_ns)
+enum {
+    CQ_LOOK = 64
+}; // how many of what is pending a thread looks at that has to run something itself
+
+// Some of what is pending in |rt|, with a count each. |*out_more|: there may be others.
+static size_t cq_pending(cq_t *cq, const mti_runtime_t *rt, mti_object_t **objects, bool *out_more)
+{
+    size_t n = 0;
+    bool foreign = false;
+    mti_mutex_lock(&cq->lock);
+    cq_node_t *node = cq->pending;
+    // A node in the list holds a count: whoever delivers it takes it out of the list first.
+    for (; node && n < CQ_LOOK; node = node->next) {
+        if (mti_object_runtime(node->object) != rt->index) {
+            foreign = true;
+            continue;
+        }
+        objects[n] = node->object;
+        (void)mti_atomic_u64_fetch_add_relaxed(&objects[n++]->counts, MTI_COUNT_SLOT);
+    }
+    mti_mutex_unlock(&cq->lock);
+    *out_more = n == 0 || node || foreign;
+    return n;
+}
+
+// Sleeps on the word of |ctx|, whose thread runs a task or is in a serial runtime: who cancels the task wakes
+// it, others take the seat over, or tell when there is something to run. False: |deadline_ns| has passed.
+static bool cq_sleep_in(const mti_thread_t *thread, mti_ctx_t *ctx, cq_t *cq, uint32_t word,
+                        int64_t deadline_ns)
+{
+    mti_object_t *objects[CQ_LOOK];
+    size_t n = 0;
+    bool more = false;
+    cq_sleeper_t sleeper = {.ctx = ctx};
+    mti_rest_t rest = mti_rest_begin(thread, ctx);
+    mti_fence_heavy(); // pushes tell us from here on; what came before is seen now
+    if (deadline_ns == INT64_MAX) {
+        n = cq_pending(cq, ctx->rt, objects, &more);
+        bool ran = mti_rest_work(&rest, objects, n, more);
+        for (size_t i = 0; i < n; i++)
+            mti_object_release(ctx, objects[i], MTI_COUNT_SLOT);
+        if (ran) return true;
+    }
+    int64_t until = mti_rest_until(&rest, deadline_ns);
+    if (MTI_UNLIKELY(mti_lanes_need_steps(ctx->rt))) {
+        // Nobody tells when a device has done something.
+        int64_t soon = mti_clock_ns() + LANE_NAP_NS;
+        if (until > soon) until = soon;
+    }
+    mti_mutex_lock(&cq->lock);
+    bool same = mti_atomic_u32_load_relaxed(&cq->word) == word;
+    sleeper.next = cq->sleepers;
+    cq->sleepers = &sleeper;
+    mti_mutex_unlock(&cq->lock);
+    bool woken = !same || (ctx->rt->is_serial && mti_sched_has_work(ctx->rt->sched)) ||
+                 mti_notify_wait(&ctx->wait_word, 0, until);
+    mti_mutex_lock(&cq->lock);
+    cq_sleeper_t **link = &cq->sleepers;
+    while (*link != &sleeper)
+        link = &(*link)->next;
+    *link = sleeper.next;
+    mti_mutex_unlock(&cq->lock);
+    mti_rest_end(&rest);
+    mti_timer_poll(ctx);
+    return woken || until < deadline_ns;
+}
+
+// Sleeps until |cq->word| is no longer |word|, or there is another reason to look. Others than OK: it may not,
+// or |deadline_ns| has passed.
+static manta_status_t cq_sleep(mti_thread_t *thread, cq_t *cq, manta_runtime_t handle,
+                               uint32_t word, int64_t deadline_ns)
 {
     mti_ctx_t *ctx = thread->task ? thread->task->ctx : NULL;
-    if (!ctx && cq->rt->is_serial) {
+    manta_status_t status = MANTA_OK;
+    bool woken = false;
+    if (ctx) {
+        mti_wait_enter(ctx);
+    } else if (cq->rt->is_serial) {
         mti_thread_enter(thread);
         ctx = mti_ctx_slow(thread, handle);
         if (ctx) mti_wait_enter(ctx);
         mti_thread_leave(thread);
-    } else if (ctx) {
-        mti_wait_enter(ctx);
     }
-    if (!ctx) return mti_notify_wait(&cq->word, word, deadline_ns);
-    (void)mti_sched_block_begin(&ctx->sched);
-    mti_fence_heavy(); // pushes tell us from here on; what came before is seen now
-    int64_t until = mti_timer_bound(ctx, deadline_ns);
-    if (MTI_UNLIKELY(mti_lanes_need_steps(ctx->rt))) {
-        int64_t soon =
-            mti_clock_ns() + LANE_NAP_NS; // nobody tells when a device has done something
-        if (until > soon) until = soon;
+    if (!ctx) {
+        woken = mti_notify_wait(&cq->word, word, deadline_ns);
+    } else {
+        // An exchange: the look at why the wait must end comes after it.
+        (void)mti_atomic_u32_exchange_acq_rel(&ctx->wait_word, 0);
+        status = mti_wait_must_end(thread, ctx, true);
+        if (status == MANTA_OK) woken = cq_sleep_in(thread, ctx, cq, word, deadline_ns);
+        mti_wait_withdraw(ctx);
+        mti_wait_leave(ctx);
     }
-    bool woken = (ctx->rt->is_serial && mti_sched_has_work(ctx->rt->sched)) ||
-                 mti_notify_wait(&cq->word, word, until);
-    mti_sched_block_end(&ctx->sched);
-    mti_timer_poll(ctx);
-    mti_wait_leave(ctx);
-    return woken || until < deadline_ns;
+    if (status == MANTA_OK && !woken) status = mti_fail(MANTA_NOT_READY, "nothing in the queue");
+    return status;
 }
 
 manta_status_t manta_cq_next(manta_cq_t handle, manta_cq_entry_t *out_entries, size_t n,
@@ -445,11 +548,9 @@ manta_status_t manta_cq_next(manta_cq_t handle, manta_cq_entry_t *out_entries, s
             continue;
         }
         manta_runtime_t owner = {(uint64_t)cq->rt_gen << 32 | rt->index};
-        bool woken = timeout_ns > 0 && cq_sleep(thread, cq, owner, word, deadline);
-        if (!woken) {
-            status = mti_fail(MANTA_NOT_READY, "nothing in the queue");
-            break;
-        }
+        status = timeout_ns > 0 ? cq_sleep(thread, cq, owner, word, deadline)
+                                : mti_fail(MANTA_NOT_READY, "nothing in the queue");
+        if (status != MANTA_OK) break;
     }
     cq_release(cq);
     return status;
@@ -504,7 +605,9 @@ void mti_cq_interrupt(mti_runtime_t *rt)
         }
         mti_mutex_unlock(&cq_table.lock);
         if (!cq) continue;
-        (void)mti_atomic_u32_fetch_add_acq_rel(&cq->word, 1);
+        mti_mutex_lock(&cq->lock);
+        cq_wake_locked(cq);
+        mti_mutex_unlock(&cq->lock);
         mti_notify_wake(&cq->word, INT32_MAX);
         cq_release(cq);
     }

@@ -152,6 +152,7 @@ manta_status_t inject_fake(mti_device_t *device, const mti_fault_t *fault)
         fake->hold_stream(mti_queue_native(fault->queue), fault->kind == MTI_FAULT_HOLD_QUEUE);
         return MANTA_OK;
     case MTI_FAULT_FAIL_OP:
+    case MTI_FAULT_FAIL_OPS:
         break;
     }
     return mti_fail(MANTA_ERR_NOT_SUPPORTED, "no such fault on the fake driver");

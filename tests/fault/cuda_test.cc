@@ -78,6 +78,26 @@ bool program()
     return ok;
 }
 
+// Tasks that may run on either device, have an attempt left, and take what the host has: all end well, whatever
+// becomes of one of the devices.
+bool movable_program()
+{
+    std::vector<int64_t> xs(500, 7);
+    manta_task_options_t anywhere = MANTA_OPTIONS(.where = MANTA_GPU, .max_retries = 1);
+    manta::ref<int64_t> x = manta_put(xs.data(), xs.size() * sizeof(int64_t));
+    std::vector<manta::ref<int64_t>> ys;
+    for (int i = 0; i < 6; i++)
+        ys.push_back(fc_axpy_with(anywhere, i, x, manta_put(xs.data(), xs.size() * sizeof xs[0])));
+    for (int i = 0; i < 6; i++) {
+        manta_ref_t y = ys[(size_t)i];
+        EXPECT_OK(manta_wait(&y, 1, 1, MANTA_FOREVER, nullptr, nullptr));
+        EXPECT_OK(manta_ref_status(y)) << printed_error(y);
+        (void)ends(y, 7 + 7 * i, "a task that may move"); // its bytes may have been there alone
+    }
+    drop(x);
+    return true;
+}
+
 class CudaFaults : public ::testing::TestWithParam<int>
 {
   protected:
@@ -111,7 +131,7 @@ class CudaFaults : public ::testing::TestWithParam<int>
             EXPECT_TRUE(ends(fc_fill_with(on(i), 3, 10), 3, "before anything fails"));
         EXPECT_OK(manta_drain(MANTA_S(60)));
         arm(at, n);
-        bool ok = program();
+        bool ok = program_();
         EXPECT_OK(manta_drain(MANTA_S(60)));
         arm(at, 0);
         bool lost = fake_cuda()->has_lost();
@@ -137,6 +157,8 @@ class CudaFaults : public ::testing::TestWithParam<int>
         log.take();
         return ok && !lost;
     }
+
+    bool (*program_)() = program;
 };
 INSTANTIATE_TEST_SUITE_P(Workers, CudaFaults, ::testing::Values(0, 2),
                          [](const ::testing::TestParamInfo<int> &at) {
@@ -152,6 +174,18 @@ TEST_P(CudaFaults, EachLaunchIsRefused)
 TEST_P(CudaFaults, EachLaunchLosesTheDevice)
 {
     every([](uint32_t at, uint32_t n) { fake_cuda()->lose_at_launch(at, n, kIllegalAddress); }, 2);
+}
+
+TEST_P(CudaFaults, WhatMayRunElsewhereOutlivesALossAtEachLaunch)
+{
+    program_ = movable_program;
+    every([](uint32_t at, uint32_t n) { fake_cuda()->lose_at_launch(at, n, kIllegalAddress); }, 1);
+}
+
+TEST_P(CudaFaults, WhatMayRunElsewhereOutlivesALossAtEachOperation)
+{
+    program_ = movable_program;
+    every([](uint32_t at, uint32_t n) { fake_cuda()->lose_at_op(at, n, kIllegalAddress); }, 2);
 }
 
 TEST_P(CudaFaults, EachOperationLosesTheDevice)

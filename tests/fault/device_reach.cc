@@ -32,16 +32,30 @@ class Right
   public:
     explicit Right(mti_lane_t *lane) : lane_(lane)
     {
-        if (lane->lanes->is_virtual) take(lane->lanes->stepping);
-        take(lane->right);
+        if (held_ != lane) take_all(lane);
     }
     ~Right()
     {
-        mti_atomic_u32_store_release(&lane_->right, 0);
-        if (lane_->lanes->is_virtual) mti_atomic_u32_store_release(&lane_->lanes->stepping, 0);
+        if (held_ != lane_) give_all(lane_);
+    }
+    static void hold(mti_lane_t *lane, bool held)
+    {
+        if (held) take_all(lane);
+        if (!held) give_all(lane);
+        held_ = held ? lane : nullptr;
     }
 
   private:
+    static void take_all(mti_lane_t *lane)
+    {
+        if (lane->lanes->is_virtual) take(lane->lanes->stepping);
+        take(lane->right);
+    }
+    static void give_all(mti_lane_t *lane)
+    {
+        mti_atomic_u32_store_release(&lane->right, 0);
+        if (lane->lanes->is_virtual) mti_atomic_u32_store_release(&lane->lanes->stepping, 0);
+    }
     static void take(mti_atomic_u32_t &right)
     {
         uint32_t nobody = 0;
@@ -51,13 +65,16 @@ class Right
         }
     }
 
+    static mti_lane_t *held_;
     mti_lane_t *lane_;
 };
+mti_lane_t *Right::held_;
 
 void inject(int index, Fault what, uint32_t nth, manta_status_t code)
 {
-    static const mti_fault_kind_t kinds[] = {MTI_FAULT_NONE, MTI_FAULT_OOM, MTI_FAULT_FAIL_OP,
-                                             MTI_FAULT_LOSE};
+    static const mti_fault_kind_t kinds[] = {MTI_FAULT_NONE,     MTI_FAULT_OOM,
+                                             MTI_FAULT_FAIL_OP,  MTI_FAULT_LOSE,
+                                             MTI_FAULT_LOSE_NOW, MTI_FAULT_FAIL_OPS};
     mti_fault_t fault = {kinds[(int)what], nth, code, nullptr};
     mti_lane_t *lane = lane_at(index);
     Right right(lane);
@@ -67,6 +84,16 @@ void inject(int index, Fault what, uint32_t nth, manta_status_t code)
 uint32_t in_flight(int index)
 {
     return mti_atomic_u32_load_acquire(&lane_at(index)->in_flight);
+}
+
+uint32_t waiting(int index)
+{
+    return mti_atomic_u32_load_acquire(&lane_at(index)->waiting);
+}
+
+void hold_right(int index, bool held)
+{
+    Right::hold(lane_at(index), held);
 }
 
 void hold_queues(int index, bool held)

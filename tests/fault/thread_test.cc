@@ -137,6 +137,90 @@ TEST_P(ThreadsTest, WaitsForWhatIsSubmittedLater)
     });
 }
 
+// Waits for all that it submits through a completion queue.
+MANTA_TASK(ft_collect, MANTA_VAL(int, n), MANTA_OUT(int, sum, 1))
+{
+    (void)task;
+    manta_cq_t cq;
+    manta_status_t status = manta_cq_create(&cq);
+    sum[0] = 0;
+    for (int i = 0; i < n && status == MANTA_OK; i++)
+        status = manta_cq_add(cq, ft_double_remote(i), (uint64_t)i);
+    for (size_t got = 0, count; got < (size_t)n && status == MANTA_OK; got += count) {
+        manta_cq_entry_t entries[3];
+        status = manta_cq_next(cq, entries, 3, &count, MANTA_FOREVER);
+        for (size_t i = 0; i < count && status == MANTA_OK; i++) {
+            int x = 0;
+            status = manta_read(entries[i].ref, &x, sizeof x, 0);
+            sum[0] += x;
+        }
+    }
+    manta_status_t destroyed = manta_cq_destroy(cq);
+    return status == MANTA_OK ? destroyed : status;
+}
+
+TEST_P(ThreadsTest, QueuesInTasks)
+{
+    int times = GetParam() + 1;
+    bool serial = GetParam() == 0;
+    run([times, serial] {
+        std::vector<manta_ref_t> sums;
+        for (int i = 0; i < times; i++)
+            sums.push_back(ft_collect_remote(20));
+        for (manta_ref_t sum : sums) {
+            int value = 0;
+            // Timed, so that this thread only looks: the workers have to do it.
+            EXPECT_OK(manta_read(sum, &value, sizeof value, serial ? MANTA_FOREVER : MANTA_S(40)));
+            EXPECT_EQ(380, value);
+            drop(sum);
+        }
+    });
+}
+
+// What comes into the queue is known only later, and by somebody who is queued behind.
+MANTA_TASK(ft_next, MANTA_LOCAL(manta_cq_t *, cq), MANTA_OUT(int, x, 1))
+{
+    (void)task;
+    manta_cq_entry_t entry;
+    size_t count;
+    manta_status_t status = manta_cq_next(*cq, &entry, 1, &count, MANTA_FOREVER);
+    return status == MANTA_OK ? manta_read(entry.ref, x.data, sizeof(int), 0) : status;
+}
+MANTA_TASK(ft_add, MANTA_LOCAL(manta_cq_t *, cq), MANTA_IN(int, x), MANTA_LOCAL(manta_ref_t *, ref))
+{
+    (void)task;
+    (void)x;
+    return manta_cq_add(*cq, *ref, 1);
+}
+
+TEST_P(ThreadsTest, QueuesThatAreFilledLater)
+{
+    int n = GetParam() ? GetParam() : 1;
+    bool serial = GetParam() == 0;
+    run([n, serial] {
+        manta_cq_t cq;
+        ASSERT_OK(manta_cq_create(&cq));
+        manta_ref_t made = ft_double_remote(21);
+        std::vector<manta_ref_t> takes, adds;
+        for (int i = 0; i < n; i++)
+            takes.push_back(ft_next_remote(&cq));
+        for (int i = 0; i < n; i++)
+            adds.push_back(ft_add_remote(&cq, made, &made));
+        for (manta_ref_t take : takes) {
+            int value = 0;
+            EXPECT_OK(manta_read(take, &value, sizeof value, serial ? MANTA_FOREVER : MANTA_S(40)));
+            EXPECT_EQ(42, value);
+            drop(take);
+        }
+        for (manta_ref_t add : adds) {
+            EXPECT_OK(manta_read(add, nullptr, 0, MANTA_FOREVER));
+            drop(add);
+        }
+        drop(made);
+        EXPECT_OK(manta_cq_destroy(cq));
+    });
+}
+
 MANTA_TASK(ft_block, MANTA_LOCAL(Gate *, gate), MANTA_OUT(int, x, 1))
 {
     manta_blocking_begin(task);
@@ -204,6 +288,11 @@ TEST_P(ThreadsTest, BoundOnThreads)
     manta::ref<int> leaves = ft_tree_remote(9);
     EXPECT_EQ(512, value_of<int>(leaves));
     drop(leaves);
+    manta::ref<int> sum = ft_collect_remote(100);
+    int value = 0;
+    EXPECT_OK(manta_read(sum, &value, sizeof value, GetParam() ? MANTA_S(40) : MANTA_FOREVER));
+    EXPECT_EQ(9900, value);
+    drop(sum);
     EXPECT_LE(stats_of({0}).threads, options.max_threads);
     EXPECT_OK(manta_shutdown(MANTA_S(30)));
     EXPECT_EQ(0, allocator.bytes());

@@ -5,6 +5,7 @@
 #include "support/runtime_fixture.h"
 
 #include <cstdio>
+#include <numeric>
 
 using namespace manta_testing;
 
@@ -54,6 +55,13 @@ MANTA_CUDA(dc_join)
         status = MANTA_LAUNCH(dc_add_kernel, manta_grid_1d(y.count, 128), int64_t{1}, parts[i].data,
                               y.data, y.count);
     return status;
+}
+
+MANTA_TASK(dc_sums, MANTA_IN_LIST(int64_t, parts), MANTA_OUT(int64_t, sums, parts.count))
+{
+    for (size_t k = 0; k < parts.count; k++)
+        sums[k] = std::accumulate(parts[k].begin(), parts[k].end(), int64_t{0});
+    return MANTA_OK;
 }
 
 class DeviceCallsTest : public ::testing::Test
@@ -110,13 +118,19 @@ class DeviceCallsTest : public ::testing::Test
         return calls(nullptr) - calls("cuStreamQuery") - calls("cuEventCreate");
     }
     static uint64_t launches() { return calls("cuLaunchKernelEx"); }
+    static void expect_one_batch()
+    {
+        if (!fake_cuda()->has_call("cuMemcpyBatchAsync")) return; // built with old headers
+        EXPECT_EQ(1u, calls("cuMemcpyBatchAsync")) << counts();
+        EXPECT_EQ(0u, calls("cuMemcpyAsync")) << counts();
+    }
     static std::string counts()
     {
         std::string text = "calls:";
         for (const char *name :
              {"cuLaunchKernelEx", "cuStreamWriteValue64", "cuEventCreate", "cuEventRecord",
-              "cuStreamWaitEvent", "cuMemcpyAsync", "cuMemcpyPeerAsync", "cuCtxGetCurrent",
-              "cuCtxSetCurrent", "cuStreamQuery", "cuStreamCreateWithPriority",
+              "cuStreamWaitEvent", "cuMemcpyAsync", "cuMemcpyBatchAsync", "cuMemcpyPeerAsync",
+              "cuCtxGetCurrent", "cuCtxSetCurrent", "cuStreamQuery", "cuStreamCreateWithPriority",
               "cuMemAllocFromPoolAsync", "cuMemHostRegister"}) {
             if (calls(name)) text += " " + std::string(name) + " " + std::to_string(calls(name));
         }
@@ -255,6 +269,54 @@ TEST_F(DeviceCallsTest, SmallArgumentsCostOneCopy)
     EXPECT_LE(calls("cuMemcpyAsync"), 2u * LENGTH) << counts(); // one more for the next version
     EXPECT_EQ(0u, calls("cuStreamWaitEvent")) << counts();
     EXPECT_EQ(3, value_of<int64_t>(y));
+}
+
+// Whatever their size, up to some MiB, and although the driver knows none of these bytes.
+TEST_F(DeviceCallsTest, TheArgumentsOfATaskAreBroughtByOneCopy)
+{
+    MANTA_SCOPE();
+    manta::ref<int64_t> y = put_there(0);
+    std::vector<manta_ref_t> parts;
+    std::vector<int64_t> bytes(40000, 3);
+    for (size_t n : {64, 64, 1000, 30, 40000, 64, 5000, 12345})
+        parts.push_back(manta_put(bytes.data(), std::max<size_t>(n, N) * sizeof bytes[0]));
+    start_counting();
+    y = dc_join_with(MANTA_OPTIONS(.where = MANTA_GPU), parts.data(), parts.size(), y);
+    wait(y);
+    expect_one_batch();
+    EXPECT_LE(calls("cuStreamWaitEvent"), 1u) << counts();
+    EXPECT_EQ(3 * 8, values_of<int64_t>(y)[N - 1]);
+}
+
+TEST_F(DeviceCallsTest, WhatIsPrefetchedTogetherIsOneCopy)
+{
+    MANTA_SCOPE();
+    manta::ref<int64_t> y = put_there(0);
+    std::vector<manta_ref_t> parts;
+    for (int i = 0; i < 10; i++)
+        parts.push_back(put(i));
+    start_counting();
+    for (manta_ref_t part : parts)
+        ASSERT_OK(manta_prefetch(part, manta_gpu(0)));
+    y = dc_join_with(MANTA_OPTIONS(.where = MANTA_GPU), parts.data(), parts.size(), y);
+    wait(y);
+    expect_one_batch();
+    EXPECT_EQ(45, values_of<int64_t>(y)[0]);
+}
+
+TEST_F(DeviceCallsTest, WhatACpuTaskWantsIsFetchedByOneCopy)
+{
+    MANTA_SCOPE();
+    enum { WIDTH = 12 };
+    std::vector<manta_ref_t> parts;
+    for (int k = 0; k < WIDTH; k++)
+        parts.push_back(put_there(k));
+    start_counting();
+    manta::ref<int64_t> sums = dc_sums_remote(parts.data(), parts.size());
+    wait(sums);
+    expect_one_batch();
+    for (int k = 0; k < WIDTH; k++)
+        EXPECT_EQ(k * N, values_of<int64_t>(sums)[k]);
 }
 
 // With several devices a record leaves an event behind, too; a chain on one of them needs few.

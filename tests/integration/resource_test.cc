@@ -351,6 +351,23 @@ MANTA_TASK(re_nest, MANTA_LOCAL(usage *, u), MANTA_VAL(int, depth), MANTA_VAL(do
     return status_of(child);
 }
 
+// The same through a completion queue.
+MANTA_TASK(re_queue, MANTA_LOCAL(usage *, u), MANTA_VAL(int, depth))
+{
+    u->ran++;
+    if (depth == 0) return MANTA_OK;
+    manta_cq_t cq;
+    manta_cq_entry_t entry = {};
+    size_t count;
+    manta_status_t status = manta_cq_create(&cq);
+    if (status != MANTA_OK) return status;
+    status = manta_cq_add(cq, re_queue_with(with("tape", 1), u, depth - 1), 1);
+    if (status == MANTA_OK) status = manta_cq_next(cq, &entry, 1, &count, MANTA_FOREVER);
+    if (status == MANTA_OK) status = entry.status;
+    manta_status_t destroyed = manta_cq_destroy(cq);
+    return status == MANTA_OK ? destroyed : status;
+}
+
 TEST_P(ResourceTest, WhatAWaitingTaskHoldsIsLent)
 {
     for (int depth : {1, 2, 30}) {
@@ -358,6 +375,8 @@ TEST_P(ResourceTest, WhatAWaitingTaskHoldsIsLent)
         usage u;
         EXPECT_OK(status_of(re_nest_with(with("tape", 1), &u, depth, 1.0)));
         EXPECT_EQ(depth + 1, u.ran.load());
+        EXPECT_OK(status_of(re_queue_with(with("tape", 1), &u, depth)));
+        EXPECT_EQ(2 * depth + 2, u.ran.load());
         // Exact afterwards.
         usage v;
         for (int i = 0; i < 10; i++)

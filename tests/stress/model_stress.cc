@@ -7,9 +7,17 @@
 //
 //   model_stress [seed [scale]]       rounds from |seed| on
 //   model_stress replay SEED          one round, as printed by a failure; prints each operation
+//   ... --serial                      all rounds on one thread, in a runtime without workers
+//   ... --virtual                     the same on a clock that only the program moves, each round twice
+//   ... --seconds N                   for so long, with a line each minute
 //
 // A third of the rounds is serial (workers = 0, one thread); they are run twice, and both must see the same.
 // Half of the rounds have virtual GPUs, on threads or on a virtual clock; serial ones always on the latter.
+//
+// What a thread does in its nth step depends on the seed, the thread and n only, not on what happened before, but
+// for which of the refs are at hand that threads trade. So --serial and --virtual play the same programs, thread
+// by thread in an order that the seed gives.
+#include "base/clock.h"
 #include "stress/stress.h"
 
 #include <algorithm>
@@ -28,6 +36,15 @@ namespace
 {
 
 bool verbose = false;
+enum Mode { AS_DRAWN, SERIAL, VIRTUAL };
+Mode mode = AS_DRAWN;
+
+// Some time passes with each look at it.
+int64_t virtual_now = 0;
+int64_t virtual_clock()
+{
+    return virtual_now += 4000;
+}
 
 // ---- the model ------------------------------------------------------------------------------------
 
@@ -75,6 +92,7 @@ struct Node { // an object, as the model sees it
     std::atomic<uint32_t> ran{0};
     std::atomic<uint32_t> callbacks_due{0}, callbacks{0};
     Node *from[3] = {};
+    Node *same = nullptr; // this is another count of that one
     int depth = 0;
     std::atomic<uint64_t> hits{0}; // of a range
     uint64_t count = 0;
@@ -108,17 +126,21 @@ struct Promise {
     Held target;
 };
 
+class Actor;
+
 struct Round {
     uint64_t seed;
-    int workers, threads;
-    bool abrupt; // shut down in the middle
+    int workers, threads; // as drawn
+    bool alone;           // on one thread, in a serial runtime
+    bool abrupt;          // shut down in the middle
     int gpus;
     bool virtual_clock;
     std::atomic<bool> ending{false};
     std::mutex lock;
     std::deque<Node> nodes;   // guarded by lock; stay until the end
     std::vector<Held> shared; // guarded by lock; counts that nobody has taken yet
-    uint64_t trace = 0;       // of a serial round
+    std::vector<std::unique_ptr<Actor>> actors;
+    uint64_t trace = 0; // of a round that is played alone
 
     Node *node()
     {
@@ -274,19 +296,36 @@ class Actor
 {
   public:
     Actor(Round *round, int index)
-        : round_(round), rng_(round->seed * 64 + (uint64_t)index), serial_(round->workers == 0)
+        : round_(round), stream_(mix(round->seed * 64 + (uint64_t)index)), rng_(stream_),
+          serial_(round->workers == 0)
     {
     }
 
     void run(int operations)
     {
-        for (int i = 0; i < operations && !round_->ending; i++)
-            step();
-        while (!promises_.empty())
-            keep_promise();
+        while (steps_ < operations && !round_->ending)
+            advance();
+        finish();
+    }
+    void advance()
+    {
+        rng_ = Rng(stream_ + (uint64_t)++steps_);
+        if (verbose) std::printf("%llx:%d ", (unsigned long long)stream_ & 0xffff, steps_);
+        step();
+        if (verbose) std::printf("\n");
+    }
+    int steps() const { return steps_; }
+    void finish()
+    {
+        keep_promises();
         leave_station();
         while (!held_.empty())
             end(held_.size() - 1, !round_->ending && rng_.one_in(4));
+    }
+    void keep_promises()
+    {
+        while (!promises_.empty())
+            keep_promise();
     }
     uint64_t trace() const { return trace_; }
 
@@ -295,7 +334,7 @@ class Actor
     {
         trace_ = mix(trace_ ^ mix(a) ^ b);
         if (verbose) {
-            std::printf("%s %llu %llu\n", what, (unsigned long long)a, (unsigned long long)b);
+            std::printf("%s %llu %llu ", what, (unsigned long long)a, (unsigned long long)b);
         }
     }
     // The runtime ends under us: then its refs are stale, promises have failed, and a late put may have
@@ -352,12 +391,18 @@ class Actor
         CHECK(status == MANTA_OK || over(status));
     }
 
+    // Nobody waits for ever before having kept what others may wait for; nor what they wait for, if nobody
+    // else would.
+    void before_waiting()
+    {
+        keep_promises();
+        for (size_t i = 0; round_->alone && i < round_->actors.size(); i++)
+            round_->actors[i]->keep_promises();
+    }
+
     void read(const Held &held, int64_t timeout_ns)
     {
-        // Nobody waits for ever before having kept what others may wait for.
-        if (timeout_ns == MANTA_FOREVER)
-            while (!promises_.empty())
-                keep_promise();
+        if (timeout_ns == MANTA_FOREVER) before_waiting();
         Cell cell = {};
         size_t bytes = held.node->count ? 0 : sizeof cell;
         manta_status_t status = manta_read(held.ref, &cell, bytes, timeout_ns);
@@ -473,7 +518,7 @@ class Actor
             int gpu = (int)rng_.below((uint64_t)round_->gpus + 1);
             options.where = gpu == round_->gpus ? MANTA_GPU : manta_gpu(gpu);
         } else if (!serial_ && rng_.one_in(16))
-            options.cpus = rng_.one_in(2) && round_->workers > 1 ? 2 : 0.25;
+            options.cpus = rng_.one_in(2) && round_->workers > 1 && !round_->alone ? 2 : 0.25;
         return options;
     }
 
@@ -493,8 +538,9 @@ class Actor
     // A held ref that a task may take as an argument.
     size_t argument()
     {
-        for (int tries = 0; tries < 8; tries++) {
-            size_t i = pick();
+        size_t first = pick();
+        for (size_t tries = 0; tries < 8; tries++) {
+            size_t i = (first + tries) % held_.size();
             if (!held_[i].node->count && held_[i].node->depth < kDeepest) return i;
         }
         put();
@@ -556,7 +602,8 @@ class Actor
 
     void cancel()
     {
-        Held &held = held_[pick()];
+        Held held = held_[pick()];
+        if (held.node->same) held.node = held.node->same;
         // Whatever has submitted it is not cancelled, and what depends on it fails.
         if (held.node->is_task) held.node->ways |= MAY_CANCEL;
         manta_status_t status = manta_cancel(held.ref);
@@ -576,9 +623,7 @@ class Actor
         }
         size_t k = 1 + rng_.below(n);
         bool ever = rng_.one_in(2);
-        if (ever)
-            while (!promises_.empty())
-                keep_promise();
+        if (ever) before_waiting();
         int64_t timeout = ever ? MANTA_FOREVER : serial_ ? 0 : (int64_t)MANTA_US(rng_.below(200));
         manta_status_t status = manta_wait(refs, n, k, timeout, ready, &count);
         saw("wait", (uint64_t)status, count);
@@ -598,13 +643,17 @@ class Actor
         Held held = held_[argument()];
         manta_ref_t part = manta_slice(held.ref, 0, sizeof(Cell));
         manta_status_t error = error_of(part);
-        if (error == MANTA_NOT_READY) return;
-        if (error != MANTA_OK) return judge(held.node, error, nullptr);
-        CHECK(can_succeed(held.node));
         Node *node = round_->node();
         node->value = held.node->value;
         depend(node, 0, held.node);
-        held_.push_back({part, node});
+        if (error == MANTA_OK) {
+            CHECK(can_succeed(held.node));
+        } else { // a count of the whole instead, so that what follows is the same
+            if (error != MANTA_NOT_READY) judge(held.node, error, nullptr);
+            node->same = held.node->same ? held.node->same : held.node;
+            part = manta_retain(held.ref);
+        }
+        hold(part, node);
     }
 
     void scoped()
@@ -684,8 +733,12 @@ class Actor
         manta_ref_t ref =
             later ? (manta_ref_t)ms_station_later_with(station_, with, what, a.ref)
                   : (manta_ref_t)ms_station_calc_with(station_, with, what, a.ref, b.ref);
-        if (way_of(error_of(ref)) & (MAY_DIE | MAY_RESTART))
-            return judge(node, error_of(ref), nullptr);
+        if (way_of(error_of(ref)) & (MAY_DIE | MAY_RESTART)) {
+            judge(node, error_of(ref), nullptr);
+            put(); // so that what follows is the same
+            held_.back().node->depth = node->depth;
+            return;
+        }
         hold(ref, node);
     }
 
@@ -700,16 +753,23 @@ class Actor
 
     void trade()
     {
-        std::lock_guard<std::mutex> guard(round_->lock);
-        if (rng_.one_in(2) || round_->shared.empty()) {
-            size_t i = pick();
-            round_->shared.push_back(held_[i]);
-            held_[i] = held_.back();
-            held_.pop_back();
-        } else {
-            held_.push_back(round_->shared.back());
-            round_->shared.pop_back();
+        bool give = rng_.one_in(2);
+        {
+            std::lock_guard<std::mutex> guard(round_->lock);
+            if (give) {
+                size_t i = pick();
+                round_->shared.push_back(held_[i]);
+                held_[i] = held_.back();
+                held_.pop_back();
+                return;
+            }
+            if (!round_->shared.empty()) {
+                held_.push_back(round_->shared.back());
+                round_->shared.pop_back();
+                return;
+            }
         }
+        put(); // there is nothing to take
     }
 
     void step()
@@ -772,7 +832,9 @@ class Actor
     }
 
     Round *round_;
-    Rng rng_;
+    uint64_t stream_;
+    int steps_ = 0;
+    Rng rng_; // of this step
     bool serial_;
     std::vector<Held> held_;
     std::vector<Promise> promises_;
@@ -798,6 +860,35 @@ void count_free(void *, void *ptr, size_t size)
     std::free(ptr);
 }
 
+// All threads' parts on this one, a step of one of them at a time.
+void play_alone(Round *round, int operations)
+{
+    Rng rng(1);
+    uint64_t left = (uint64_t)(operations * round->threads);
+    uint64_t end = round->abrupt ? rng.below(left) : left;
+    for (int i = 0; i < round->threads; i++)
+        round->actors.emplace_back(new Actor(round, i));
+    for (uint64_t step = 0; step < end; step++) {
+        Actor *actor;
+        do
+            actor = round->actors[rng.below(round->actors.size())].get();
+        while (actor->steps() == operations);
+        actor->advance();
+    }
+    if (round->abrupt) {
+        round->ending = true;
+        CHECK_EQ(
+            manta_runtime_shutdown(manta_runtime_default(), MANTA_SHUTDOWN_CANCEL, MANTA_FOREVER),
+            MANTA_OK);
+    }
+    for (auto &actor : round->actors)
+        actor->keep_promises();
+    for (auto &actor : round->actors) {
+        actor->finish();
+        round->trace = mix(round->trace ^ actor->trace());
+    }
+}
+
 uint64_t play(uint64_t seed)
 {
     the_seed = seed;
@@ -812,16 +903,21 @@ uint64_t play(uint64_t seed)
     int operations = 20 + (int)rng.below(300);
     manta_runtime_options_t options;
     manta_runtime_options_init(&options);
-    options.workers = round.workers;
+    round.alone = round.workers == 0 || mode != AS_DRAWN;
+    options.workers = round.alone ? 0 : round.workers;
     options.topology_synthetic = "core:4 pu:1";
     options.spin_ns = rng.one_in(2) ? 0 : -1;
     options.sim_gpus = round.gpus;
-    options.sim_virtual_clock = round.virtual_clock;
+    options.sim_virtual_clock = round.virtual_clock || round.alone;
     options.sim_seed = 1 + (round.seed >> 1);
     options.no_cuda = true;
     if (round.gpus < 0) round.gpus = 0;
     options.allocator.alloc = count_alloc;
     options.allocator.free = count_free;
+    if (mode == VIRTUAL) {
+        virtual_now = 0;
+        __atomic_store_n(&mti_clock_hook, &virtual_clock, __ATOMIC_RELEASE);
+    }
     CHECK_EQ(manta_init(&options), MANTA_OK);
     if (verbose) {
         std::printf("workers %d threads %d abrupt %d operations %d gpus %d virtual %d\n",
@@ -829,10 +925,8 @@ uint64_t play(uint64_t seed)
                     round.virtual_clock);
     }
 
-    if (round.workers == 0) {
-        Actor actor(&round, 0);
-        actor.run(operations);
-        round.trace = actor.trace();
+    if (round.alone) {
+        play_alone(&round, operations);
     } else {
         std::vector<std::thread> threads;
         for (int i = 0; i < round.threads; i++)
@@ -880,26 +974,66 @@ uint64_t play(uint64_t seed)
     return round.trace;
 }
 
+// The watchdog of a long run: one round may not take longer than this.
+enum { ROUND_SECONDS = 120 };
+std::atomic<uint64_t> rounds_done{0};
+void watch_rounds()
+{
+    uint64_t before = 0;
+    for (int still = 0; still < ROUND_SECONDS; still++) {
+        std::this_thread::sleep_for(std::chrono::seconds(1));
+        uint64_t done = rounds_done;
+        if (done != before) still = 0;
+        before = done;
+    }
+    std::fprintf(stderr, "hangs; seed %llu\n", (unsigned long long)the_seed);
+    std::abort();
+}
+
 } // namespace
 
 int main(int argc, char **argv)
 {
+    double seconds = 0;
+    int kept = 1;
+    for (int i = 1; i < argc; i++) {
+        if (std::strcmp(argv[i], "--serial") == 0) {
+            mode = SERIAL;
+        } else if (std::strcmp(argv[i], "--virtual") == 0) {
+            mode = VIRTUAL;
+        } else if (std::strcmp(argv[i], "--seconds") == 0 && i + 1 < argc) {
+            seconds = std::strtod(argv[++i], nullptr);
+        } else {
+            argv[kept++] = argv[i];
+        }
+    }
+    argc = kept;
     if (argc > 2 && std::strcmp(argv[1], "replay") == 0) {
         verbose = true;
         play(std::strtoull(argv[2], nullptr, 0));
         return 0;
     }
+    if (seconds > 0) setenv("STRESS_NO_WATCHDOG", "1", 1);
     begin(argc, argv, 110);
-    uint64_t first = the_seed, rounds = times(400, 10), serial = 0;
-    for (uint64_t i = 0; i < rounds; i++) {
+    if (seconds > 0) std::thread(watch_rounds).detach();
+    uint64_t first = the_seed, rounds = times(400, 10), twice = 0, i = 0;
+    auto started = std::chrono::steady_clock::now();
+    double past = 0, said = 0;
+    for (; seconds > 0 ? past < seconds : i < rounds; i++) {
         uint64_t seed = mix(mix(first) + i) >> 16;
         uint64_t trace = play(seed);
-        if (trace) {
+        if (trace && mode != SERIAL) {
             CHECK_EQ(play(seed), trace); // the same again
-            serial++;
+            twice++;
+        }
+        rounds_done++;
+        past = std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
+        if (seconds > 0 && past - said >= 60) {
+            said = past;
+            std::printf("%.0f seconds, %llu rounds\n", past, (unsigned long long)(i + 1));
         }
     }
-    std::printf("%llu rounds, %llu of them serial and twice\n", (unsigned long long)rounds,
-                (unsigned long long)serial);
+    std::printf("%llu rounds, %llu of them twice, in %.0f seconds\n", (unsigned long long)i,
+                (unsigned long long)twice, past);
     return 0;
 }

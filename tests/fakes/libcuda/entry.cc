@@ -4,6 +4,7 @@
 
 #include "devices/cuda/cuda_api.h" // signatures that are newer than the headers
 
+#include <algorithm>
 #include <cstdio>
 #include <cstring>
 
@@ -188,6 +189,12 @@ static void control_calls_clear(void)
     state.calls.clear();
 }
 
+static bool control_has_call(const char *name)
+{
+    return std::any_of(std::begin(symbols), std::end(symbols),
+                       [&](const Symbol &symbol) { return strcmp(symbol.name, name) == 0; });
+}
+
 static uint32_t control_violations_take(char *buffer, size_t size)
 {
     std::lock_guard<std::mutex> guard(state.notes_lock);
@@ -312,12 +319,13 @@ extern "C" __attribute__((visibility("default"))) const fake_cuda_controls_t *
 fake_cuda_control(void)
 {
     static const fake_cuda_controls_t control = {
-        control_reset,          control_kernel_add,         control_calls,
-        control_calls_clear,    control_violations_take,    control_leaks,
-        control_has_lost,       control_is_stuck,           control_settle,
-        control_fail_alloc,     control_fail_host_register, control_fail_launch,
-        control_lose_at_launch, control_lose_at_op,         control_lose_now,
-        control_limit_events,   control_slow_copies,        control_hold_stream,
+        control_reset,       control_kernel_add,     control_calls,
+        control_calls_clear, control_has_call,       control_violations_take,
+        control_leaks,       control_has_lost,       control_is_stuck,
+        control_settle,      control_fail_alloc,     control_fail_host_register,
+        control_fail_launch, control_lose_at_launch, control_lose_at_op,
+        control_lose_now,    control_limit_events,   control_slow_copies,
+        control_hold_stream,
     };
     return &control;
 }

@@ -74,6 +74,8 @@ typedef struct fake_cuda_controls {
     // How often |name| ("cuLaunchKernelEx") was called since the last clear; NULL: all together.
     uint64_t (*calls)(const char *name);
     void (*calls_clear)(void);
+    // Whether the fake has |name| at all: headers may be too old for it.
+    bool (*has_call)(const char *name);
 
     // What was wrong so far, one per line, taken away. Returns the number of lines.
     uint32_t (*violations_take)(char *buffer, size_t size);
