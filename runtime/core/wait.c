@@ -198,9 +198,10 @@ static void walk_group(walk_t *walk, mti_object_t *object, mti_record_t *t, int 
     uint32_t limit, mark = walk->group_count;
     const void *group = mti_actor_full_group(walk->ctx, object, t, &actor, &limit);
     if (!group) return;
+    bool looped = walk->looped, is_known = false, any_here = false;
     for (uint32_t i = 0; i < walk->group_count; i++)
-        walk->looped |= walk->groups[i] == group;
-    bool all = !walk->looped && depth < WALK_DEPTH && mark < WALK_GROUPS, any_here = false;
+        is_known |= walk->groups[i] == group;
+    bool all = !is_known && depth < WALK_DEPTH && mark < WALK_GROUPS;
     if (all) walk->groups[walk->group_count++] = group;
     bool deadlock = walk->deadlock;
     uint64_t gated =
@@ -211,13 +212,14 @@ static void walk_group(walk_t *walk, mti_object_t *object, mti_record_t *t, int 
         all = id && walk->budget && walk_place(walk, id, depth);
         any_here |= walk->deadlock;
         walk->deadlock = walk->looped = false;
-        if (!all) walk->group_count = mark;
     }
-    if (group && walk->group_count > mark) {
-        walk->looped = true;
-        deadlock |= any_here;
+    if (!all) {
+        walk->group_count = mark;
+        any_here = false;
     }
-    walk->deadlock = deadlock;
+    // Of a group that is known something waits for us, or those who wait for it are told themselves.
+    walk->looped = looped || is_known || walk->group_count > mark;
+    walk->deadlock = deadlock || any_here;
     walk->gated = gated;
     mti_actor_group_leave(walk->ctx, actor);
 }

@@ -377,15 +377,6 @@ TEST_P(ActorPriorityTest, RestartsKeepOrderAndPriority)
     EXPECT_EQ((std::vector<int>{20, 1, 1, 2, 10, 11, 3}), release());
 }
 
-TEST_P(ActorPriorityTest, WrongOnesAreRefused)
-{
-    MANTA_SCOPE();
-    desk_t d = desk_new(&log);
-    EXPECT_STATUS(MANTA_ERR_INVALID_ARGUMENT,
-                  manta_ref_status(desk_note_with(d, with((manta_priority_t)7), 1)));
-    EXPECT_EQ(0u, release().size());
-}
-
 // ---- among other work -----------------------------------------------------------------------------
 
 class ActorTurnTest : public ActorPriorityTest
