@@ -89,6 +89,7 @@ enum {                                                      // mti_record_t.flag
     MTI_RECORD_METHOD = 1 << 8,  // runs on an actor's state, see actor.c
     MTI_RECORD_CREATE = 1 << 9,  // with METHOD: it is the constructor
     MTI_RECORD_BAND_SHIFT = 10,  // two bits: an mti_band_t, with BAND
+    MTI_RECORD_SURE = 1 << 12,   // with METHOD: cold->caller says it if an actor called
 };
 
 // Of a range or array; for an array the images follow.
@@ -224,6 +225,7 @@ struct mti_cold {
     uint32_t milli;
     mti_bulk_info_t *bulk;
     mti_order_t *order; // of a method that is not delivered
+    uint64_t caller;    // of a method that an actor called, with SURE: that one
     // Time and attempts, recover.c. |has_time|: it is a user of the timers.
     bool has_time;
     bool parked;          // guarded by the rules lock; in back-off: that is what |deps| counts

@@ -26,7 +26,8 @@ enum {
     WALK_DEPTH = 48,       // recursion over branches; chains are walked in a loop
     WALK_BUDGET = 256,     // records looked at by one attempt to help
     WALK_BUDGET_TASK =
-        1 << 14, // by a task that is about to sleep; what is left out is searched for deadlocks
+        1 << 14,      // by a task that is about to sleep; what is left out is searched for deadlocks
+    WALK_GROUPS = 32, // full groups of actors on the way
     SPIN_ROUNDS = 64, // looks at the object before sleeping, with growing pauses
 };
 
@@ -48,10 +49,14 @@ typedef struct walk {
     bool claimable; // there was something to claim, but it must not be
     uint64_t gated; // id of a task that it needs, and that waits to be admitted; 0: none was met
     bool stuck;     // it depends on something that no thread is at: a promise, a wide task, a range
+    bool looped;    // it leads to a full group that is being looked at already
     bool withdrawn; // nothing of the wait is published any more
     mti_record_t *found; // claimed; or, if |actor| is set, to be run through that
     uint32_t found_gen;  // of a method
     mti_actor_t *actor;  // the walker has its turn
+    // Groups, all of whose calls wait, as far as was seen, for this thread or for one of these groups.
+    const void *groups[WALK_GROUPS];
+    uint32_t group_count;
 } walk_t;
 
 static void walk_object(walk_t *walk, mti_object_t *object, int depth, mti_arg_iter_t *cursor);
@@ -228,10 +233,90 @@ static mti_object_t *walk_arguments(walk_t *walk, mti_record_t *t, uint32_t gen,
     return last;
 }
 
+// What the call |id|, which has a place in a group, waits for. True: for this thread (|deadlock|), or for a group
+// that is being looked at (|looped|): it does not end before they do.
+static bool walk_place(walk_t *walk, uint64_t id, int depth)
+{
+    uint64_t claim = mti_atomic_u64_load_acquire(&mti_record_at((uint32_t)id)->claim);
+    if (mti_claim_gen(claim) != (uint32_t)(id >> 32)) return false; // it is over
+    if (mti_claim_state(claim) != MTI_TASK_RUNNING) {
+        // Handed out: it is in some queue. Not for us, on top of what it may be waiting for then.
+        walk->stuck |= mti_claim_state(claim) == MTI_TASK_QUEUED;
+        return false;
+    }
+    mti_ctx_t *runner =
+        (mti_ctx_t *)(void *)mti_sched_ctx_at(walk->ctx->rt->sched, mti_claim_ctx(claim));
+    if (runner == walk->ctx) {
+        walk->deadlock = true;
+        return true;
+    }
+    uint64_t awaited = runner ? mti_atomic_u64_load_seq_cst(&runner->waiting_on) : 0;
+    // acquire, after that: it is still what that thread waits for on top of the call
+    uint64_t now = mti_atomic_u64_load_acquire(&mti_record_at((uint32_t)id)->claim);
+    if (!awaited || mti_claim_gen(now) != mti_claim_gen(claim) ||
+        mti_claim_state(now) != MTI_TASK_RUNNING || mti_claim_ctx(now) != mti_claim_ctx(claim)) {
+        return false;
+    }
+    mti_object_t *object = mti_ref_acquire_weak(awaited, MTI_COUNT_SLOT);
+    if (!object) return false;
+    if (walk->search) {
+        walk_branch(walk, object, depth);
+        return false;
+    }
+    walk_object(walk, object, depth + 1, NULL);
+    mti_object_release(walk->ctx, object, MTI_COUNT_SLOT);
+    return walk->deadlock || walk->looped;
+}
+
+// A queued method whose group may run no more: one of those that run has to end first. That is a deadlock if
+// all of them wait for this thread, or for a group of which that is so; one of them at least for this thread:
+// else those who are in it will be told.
+static void walk_group(walk_t *walk, mti_object_t *object, mti_record_t *t, int depth)
+{
+    mti_actor_t *actor;
+    uint32_t limit, mark = walk->group_count;
+    const void *group = mti_actor_full_group(walk->ctx, object, t, &actor, &limit);
+    if (!group) return;
+    if (walk->search) {
+        // What it puts off belongs to nobody's alternatives: only where there are none.
+        uint64_t only = limit == 1 ? mti_actor_group_call(group, 0) : 0;
+        if (only) (void)walk_place(walk, only, depth);
+        mti_actor_group_leave(walk->ctx, actor);
+        return;
+    }
+    bool looped = walk->looped, is_known = false, any_here = false;
+    for (uint32_t i = 0; i < walk->group_count; i++)
+        is_known |= walk->groups[i] == group;
+    bool all = !is_known && depth < WALK_DEPTH && mark < WALK_GROUPS;
+    if (all) walk->groups[walk->group_count++] = group;
+    bool deadlock = walk->deadlock;
+    uint64_t gated =
+        walk->gated; // any of them will do, so this needs nothing that one of them needs
+    for (uint32_t i = 0; i < limit && all && !walk->found; i++) {
+        uint64_t id = mti_actor_group_call(group, i);
+        walk->deadlock = walk->looped = false;
+        all = id && walk->budget && walk_place(walk, id, depth);
+        any_here |= walk->deadlock;
+        walk->deadlock = walk->looped = false;
+    }
+    if (!all) {
+        walk->group_count = mark;
+        any_here = false;
+    }
+    // Of a group that is known something waits for us, or those who wait for it are told themselves.
+    walk->looped = looped || is_known || walk->group_count > mark;
+    walk->deadlock = deadlock || any_here;
+    walk->gated = gated;
+    mti_actor_group_leave(walk->ctx, actor);
+}
+
 // A queued method whose arguments are no hindrance: what makes its actor go on? Returns what has to close
 // first, with a count.
-static mti_object_t *walk_actor(walk_t *walk, mti_object_t *object, mti_record_t *t, uint32_t gen)
+static mti_object_t *walk_actor(walk_t *walk, mti_object_t *object, mti_record_t *t, uint32_t gen,
+                                int depth)
 {
+    walk_group(walk, object, t, depth);
+    if (walk->found || walk->deadlock || walk->looped) return NULL;
     mti_object_t *next = NULL;
     mti_actor_t *actor;
     uint32_t holder = 0, again = 0;
@@ -317,7 +402,7 @@ static void walk_object(walk_t *walk, mti_object_t *object, int depth, mti_arg_i
                     } else {
                         next = walk_arguments(walk, t, gen, depth, cursor);
                         if (!next && !walk->found && mti_record_flags(t) & MTI_RECORD_METHOD) {
-                            next = walk_actor(walk, object, t, gen);
+                            next = walk_actor(walk, object, t, gen, depth);
                         }
                     }
                     if (&t->result != object) {
