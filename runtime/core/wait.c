@@ -26,7 +26,7 @@ enum {
     WALK_DEPTH = 48,       // recursion over branches; chains are walked in a loop
     WALK_BUDGET = 256,     // records looked at by one attempt to help
     WALK_BUDGET_TASK =
-        1 << 14,      // by a task that is about to sleep; what is left out is searched for deadlocks
+        1 << 14, // by a task that is about to sleep; what is left out is searched for deadlocks
     WALK_GROUPS = 32, // full groups of actors on the way
     SPIN_ROUNDS = 64, // looks at the object before sleeping, with growing pauses
 };
