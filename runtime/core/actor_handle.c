@@ -29,7 +29,12 @@ void mti_actor_handle_drop(mti_ctx_t *ctx, mti_actor_t *actor)
 {
     // The user's count becomes an internal one first, so that the actor stays while we look at it.
     uint64_t change = MTI_COUNT_INTERNAL - MTI_COUNT_USER;
-    uint64_t counts = mti_atomic_u64_fetch_add_acq_rel(&actor->object.counts, change) + change;
+    mti_actor_handle_gone(ctx, actor,
+                          mti_atomic_u64_fetch_add_acq_rel(&actor->object.counts, change) + change);
+}
+
+void mti_actor_handle_gone(mti_ctx_t *ctx, mti_actor_t *actor, uint64_t counts)
+{
     if (mti_count_user(counts) == 0 && mti_atomic_u32_load_acquire(&actor->life) != MTI_LIFE_DEAD) {
         mti_actor_stop(ctx, actor);
     }
@@ -218,7 +223,7 @@ manta_status_t manta_actor_kill(manta_actor_t handle, bool restart)
     mti_actor_t *actor;
     manta_status_t status = mti_actor_handle_begin(handle, "actor_kill", &thread, &ctx, &actor);
     if (status != MANTA_OK) return status;
-    mti_actor_fail(ctx, actor, NULL, restart, 0, "killed");
+    mti_actor_fail(ctx, actor, NULL, restart ? MTI_ACTOR_MAY_RESTART : MTI_ACTOR_ENDS, 0, "killed");
     mti_actor_handle_end(thread, ctx, actor);
     return MANTA_OK;
 }

@@ -1,4 +1,14 @@
 // Refs: lookups, counts, scopes.
+//
+// A ref that is used although its count is gone may meet another object in its slot. What it can do to that
+// stranger is bounded: a lookup may put a count on it for an instant, never take one away.
+// - Adding comes before the second look at the generation: the count that keeps the object was there, or it was
+//   put on a stranger, and is given back with all that belongs to the end of such a count. Meanwhile it is one
+//   holder more: a value is copied that would have been changed in place, nothing else.
+// - Taking away comes after it, while a count keeps the object (object_drop_user). On the slot's own thread that is
+//   not needed: nobody else takes free slots from there, so after one look at the generation the slot holds this
+//   object, or none (then its counts are 0).
+// Attacked by tests/model/object_test.cc, tests/stress/refs_stress.cc.
 #include "core/actor.h"
 #include "core/core.h"
 
@@ -11,8 +21,25 @@ manta_status_t mti_stale(manta_ref_t ref)
                     (unsigned long long)mti_ref_gen(ref), (unsigned)mti_ref_slot(ref));
 }
 
+static bool object_drop_user(mti_ctx_t *ctx, mti_object_t *object, uint64_t held);
+
+// |add| was put on a stranger: it ends like any count of its kind.
+static void object_put_back(mti_object_t *object, uint64_t add)
+{
+    mti_thread_t *thread = mti_thread_tls;
+    mti_ctx_t *ctx = thread ? mti_ctx_for(thread, object) : NULL;
+    if (!ctx) return;
+    if (add == MTI_COUNT_USER) {
+        (void)object_drop_user(ctx, object, 0);
+    } else if (add == MTI_COUNT_INTERNAL && mti_object_kind(object) == MTI_OBJECT_ACTOR) {
+        mti_actor_calls_gone(ctx, (mti_actor_t *)(void *)object, 1);
+    } else {
+        mti_object_release(ctx, object, add);
+    }
+}
+
 // Adds |add| if the counts pass |mask|; checks the generation before and after, because the slot may
-// have been freed and taken again in between. Then the count went to a stranger: it is given back.
+// have been freed and taken again in between.
 static mti_object_t *ref_acquire(manta_ref_t ref, uint64_t add, uint64_t mask)
 {
     if (mti_ref_is_error(ref)) return NULL;
@@ -27,9 +54,7 @@ static mti_object_t *ref_acquire(manta_ref_t ref, uint64_t add, uint64_t mask)
         // acq_rel: the generation below must be read after the count is ours
     } while (!mti_atomic_u64_cas_acq_rel(&object->counts, &counts, counts + add));
     if (MTI_LIKELY(mti_atomic_u32_load_acquire(&object->gen) == gen)) return object;
-    mti_thread_t *thread = mti_thread_tls;
-    mti_ctx_t *ctx = thread ? mti_ctx_for(thread, object) : NULL;
-    if (ctx) mti_object_release(ctx, object, add);
+    object_put_back(object, add);
     return NULL;
 }
 
@@ -169,58 +194,75 @@ static void scope_take_out(mti_thread_t *thread, mti_scope_entry_t *entry)
     }
 }
 
+// Takes one user count away, and |held| with it, which keeps the object until then; 0: the slot's own thread, or
+// the user count is known to be there. False: there is no user count left, only |held| was given back.
+static bool object_drop_user(mti_ctx_t *ctx, mti_object_t *object, uint64_t held)
+{
+    mti_object_kind_t kind = mti_object_kind(object);
+    // What has to be looked at afterwards stays: the user count becomes an internal one.
+    bool ends =
+        kind == MTI_OBJECT_PROMISE || kind == MTI_OBJECT_CREATED || kind == MTI_OBJECT_ACTOR;
+    uint64_t change = (ends ? MTI_COUNT_INTERNAL : 0) - MTI_COUNT_USER - held;
+    uint64_t counts = mti_atomic_u64_load_relaxed(&object->counts);
+    do {
+        if (MTI_UNLIKELY(mti_count_user(counts) == 0)) {
+            if (held) mti_object_release(ctx, object, held);
+            return false;
+        }
+        // release: what this holder did with the object comes before; acquire: the last one sees all of it;
+        // seq_cst for finish_undo (value.c)
+    } while (!mti_atomic_u64_cas_seq_cst(&object->counts, &counts, counts + change));
+    counts += change;
+    if (MTI_LIKELY(!ends)) {
+        if (counts == 0 && object_orphan(object)) mti_object_free(ctx, object);
+        return true;
+    }
+    if (kind == MTI_OBJECT_ACTOR) {
+        mti_actor_handle_gone(ctx, (mti_actor_t *)(void *)object, counts);
+        return true;
+    }
+    // A promise or buffer that nobody can finish any more fails.
+    if (mti_count_user(counts) == 0 &&
+        mti_atomic_u64_load_seq_cst(&mti_record_of(object)->claim) == 0) {
+        (void)mti_object_close(ctx, object, mti_head_bare(MANTA_ERR_ABANDONED), NULL);
+    }
+    mti_object_release(ctx, object, MTI_COUNT_INTERNAL);
+    return true;
+}
+
+// Whether free slots of |object|'s run are taken by the calling thread only, whose context |ctx| is.
+static inline bool is_home(const mti_ctx_t *ctx, const mti_object_t *object)
+{
+    return mti_object_home(object) == ctx->table.index;
+}
+
 manta_status_t mti_ref_release_user(mti_thread_t *thread, manta_ref_t ref)
 {
-    // A promise or buffer that nobody can finish any more fails. Both go the slow way with a count.
     mti_object_t *object = mti_ref_peek(ref);
     if (MTI_UNLIKELY(!object)) return mti_stale(ref);
     mti_ctx_t *ctx = mti_ctx_for(thread, object);
     if (MTI_UNLIKELY(!ctx)) return thread->status;
-    mti_object_kind_t kind = mti_object_kind(object);
-    if (MTI_UNLIKELY(kind == MTI_OBJECT_PROMISE || kind == MTI_OBJECT_CREATED)) {
-        object = mti_ref_acquire(ref, MTI_COUNT_INTERNAL - MTI_COUNT_USER);
-        if (!object) return mti_stale(ref);
-        if (mti_count_user(mti_atomic_u64_load_acquire(&object->counts)) == 0 &&
-            mti_atomic_u64_load_relaxed(&mti_record_of(object)->claim) == 0) {
-            (void)mti_object_close(ctx, object, mti_head_bare(MANTA_ERR_ABANDONED), NULL);
-        }
-        mti_object_release(ctx, object, MTI_COUNT_INTERNAL);
-        return MANTA_OK;
-    }
-    if (MTI_UNLIKELY(kind == MTI_OBJECT_ACTOR)) {
-        object = mti_ref_acquire(ref, MTI_COUNT_SLOT);
-        if (!object) return mti_stale(ref);
-        mti_actor_handle_drop(ctx, (mti_actor_t *)(void *)object);
-        mti_object_release(ctx, object, MTI_COUNT_SLOT);
-        return MANTA_OK;
-    }
+    uint64_t held = is_home(ctx, object) ? 0 : MTI_COUNT_SLOT;
+    if (held && !mti_ref_acquire(ref, held)) return mti_stale(ref);
+    return MTI_LIKELY(object_drop_user(ctx, object, held)) ? MANTA_OK : mti_stale(ref);
+}
+
+mti_object_t *mti_ref_take(mti_ctx_t *ctx, manta_ref_t ref)
+{
+    mti_object_t *object = mti_ref_peek(ref);
+    if (MTI_UNLIKELY(!object)) return NULL;
+    uint64_t held = is_home(ctx, object) ? 0 : MTI_COUNT_INTERNAL;
+    if (held && !mti_ref_acquire(ref, held)) return NULL;
     uint64_t counts = mti_atomic_u64_load_relaxed(&object->counts);
+    uint64_t change = MTI_COUNT_INTERNAL - MTI_COUNT_USER - held;
     do {
-        if (MTI_UNLIKELY(mti_count_user(counts) == 0)) return mti_stale(ref);
-        if (counts == MTI_COUNT_USER) break; // the last one
-        // Turned into an internal count first: without a count of ours the other holders could free the
-        // object before its generation is compared, and that would look like a stranger's slot.
-    } while (!mti_atomic_u64_cas_acq_rel(&object->counts, &counts,
-                                         counts - MTI_COUNT_USER + MTI_COUNT_INTERNAL));
-    if (counts != MTI_COUNT_USER) {
-        if (MTI_LIKELY(mti_atomic_u32_load_acquire(&object->gen) == mti_ref_gen(ref))) {
-            mti_object_release(ctx, object, MTI_COUNT_INTERNAL);
-            return MANTA_OK;
+        if (MTI_UNLIKELY(mti_count_user(counts) == 0)) {
+            if (held) mti_object_release(ctx, object, held);
+            return NULL;
         }
-        // The slot changed hands between the look and the CAS: that count was a stranger's.
-        (void)mti_atomic_u64_fetch_add_acq_rel(&object->counts,
-                                               MTI_COUNT_USER - MTI_COUNT_INTERNAL);
-        return mti_stale(ref);
-    }
-    uint64_t one = MTI_COUNT_USER;
-    if (!mti_atomic_u64_cas_acq_rel(&object->counts, &one, 0))
-        return mti_ref_release_user(thread, ref);
-    if (MTI_UNLIKELY(mti_atomic_u32_load_acquire(&object->gen) != mti_ref_gen(ref))) {
-        (void)mti_atomic_u64_fetch_add_acq_rel(&object->counts, MTI_COUNT_USER);
-        return mti_stale(ref);
-    }
-    if (object_orphan(object)) mti_object_free(ctx, object);
-    return MANTA_OK;
+        // acq_rel: as in ref_acquire
+    } while (!mti_atomic_u64_cas_acq_rel(&object->counts, &counts, counts + change));
+    return object;
 }
 
 void mti_scope_unwind(mti_thread_t *thread, size_t mark)
@@ -286,8 +328,8 @@ manta_ref_t manta_retain(manta_ref_t ref)
     return mti_ref_error(MANTA_ERR_STALE_REF);
 }
 
-// The last count of a small closed value of this thread's runtime: gone without further questions.
-static inline bool release_quick(mti_thread_t *thread, mti_object_t *object, manta_ref_t ref)
+// The last count of a small closed value in a slot of this thread's: gone without further questions.
+static inline bool release_quick(mti_thread_t *thread, mti_object_t *object)
 {
     // The head first: before it is closed the storage is not settled.
     if (mti_atomic_u64_load_acquire(&object->head) != MTI_HEAD_CLOSED ||
@@ -299,15 +341,12 @@ static inline bool release_quick(mti_thread_t *thread, mti_object_t *object, man
     mti_ctx_t *ctx = thread->ctx;
     bool current = ctx && (thread->epoch == 0 ||
                            thread->epoch == mti_atomic_u32_load_relaxed(&mti_default_epoch));
-    if (!current || ctx->rt->index != mti_object_runtime(object)) return false;
+    // Only here a look at the generation before is enough.
+    if (!current || !is_home(ctx, object)) return false;
     uint64_t one = MTI_COUNT_USER;
     if (mti_atomic_u64_load_relaxed(&object->counts) != one ||
         !mti_atomic_u64_cas_acq_rel(&object->counts, &one, 0)) {
         return false;
-    }
-    if (MTI_UNLIKELY(mti_atomic_u32_load_acquire(&object->gen) != mti_ref_gen(ref))) {
-        (void)mti_atomic_u64_fetch_add_acq_rel(&object->counts, MTI_COUNT_USER);
-        return false; // a stranger's; the long way finds it stale
     }
     mti_table_free(&ctx->table, (mti_slot_t *)(void *)object);
     return true;
@@ -324,7 +363,7 @@ manta_status_t manta_release(manta_ref_t ref)
     if (MTI_LIKELY(object != NULL)) {
         mti_scope_entry_t *entry = mti_scope_find(thread, object, ref);
         if (entry) scope_take_out(thread, entry);
-        if (MTI_UNLIKELY(!release_quick(thread, object, ref))) {
+        if (MTI_UNLIKELY(!release_quick(thread, object))) {
             status = mti_ref_release_user(thread, ref);
         }
     } else {

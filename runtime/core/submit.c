@@ -177,8 +177,9 @@ static manta_status_t submit_acquire_one(submit_t *s, const manta_param_t *param
     // A restarted actor's arguments are kept by the actor alone.
     bool is_kept =
         s->is_create && mti_atomic_u32_load_acquire(&s->actor->life) == MTI_LIFE_RESTARTING;
-    mti_object_t *object =
-        MTI_UNLIKELY(is_kept) ? mti_ref_acquire_weak(ref.id, add) : mti_ref_acquire(ref, add);
+    mti_object_t *object = MTI_UNLIKELY(is_kept)              ? mti_ref_acquire_weak(ref.id, add)
+                           : param->kind == MANTA_PARAM_INOUT ? mti_ref_take(s->ctx, ref)
+                                                              : mti_ref_acquire(ref, add);
     if (MTI_UNLIKELY(!object)) {
         return mti_fail(MANTA_ERR_STALE_REF,
                         ref.id ? "task %s, argument %s: stale ref (released, or made up)"
@@ -431,6 +432,8 @@ static void submit_publish_method(submit_t *s)
         if (t->cold && t->cold->record) mti_recover_arm(ctx, t);
         if (s->is_create) {
             mti_actor_create_ready(ctx, s->actor, t);
+        } else if (t->flags & MTI_RECORD_BAND) {
+            mti_actor_put_banded(ctx, s->actor, t);
         } else {
             mti_actor_put(ctx, s->actor, t);
         }

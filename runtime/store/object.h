@@ -105,7 +105,7 @@ struct mti_object {
     mti_atomic_u32_t gen; // bumped when the slot is freed
     uint32_t slot;        // own index in the table, constant
     uint16_t runtime_;    // index of the runtime that it belongs to; see mti_object_runtime
-    uint16_t home;        // index of the cache that its slot goes home to, constant
+    uint16_t home;        // index of the cache that its slot goes home to; see mti_object_home
     manta_dtype_t dtype;
     mti_atomic_u32_t scope_hint; // 1 + index in the scope stack that it was put on last; 0: none
     uint32_t producer;           // slot of the task that closes it; 0: not a task
@@ -120,6 +120,11 @@ static inline uint16_t mti_object_runtime(const mti_object_t *o)
 static inline void mti_object_set_runtime(mti_object_t *o, uint16_t runtime)
 {
     __atomic_store_n(&o->runtime_, runtime, __ATOMIC_RELAXED);
+}
+// Which cache its slot goes home to. Atomic, because a stale ref's user looks at it while a run gets another owner.
+static inline uint16_t mti_object_home(const mti_object_t *o)
+{
+    return __atomic_load_n(&o->home, __ATOMIC_RELAXED);
 }
 static inline uint64_t mti_object_size(const mti_object_t *o)
 {

@@ -118,7 +118,8 @@ mti_slot_t *mti_table_alloc_slow(mti_table_cache_t *cache)
         mti_atomic_u32_store_relaxed(&cache->fresh_next, index + 1);
         slot = mti_table_slot(index);
         slot->object.slot = index;
-        slot->object.home = cache->index;
+        // relaxed: published with the first counts of an object here
+        __atomic_store_n(&slot->object.home, cache->index, __ATOMIC_RELAXED);
         uint32_t gen = mti_atomic_u32_load_relaxed(&slot->object.gen);
         if (gen == 0) mti_atomic_u32_store_relaxed(&slot->object.gen, 1);
         // Index 0 stays unused, so that no ref is 0; a retired slot stays retired.

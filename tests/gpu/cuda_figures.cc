@@ -1,8 +1,9 @@
 // What calls cost on this GPU: raw, and through the driver of manta, side by side. Prints a table; fails only
-// if something does not work. The numbers belong into docs/gpu-verification.md.
+// if something does not work. The numbers belong into docs/gpu-verification.md. --quick: does it run at all?
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <vector>
 
 extern "C" {
@@ -56,8 +57,11 @@ void finish(mti_queue_t *queue)
 
 } // namespace
 
-int main()
+int main(int argc, char **argv)
 {
+    const bool quick = argc > 1 && strcmp(argv[1], "--quick") == 0;
+    const int n = quick ? 20 : 200, rounds = quick ? 3 : 21;
+    const size_t small = 4096, large = quick ? 1 << 20 : 64 << 20;
     mti_devices_t *set = nullptr;
     mti_devices_options_t options = {};
     options.sim_gpus = MTI_SIM_GPUS_NONE;
@@ -71,7 +75,8 @@ int main()
     MUST(mti_cu_api_get(&cu));
     mti_device_t *device = mti_devices_gpu(set, 0);
     MUST(mti_device_open(device));
-    printf("%s, driver %d\n", device->info.name, cu->driver_version);
+    printf("%s, driver %d; a large copy is of %zu MiB\n", device->info.name, cu->driver_version,
+           large >> 20);
 
     mti_bound_t bound;
     mti_device_bind(device, &bound);
@@ -79,62 +84,61 @@ int main()
     MUST(mti_queue_create(device, nullptr, &queue));
     MUST(mti_queue_create(device, nullptr, &other));
     auto stream = static_cast<CUstream>(mti_queue_native(queue));
-    enum { N = 200, ROUNDS = 21, SMALL = 4096, LARGE = 64 << 20 };
     mti_memory_t *there = nullptr, *here = nullptr;
-    MUST(mti_memory_alloc(device, LARGE, &there));
-    MUST(mti_memory_alloc_host(device, LARGE, device->info.node, &here));
+    MUST(mti_memory_alloc(device, large, &there));
+    MUST(mti_memory_alloc_host(device, large, device->info.node, &here));
     auto address = reinterpret_cast<CUdeviceptr>(there->ptr);
 
-    figure("small fill, raw", ROUNDS, N, [&] {
-        for (int i = 0; i < N; i++)
-            MUST_CU(cu->cuMemsetD8Async(address, 1, SMALL, stream));
+    figure("small fill, raw", rounds, n, [&] {
+        for (int i = 0; i < n; i++)
+            MUST_CU(cu->cuMemsetD8Async(address, 1, small, stream));
     });
     MUST(mti_queue_adopt(queue, nullptr));
     finish(queue);
-    figure("small fill, bound", ROUNDS, N, [&] {
-        for (int i = 0; i < N; i++)
-            MUST(mti_queue_fill(queue, mti_place_at(there, 0), SMALL, 1, 1, 0, nullptr));
+    figure("small fill, bound", rounds, n, [&] {
+        for (int i = 0; i < n; i++)
+            MUST(mti_queue_fill(queue, mti_place_at(there, 0), small, 1, 1, 0, nullptr));
     });
     finish(queue);
-    figure("small fill, bound, each recorded", ROUNDS, N, [&] {
-        for (int i = 0; i < N; i++) {
-            while (mti_queue_fill(queue, mti_place_at(there, 0), SMALL, 1, 1, MTI_OP_RECORD,
+    figure("small fill, bound, each recorded", rounds, n, [&] {
+        for (int i = 0; i < n; i++) {
+            while (mti_queue_fill(queue, mti_place_at(there, 0), small, 1, 1, MTI_OP_RECORD,
                                   nullptr) != MANTA_OK)
                 finish(queue);
         }
     });
     finish(queue);
-    figure("fill, wait of another queue, fill there", ROUNDS, N, [&] {
-        for (int i = 0; i < N; i++) {
+    figure("fill, wait of another queue, fill there", rounds, n, [&] {
+        for (int i = 0; i < n; i++) {
             uint64_t seq;
-            MUST(mti_queue_fill(queue, mti_place_at(there, 0), SMALL, 1, 1, 0, &seq));
+            MUST(mti_queue_fill(queue, mti_place_at(there, 0), small, 1, 1, 0, &seq));
             MUST(mti_queue_wait(other, queue, seq));
-            MUST(mti_queue_fill(other, mti_place_at(there, 0), SMALL, 1, 1, 0, &seq));
+            MUST(mti_queue_fill(other, mti_place_at(there, 0), small, 1, 1, 0, &seq));
             MUST(mti_queue_wait(queue, other, seq));
         }
     });
     finish(queue);
     finish(other);
-    figure("small fill until the host has seen its end", ROUNDS, N, [&] {
-        for (int i = 0; i < N; i++) {
-            MUST(mti_queue_fill(queue, mti_place_at(there, 0), SMALL, 1, 1, 0, nullptr));
+    figure("small fill until the host has seen its end", rounds, n, [&] {
+        for (int i = 0; i < n; i++) {
+            MUST(mti_queue_fill(queue, mti_place_at(there, 0), small, 1, 1, 0, nullptr));
             finish(queue);
         }
     });
     mti_device_unbind(device, &bound);
-    figure("small fill, not bound", ROUNDS, N, [&] {
-        for (int i = 0; i < N; i++)
-            MUST(mti_queue_fill(queue, mti_place_at(there, 0), SMALL, 1, 1, 0, nullptr));
+    figure("small fill, not bound", rounds, n, [&] {
+        for (int i = 0; i < n; i++)
+            MUST(mti_queue_fill(queue, mti_place_at(there, 0), small, 1, 1, 0, nullptr));
     });
     finish(queue);
-    figure("poll without news", ROUNDS, N, [&] {
-        for (int i = 0; i < N; i++) {
+    figure("poll without news", rounds, n, [&] {
+        for (int i = 0; i < n; i++) {
             mti_poll_t poll;
             mti_device_poll(device, &poll);
         }
     });
-    figure("allocate and free 1 MiB", ROUNDS, N, [&] {
-        for (int i = 0; i < N; i++) {
+    figure("allocate and free 1 MiB", rounds, n, [&] {
+        for (int i = 0; i < n; i++) {
             mti_memory_t *memory = nullptr;
             MUST(mti_memory_alloc(device, 1 << 20, &memory));
             mti_memory_free(memory);
@@ -142,8 +146,8 @@ int main()
     });
     for (bool in : {true, false}) {
         mti_copy_t copy = {mti_place_at(in ? there : here, 0), mti_place_at(in ? here : there, 0),
-                           LARGE};
-        figure(in ? "64 MiB host to device" : "64 MiB device to host", ROUNDS, 1, [&] {
+                           large};
+        figure(in ? "large copy, host to device" : "large copy, device to host", rounds, 1, [&] {
             MUST(mti_queue_copy(queue, &copy, 0, nullptr));
             finish(queue);
         });

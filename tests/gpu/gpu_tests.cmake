@@ -18,3 +18,12 @@ if(TARGET CUDA::cublas)
 else()
     message(STATUS "tests/gpu/cublas_test is left out: no cuBLAS")
 endif()
+
+# The report of ./dev gpu, with small scripts in the place of what it runs.
+find_package(Python3 COMPONENTS Interpreter QUIET)
+if(Python3_FOUND)
+    foreach(case all_well one_fails virtual none parts)
+        manta_script_test(integration/gpu_report_${case} COMMAND
+                          Python3::Interpreter ${CMAKE_CURRENT_LIST_DIR}/report_test ${case})
+    endforeach()
+endif()

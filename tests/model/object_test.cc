@@ -154,6 +154,105 @@ TEST(ObjectModel, UseRacesWithTheLastRelease)
         nothing_left));
 }
 
+// ---- stale refs ----
+
+// The first thread gives |p| up and puts something else into the same slot, which comes from its own; the second
+// uses |p|, of which it has no count. Whatever that one does, who holds a count of the new object notices nothing.
+manta_ref_t fresh;
+
+void know_and_put(int thread)
+{
+    know_thread(thread);
+    if (thread != 0) return;
+    int seven = 7;
+    p = manta_put(&seven, sizeof seven);
+    name_slot(p, "");
+}
+void put_anew()
+{
+    int eight = 8;
+    manta_status_t status = manta_release(p);
+    MODEL_CHECK(status == MANTA_OK || status == MANTA_ERR_STALE_REF); // the other one was faster
+    fresh = manta_put(&eight, sizeof eight);
+    MODEL_CHECK(manta_retain(fresh).id == fresh.id);
+}
+void fresh_is_whole()
+{
+    int value = 0;
+    MODEL_CHECK(manta_read(fresh, &value, sizeof value, 0) == MANTA_OK && value == 8);
+    MODEL_CHECK(manta_release(fresh) == MANTA_OK);
+    MODEL_CHECK(manta_release(fresh) == MANTA_OK);
+    nothing_left();
+}
+// The new object is a promise: with its last count it fails, not before, and not never.
+void promise_anew()
+{
+    (void)manta_release(p);
+    fresh = manta_promise_create(MANTA_DTYPE(MANTA_I32, 4));
+    MODEL_CHECK(manta_ref_status(fresh) == MANTA_NOT_READY);
+    MODEL_CHECK(manta_release(fresh) == MANTA_OK);
+}
+
+void release_stale()
+{
+    (void)manta_release(p);
+}
+void retain_stale()
+{
+    manta_ref_t again = manta_retain(p);
+    if (again.id == p.id) (void)manta_release(again);
+}
+Program stale_use(void (*anew)(), void (*use)(), void (*finish)())
+{
+    Program program = with(start_runtime, {anew, use}, finish);
+    program.once_thread = know_and_put;
+    return program;
+}
+TEST(ObjectModel, AStaleReleaseTakesNothingFromAStranger)
+{
+    expect_holds(stale_use(put_anew, release_stale, fresh_is_whole));
+}
+TEST(ObjectModel, AStaleRetainLeavesNothingOnAStranger)
+{
+    expect_holds(stale_use(put_anew, retain_stale, fresh_is_whole));
+}
+TEST(ObjectModel, AStaleUseKeepsNoPromiseOpen)
+{
+    expect_holds(stale_use(promise_anew, release_stale, nothing_left));
+    expect_holds(stale_use(promise_anew, retain_stale, nothing_left), false);
+}
+
+// ---- promises ----
+
+// There is no memory for the value, so nothing happens; the last ref goes meanwhile: it fails all the same.
+manta_status_t told;
+void no_memory()
+{
+    start_runtime();
+    told = MANTA_OK;
+    p = manta_promise_create(MANTA_DTYPE(MANTA_I32, 4));
+    name_slot(p, "");
+    MODEL_CHECK(manta_on_ready(
+                    p, [](manta_ref_t, manta_status_t status, void *) { told = status; },
+                    nullptr) == MANTA_OK);
+}
+TEST(ObjectModel, NoMemoryForAPromiseRacesWithTheRelease)
+{
+    expect_holds(with(no_memory,
+                      {[] {
+                           manta_status_t status =
+                               manta_promise_set(p, "", (size_t)1 << 46); // more than there ever is
+                           MODEL_CHECK(status == MANTA_ERR_OUT_OF_MEMORY ||
+                                       status == MANTA_ERR_STALE_REF);
+                       },
+                       drop},
+                      [] {
+                          MODEL_CHECK(manta_drain(MANTA_FOREVER) == MANTA_OK);
+                          MODEL_CHECK(told == MANTA_ERR_ABANDONED);
+                          nothing_left();
+                      }));
+}
+
 // ---- readiness ----
 
 MANTA_TASK(add_one, MANTA_IN(int, x), MANTA_OUT(int, y, 1))

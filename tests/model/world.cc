@@ -17,6 +17,12 @@ extern "C" {
 namespace model
 {
 
+void forget_thread();
+void forget_thread()
+{
+    mti_thread_tls = nullptr;
+}
+
 void name_slot(manta_ref_t ref, const char *what);
 void name_slot(manta_ref_t ref, const char *what)
 {
