@@ -8,6 +8,9 @@
 // The device that this thread is bound to: its context is current, and need not be looked at.
 // Between rebind and the next user code that is so.
 static __thread const cuda_device_t *bound_device;
+// This thread was bound and had another context current, which rebind, or the outermost unbind, has yet to tell. Not
+// the device's: threads unbind without its right.
+static __thread bool had_strayed;
 
 manta_status_t cuda_failed(cuda_device_t *device, CUresult result, const char *call)
 {
@@ -42,7 +45,7 @@ manta_status_t cuda_enter(cuda_device_t *device, cuda_scope_t *out_scope)
 
 void cuda_make_sure(cuda_device_t *device)
 {
-    if (bound_device == device) device->strayed = cuda_rebind(&device->base);
+    if (bound_device == device) had_strayed = cuda_rebind(&device->base);
 }
 
 manta_status_t cuda_enter_making(cuda_device_t *device, cuda_scope_t *out_scope)
@@ -58,7 +61,7 @@ bool cuda_had_strayed(cuda_device_t *device, CUresult result)
          result != CUDA_ERROR_CONTEXT_IS_DESTROYED))
         return false;
     bool strayed = cuda_rebind(&device->base);
-    device->strayed = strayed; // for who asks next
+    had_strayed = strayed; // for who asks next
     return strayed;
 }
 
@@ -99,7 +102,9 @@ void cuda_bind(mti_device_t *base, mti_bound_t *out_bound)
         return;
     }
     out_bound->previous[0] = context_current(device, NULL, &is_known);
+    bool is_noted = had_strayed;
     (void)cuda_rebind(base);
+    had_strayed = is_noted;
 }
 
 bool cuda_rebind(mti_device_t *base)
@@ -109,8 +114,8 @@ bool cuda_rebind(mti_device_t *base)
     bound_device = NULL;
     if (mti_cu_forked() || cuda_is_lost(device)) return false;
     CUcontext current = context_current(device, device->context, &is_known);
-    bool strayed = current != device->context, is_noted = device->strayed;
-    device->strayed = false;
+    bool strayed = current != device->context, is_noted = had_strayed;
+    had_strayed = false;
     if (!is_known || strayed) {
         CUresult result = device->api->cuCtxSetCurrent(device->context);
         if (result != CUDA_SUCCESS) {
@@ -132,7 +137,8 @@ bool cuda_unbind(mti_device_t *base, const mti_bound_t *bound)
     CUcontext current = context_current(device, device->context, &is_known);
     CUcontext previous = (CUcontext)bound->previous[0];
     if (!is_known || current != previous) context_restore(device, previous);
-    bool is_noted = device->strayed;
-    device->strayed = false;
+    if (bound_device) return false; // nested: the one outside tells
+    bool is_noted = had_strayed;
+    had_strayed = false;
     return current != device->context || is_noted;
 }

@@ -43,10 +43,8 @@ typedef struct cuda_device {
     uint32_t event_pool_count;
 
     uint32_t quiet_polls;
-    int64_t net_ns; // the driver was last asked then
-    bool said_lost; // by poll
-    bool
-        strayed; // a bound thread had another context current, which rebind or unbind has yet to tell
+    int64_t net_ns;        // the driver was last asked then
+    bool said_lost;        // by poll
     mti_atomic_u32_t wake; // 1: the next block returns at once; block sleeps on it
 
     // Set once, under the right; |lost_text| before |lost|.

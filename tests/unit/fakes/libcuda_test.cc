@@ -162,6 +162,7 @@ class LibcudaTest : public FakeCudaTest
                                                        nullptr, nullptr, 0));
         EXPECT_EQ(CUDA_SUCCESS, cu_->cuLibraryGetKernel(&kernel, library, name));
         EXPECT_EQ(CUDA_SUCCESS, cu_->cuKernelGetFunction(&function, kernel));
+        EXPECT_EQ(CUDA_SUCCESS, cu_->cuFuncLoad(function));
         return function;
     }
     CUresult launch(CUfunction function, CUstream stream, CUdeviceptr address = 0,
