@@ -10,6 +10,14 @@
 // arguments are not ready holds up only later calls of its caller. Nothing is promised across callers.
 // Calls are pipelined: a caller needn't wait for one before it makes the next.
 //
+// Priority: .priority of a call decides between callers, never between two calls of one. Of the calls that wait,
+// the one of the highest band is taken first; one that stands behind an earlier call of its caller goes with
+// that, and counts as no more urgent; and so that nothing starves, every 64th time the oldest of a lower band is
+// taken. Beside other work an actor has its turn in the band of the call that it would take: normal calls of any actor
+// come before tasks of a low priority, say, and low ones, one by one, when there is nothing else. A method that
+// runs is not interrupted. On a device priorities decide in which order calls go there; pinned, not when the actor
+// has its turn. Out of order, bands alone count; each group decides for itself.
+//
 // Life: an actor ends when its last handle is released, once it has run what was called until then
 // (MANTA_LIFE_HANDLES); with the task or actor that made it (MANTA_LIFE_CREATOR); or when it is told to
 // (MANTA_LIFE_DETACHED, and always): manta_actor_stop(), manta_actor_kill(). It dies when its constructor
@@ -27,8 +35,9 @@
 // method without one runs on a CPU, when all that was before it is done on the device, and what comes
 // after it waits for its end; so its body may look at what they left in the state. A CUDA body finds the
 // state in |self| as any: that is host memory, where it keeps device pointers and numbers. They stay
-// valid if they are those of manta_actor_hold() or manta_actor_memory(). The actor dies when its device is
-// lost; with MANTA_GPU and restarts left it comes back on another one.
+// valid if they are those of manta_actor_hold() or manta_actor_memory().
+//     When its device is lost the actor dies, with DEVICE_LOST as the cause. With MANTA_GPU and restarts left it comes
+// back on another one, if its arguments are not lost, too; if none is left it dies with RESOURCE_GONE.
 //     A share of a device: |gpu_bytes| bounds what the state holds, |max_device_calls| the work in
 // flight. Nothing else is isolated: the results of its calls come out of the device's common memory, and its
 // kernels run beside those of others, also from a queue of its own.
@@ -125,8 +134,8 @@ MANTA_API MANTA_NODISCARD manta_actor_t manta_actor_create(manta_actor_def_t *de
 
 // Calls a method, a task definition whose |owner| is the actor's def. As manta_submit_call: failures come
 // back as error refs in all of |out_results|, and INOUT refs are taken in any case.
-// |options|: the name, deadline_ns, run_timeout_ns and accept_failed; anything else is the actor's to decide
-// (NOT_SUPPORTED).
+// |options|: the name, priority, deadline_ns, run_timeout_ns and accept_failed; anything else is the actor's to
+// decide (NOT_SUPPORTED).
 // Errors beside those of a submit: STALE_REF no such actor · TYPE_MISMATCH a method of another kind of
 // actor · ACTOR_DIED · ACTOR_RESTARTING · ACTOR_BUSY.
 MANTA_API void manta_actor_call(manta_actor_t actor, manta_task_def_t *method,

@@ -13,6 +13,8 @@
 //                                                └──put, kick─────────┼────────────────────┤
 //                                                                     └──a waiter takes it─┘
 //
+// An actor that was called with priorities has lists besides, and a turn that is PARKED: actor_band.c.
+//
 // Giving the turn back: first the turn becomes IDLE, then the mailbox (EMPTY → IDLE, by CAS), then
 // actor_has_work() looks once more. Putting or changing |life| comes before waking, which looks at the
 // turn. All of these are seq_cst: of a holder that leaves and somebody who brings work one sees the other.
@@ -69,7 +71,7 @@ static bool schedule_pinned(mti_ctx_t *ctx, uint64_t id)
 {
     mti_actor_t *actor = (mti_actor_t *)(void *)mti_ref_acquire_weak(id, MTI_COUNT_SLOT);
     if (!actor) return true; // gone: the wake came too late
-    if (!(actor->flags & MTI_ACTOR_PINNED)) {
+    if (!(mti_actor_flags(actor) & MTI_ACTOR_PINNED)) {
         mti_object_release(ctx, &actor->object, MTI_COUNT_SLOT);
         return false;
     }
@@ -103,7 +105,9 @@ void mti_actor_schedule(mti_ctx_t *ctx, uint32_t slot, uint32_t gen)
 
 void mti_actor_wake(mti_ctx_t *ctx, mti_actor_t *actor, uint32_t slot, uint32_t gen)
 {
-    if (mti_turn_change(actor, gen, MTI_TURN_IDLE, mti_turn_word(gen, MTI_TURN_SCHEDULED))) {
+    uint64_t scheduled = mti_turn_word(gen, MTI_TURN_SCHEDULED);
+    if (MTI_LIKELY(mti_turn_change(actor, gen, MTI_TURN_IDLE, scheduled)) ||
+        mti_turn_change(actor, gen, MTI_TURN_PARKED, scheduled)) {
         mti_actor_schedule(ctx, slot, gen);
     }
 }
@@ -263,7 +267,13 @@ static mti_record_t *todo_next(mti_actor_t *actor)
 static mti_record_t *todo_pop(mti_actor_t *actor)
 {
     mti_actor_todo_enter(actor);
-    mti_record_t *t = todo_next(actor);
+    mti_record_t *t;
+    if (MTI_UNLIKELY(mti_actor_has_bands(actor))) {
+        t = mti_actor_bands_first(actor);
+        if (t) mti_actor_bands_take(actor, t);
+    } else {
+        t = todo_next(actor);
+    }
     const char *next = (const char *)actor->todo; // on its way while this one runs
     for (size_t i = 0; next && i < MTI_SLOT_BYTES; i += 64)
         __builtin_prefetch(next + i, 1);
@@ -364,7 +374,7 @@ static void actor_end(mti_ctx_t *ctx, mti_actor_t *actor, drive_t *drive)
     if (death) mti_object_release(ctx, death, MTI_COUNT_INTERNAL);
     (void)mti_object_close_quick(
         ctx, &actor->object, failed ? mti_head_bare(MANTA_ERR_ACTOR_DIED) : MTI_HEAD_CLOSED, NULL);
-    if (actor->flags & MTI_ACTOR_KEEPS_COUNT) {
+    if (mti_actor_flags(actor) & MTI_ACTOR_KEEPS_COUNT) {
         mti_object_release(ctx, &actor->object, MTI_COUNT_USER);
     }
 }
@@ -402,7 +412,9 @@ static bool hand_one_out(mti_ctx_t *ctx, mti_actor_t *actor)
     mti_record_t *t = NULL;
     mti_actor_group_t *group = NULL;
     mti_actor_todo_enter(actor);
-    for (uint32_t i = 0; i < more->group_count && !t; i++) {
+    bool has_bands = mti_actor_has_bands(actor);
+    if (MTI_UNLIKELY(has_bands)) t = mti_actor_bands_hand_out(actor, &group);
+    for (uint32_t i = 0; i < more->group_count && !t && !has_bands; i++) {
         group = &more->groups[i];
         if (group->first && mti_atomic_u32_load_seq_cst(&group->running) < group->limit) {
             t = group->first;
@@ -411,7 +423,7 @@ static bool hand_one_out(mti_ctx_t *ctx, mti_actor_t *actor)
             (void)mti_atomic_u32_fetch_sub_acq_rel(&group->waiting, 1);
         }
     }
-    while (!t && (t = todo_next(actor))) {
+    while (!t && !has_bands && (t = todo_next(actor))) {
         group = &more->groups[mti_method_of(t)->group];
         if (!group->first && mti_atomic_u32_load_seq_cst(&group->running) < group->limit) break;
         mti_method_of(t)->mail_next = NULL;
@@ -458,8 +470,9 @@ static void place_give_back(mti_actor_t *actor, uint32_t group_index, uint64_t i
 
 void mti_actor_call_over(mti_ctx_t *ctx, mti_actor_t *actor, uint32_t group, uint64_t id)
 {
-    if (actor->flags & (MTI_ACTOR_CONCURRENT | MTI_ACTOR_DEVICE)) {
-        if (actor->flags & MTI_ACTOR_DEVICE) {
+    uint32_t flags = mti_actor_flags(actor);
+    if (flags & (MTI_ACTOR_CONCURRENT | MTI_ACTOR_DEVICE)) {
+        if (flags & MTI_ACTOR_DEVICE) {
             mti_actor_device_give_back(actor->more->device, id);
         } else {
             place_give_back(actor, group, id);
@@ -494,7 +507,9 @@ static bool restart_create(mti_ctx_t *ctx, mti_actor_t *actor, uint32_t gen)
     const manta_task_def_t *create = more->def->create;
     if (more->holds || more->device) mti_actor_holds_release(ctx, more);
     if (more->device && !mti_actor_device_again(ctx, actor)) {
-        mti_actor_fail(ctx, actor, NULL, false, 0, "there is no device left for it");
+        manta_error_t *cause = mti_actor_device_gone(actor);
+        mti_actor_fail(ctx, actor, cause, MTI_ACTOR_ENDS, 0, "%s", manta_error_text(cause));
+        manta_error_release(cause);
         return true;
     }
     memset(actor->state, 0, actor->def->state_bytes);
@@ -512,7 +527,8 @@ static bool restart_create(mti_ctx_t *ctx, mti_actor_t *actor, uint32_t gen)
     if (status != MANTA_OK) {
         manta_error_t *cause = mti_error_create(status, MANTA_SCOPE_TASK, create->name, "", 0,
                                                 manta_error_message(), NULL);
-        mti_actor_fail(ctx, actor, cause, false, 0, "its constructor could not be submitted again");
+        mti_actor_fail(ctx, actor, cause, MTI_ACTOR_ENDS, 0,
+                       "its constructor could not be submitted again");
         manta_error_release(cause);
         return true;
     }
@@ -618,7 +634,7 @@ static turn_check_t turn_check(mti_ctx_t *ctx, mti_actor_t *actor, uint32_t gen,
 static bool has_todo(mti_actor_t *actor)
 {
     mti_actor_todo_enter(actor);
-    bool has = actor->todo != NULL;
+    bool has = actor->todo != NULL || mti_actor_bands_have_todo(actor);
     mti_actor_todo_leave(actor);
     return has;
 }
@@ -642,9 +658,9 @@ static bool device_may_go_on(mti_actor_t *actor)
 }
 
 // Runs calls, a batch or until |until| is not queued any more, and gives the turn back. Takes a slot count,
-// which keeps the actor while that happens.
-static void actor_drive(mti_ctx_t *ctx, mti_actor_t *actor, uint32_t gen, const mti_record_t *until,
-                        uint32_t until_gen)
+// which keeps the actor while that happens. |was_parked|: that was what it found.
+static void actor_drive(mti_ctx_t *ctx, mti_actor_t *actor, uint32_t gen, bool was_parked,
+                        const mti_record_t *until, uint32_t until_gen)
 {
     uint32_t slot = actor->object.slot;
     drive_t drive = {0};
@@ -658,6 +674,10 @@ static void actor_drive(mti_ctx_t *ctx, mti_actor_t *actor, uint32_t gen, const 
         turn_check_t check = turn_check(ctx, actor, gen, &drive);
         if (check == CHECK_PASSED) break;
         bool enough = budget <= 0 || (until && !is_still_queued(until, until_gen));
+        bool has_bands = mti_actor_has_bands(actor);
+        if (MTI_UNLIKELY(has_bands) && check == CHECK_RUN && !drive.held && !until && !enough) {
+            enough = mti_actor_bands_yield(ctx, actor, was_parked, budget == BATCH);
+        }
         if (check == CHECK_RUN && drive.held) {
             if (has_todo(actor) || has_mail(actor)) {
                 mti_actor_fail_calls(ctx, actor, actor_end_error(actor), false, false, 0);
@@ -668,11 +688,15 @@ static void actor_drive(mti_ctx_t *ctx, mti_actor_t *actor, uint32_t gen, const 
                     : has_todo(actor) || has_mail(actor) ||
                           (actor->more->group_count && actor_groups_have_work(actor))) {
                 // Whoever comes next goes on.
+                if (MTI_UNLIKELY(has_bands)) {
+                    mti_actor_bands_give_on(ctx, actor, gen);
+                    break;
+                }
                 mti_atomic_u64_store_seq_cst(&actor->claim, mti_turn_word(gen, MTI_TURN_SCHEDULED));
                 mti_actor_schedule(ctx, slot, gen);
                 break;
             }
-        } else if (check == CHECK_RUN && MTI_UNLIKELY(actor->more->device != NULL)) {
+        } else if (check == CHECK_RUN && MTI_UNLIKELY(mti_actor_flags(actor) & MTI_ACTOR_DEVICE)) {
             mti_record_t *t;
             mti_device_call_t call = mti_actor_device_next(ctx, actor, &t);
             budget--;
@@ -681,7 +705,7 @@ static void actor_drive(mti_ctx_t *ctx, mti_actor_t *actor, uint32_t gen, const 
                 mti_atomic_u64_store_relaxed(&actor->current, 0);
             }
             if (call != MTI_DEVICE_CALL_NONE) continue;
-        } else if (check == CHECK_RUN && actor->more->group_count) {
+        } else if (check == CHECK_RUN && mti_actor_flags(actor) & MTI_ACTOR_CONCURRENT) {
             budget--;
             if (hand_one_out(ctx, actor)) continue;
         } else if (check == CHECK_RUN) {
@@ -725,32 +749,63 @@ void mti_actor_run_entry(mti_ctx_t *ctx, uint64_t id)
     mti_actor_t *actor = (mti_actor_t *)(void *)mti_ref_acquire_weak(id, MTI_COUNT_SLOT);
     if (!actor) return;
     uint32_t gen = (uint32_t)(id >> 32);
-    if (mti_turn_take(ctx, actor, gen, MTI_TURN_SCHEDULED))
-        actor_drive(ctx, actor, gen, NULL, 0);
-    else
+    if (mti_turn_take(ctx, actor, gen, MTI_TURN_SCHEDULED)) {
+        actor_drive(ctx, actor, gen, false, NULL, 0);
+    } else if (mti_turn_take(ctx, actor, gen, MTI_TURN_PARKED)) {
+        actor_drive(ctx, actor, gen, true, NULL, 0);
+    } else {
         mti_object_release(ctx, &actor->object, MTI_COUNT_SLOT);
+    }
 }
 
 // ---- waiters ------------------------------------------------------------------------------------
 
-// The thread of the one call that is handed out by the group of |t|, if that may run only one; false:
-// there is more than one to wait for.
-static bool group_runner(mti_ctx_t *ctx, const mti_actor_t *actor, const mti_record_t *t,
-                         uint32_t *out_ctx)
+const void *mti_actor_full_group(mti_ctx_t *ctx, mti_object_t *object, const mti_record_t *t,
+                                 mti_actor_t **out_actor, uint32_t *out_limit)
 {
+    uint64_t head;
+    mti_actor_t *actor = mti_method_actor(t);
+    if (mti_object_is_closed(object, &head) || t->flags & MTI_RECORD_CREATE ||
+        !mti_ref_acquire_weak(mti_ref_of(&actor->object).id, MTI_COUNT_SLOT)) {
+        return NULL;
+    }
+    // Still open, so the call holds its count, and that was its actor.
+    const mti_actor_group_t *group = NULL;
+    if (!mti_object_is_closed(object, &head) && actor->more->group_count) {
+        group = &actor->more->groups[mti_method_of(t)->group];
+        if (mti_atomic_u32_load_seq_cst(&group->running) < group->limit) group = NULL;
+    }
+    if (!group) {
+        mti_actor_group_leave(ctx, actor);
+        return NULL;
+    }
+    *out_actor = actor;
+    *out_limit = group->limit;
+    return group;
+}
+
+uint64_t mti_actor_group_call(const void *group, uint32_t index)
+{
+    const mti_actor_group_t *full = group;
+    return mti_atomic_u64_load_acquire(&full->ids[index]);
+}
+
+void mti_actor_group_leave(mti_ctx_t *ctx, mti_actor_t *actor)
+{
+    mti_object_release(ctx, &actor->object, MTI_COUNT_SLOT);
+}
+
+// False: whoever has the turn can't hand |t| out.
+static bool group_has_room(const mti_actor_t *actor, const mti_record_t *t)
+{
+    if (!actor->more->group_count) return true;
     const mti_actor_group_t *group = &actor->more->groups[mti_method_of(t)->group];
-    uint64_t id = group->limit == 1 ? mti_atomic_u64_load_acquire(&group->ids[0]) : 0;
-    if (!id) return false;
-    uint64_t claim = mti_atomic_u64_load_acquire(&mti_record_at((uint32_t)id)->claim);
-    *out_ctx = mti_claim_ctx(claim);
-    (void)ctx;
-    return mti_claim_gen(claim) == (uint32_t)(id >> 32) &&
-           mti_claim_state(claim) == MTI_TASK_RUNNING;
+    return mti_atomic_u32_load_seq_cst(&group->running) < group->limit;
 }
 
 static bool may_run_here(const mti_ctx_t *ctx, const mti_actor_t *actor)
 {
-    return !(actor->flags & MTI_ACTOR_PINNED) ||
+    return !(mti_actor_flags(actor) & MTI_ACTOR_PINNED) ||
            mti_actor_seat_fits(ctx->rt, actor->more->rare,
                                mti_atomic_i32_load_relaxed(&ctx->sched.seat));
 }
@@ -797,11 +852,10 @@ mti_actor_help_t mti_actor_walk(mti_ctx_t *ctx, mti_object_t *object, mti_record
         } else if (turn == MTI_TURN_HELD) {
             *out_ctx = mti_claim_ctx(claim);
             help = MTI_ACTOR_HELD;
-        } else if (actor->more->group_count && group_runner(ctx, actor, t, out_ctx)) {
-            help = MTI_ACTOR_HELD;
-        } else if (!undelivered && may_run_here(ctx, actor) &&
-                   (turn == MTI_TURN_SCHEDULED || turn == MTI_TURN_IDLE) && may_go_on(actor) &&
-                   mti_atomic_u32_load_relaxed(&t->deps) == 1) {
+        } else if (!undelivered && may_run_here(ctx, actor) && group_has_room(actor, t) &&
+                   (turn == MTI_TURN_SCHEDULED || turn == MTI_TURN_IDLE ||
+                    turn == MTI_TURN_PARKED) &&
+                   may_go_on(actor) && mti_atomic_u32_load_relaxed(&t->deps) == 1) {
             help = MTI_ACTOR_FREE;
             if (may_take && mti_turn_take(ctx, actor, actor_gen, turn)) {
                 *out_actor = actor;
@@ -816,5 +870,5 @@ mti_actor_help_t mti_actor_walk(mti_ctx_t *ctx, mti_object_t *object, mti_record
 
 void mti_actor_run_until(mti_ctx_t *ctx, mti_actor_t *actor, const mti_record_t *t, uint32_t gen)
 {
-    actor_drive(ctx, actor, mti_actor_gen(actor), t, gen);
+    actor_drive(ctx, actor, mti_actor_gen(actor), false, t, gen);
 }

@@ -15,6 +15,7 @@ typedef enum mti_turn {
     MTI_TURN_IDLE,      // free, and nothing to do; or somebody is about to schedule it
     MTI_TURN_SCHEDULED, // free; an entry for it is in a queue
     MTI_TURN_HELD,      // by the thread that |claim| names
+    MTI_TURN_PARKED,    // as SCHEDULED, in the low band, and with an idle mailbox; see actor_band.c
 } mti_turn_t;
 
 // What |life| says. Up to ALIVE it takes calls.
@@ -26,12 +27,13 @@ typedef enum mti_life {
     MTI_LIFE_DEAD,       // has ended; whoever still holds a count keeps the slot
 } mti_life_t;
 
-enum { // mti_actor_t.flags, constant
+enum { // mti_actor_t.flags, constant but for the last one
     MTI_ACTOR_CONCURRENT = 1 << 0,
     MTI_ACTOR_OUT_OF_ORDER = 1 << 1,
     MTI_ACTOR_KEEPS_COUNT = 1 << 2, // DETACHED or CREATOR: a user count is not a handle's
     MTI_ACTOR_PINNED = 1 << 3,      // only some workers run it
     MTI_ACTOR_DEVICE = 1 << 4,      // on a device
+    MTI_ACTOR_BANDED = 1 << 5,      // was called with a priority
 };
 
 // One slot of the table. User counts are handles; internal ones: one until it has ended, and one per call
@@ -46,7 +48,7 @@ struct mti_actor {
     void *state;           // where a task has its parent: see make_actor
     mti_atomic_u32_t life; // changes under more->lock
     uint32_t max_pending;
-    uint32_t flags;
+    uint32_t flags; // see mti_actor_flags
     int32_t task_retries;
     bool constructed; // the turn's
 
@@ -89,6 +91,11 @@ static inline mti_actor_t *mti_method_actor(const mti_record_t *t)
 {
     return mti_actor_at(mti_method_of(t)->actor);
 }
+static inline uint32_t mti_actor_flags(const mti_actor_t *actor)
+{
+    // relaxed: BANDED may be seen late, see actor_band.c
+    return __atomic_load_n(&actor->flags, __ATOMIC_RELAXED);
+}
 static inline uint32_t mti_actor_gen(const mti_actor_t *actor)
 {
     return mti_atomic_u32_load_relaxed(&actor->object.gen);
@@ -125,7 +132,8 @@ static inline mti_actor_t *mti_actor_begin_quick(mti_ctx_t *ctx, manta_actor_t h
     bool usual = mti_object_kind(&actor->object) == MTI_OBJECT_ACTOR &&
                  mti_object_runtime(&actor->object) == ctx->rt->index && actor->def == def->owner &&
                  mti_atomic_u32_load_acquire(&actor->life) == MTI_LIFE_ALIVE &&
-                 !actor->max_pending && !(actor->flags & MTI_ACTOR_CONCURRENT);
+                 !actor->max_pending &&
+                 !(mti_actor_flags(actor) & (MTI_ACTOR_CONCURRENT | MTI_ACTOR_BANDED));
     if (MTI_LIKELY(usual)) return actor;
     if (mti_object_kind(&actor->object) == MTI_OBJECT_ACTOR) {
         mti_actor_calls_gone(ctx, actor, 1); // it may have waited for this count to go
@@ -155,8 +163,9 @@ void mti_actor_call_ready(mti_ctx_t *ctx, mti_record_t *t);
 void mti_actor_create_ready(mti_ctx_t *ctx, mti_actor_t *actor, mti_record_t *t);
 // |t|, a method that was queued, is about to fail: nobody waits for its delivery any more.
 void mti_actor_call_failed(mti_ctx_t *ctx, mti_record_t *t);
-// Puts |t| into the mailbox; wakes the actor.
+// Puts |t| into the mailbox; wakes the actor. The second one for calls with a priority.
 void mti_actor_put(mti_ctx_t *ctx, mti_actor_t *actor, mti_record_t *t);
+void mti_actor_put_banded(mti_ctx_t *ctx, mti_actor_t *actor, mti_record_t *t);
 // Runs a claimed method that its actor has handed out (MTI_ACTOR_CONCURRENT).
 void mti_actor_run_handed_out(mti_ctx_t *ctx, mti_record_t *t, bool chain);
 // The body of |run| returned |*status|, which is a failure. True: the call will be tried again and must
@@ -180,6 +189,13 @@ typedef enum mti_actor_help {
 mti_actor_help_t mti_actor_walk(mti_ctx_t *ctx, mti_object_t *object, mti_record_t *t, uint32_t gen,
                                 bool may_take, mti_actor_t **out_actor, uint32_t *out_ctx,
                                 mti_object_t **out_next);
+// The group of the queued method |t|, which |object| (held by the caller) belongs to, if as many of its calls run as may:
+// |t| is not among them. With a count on the actor, which leave() gives back. NULL: it has none, or has room.
+const void *mti_actor_full_group(mti_ctx_t *ctx, mti_object_t *object, const mti_record_t *t,
+                                 mti_actor_t **out_actor, uint32_t *out_limit);
+// The id of the call that has place |index| of that group; 0: it is free by now.
+uint64_t mti_actor_group_call(const void *group, uint32_t index);
+void mti_actor_group_leave(mti_ctx_t *ctx, mti_actor_t *actor);
 // Runs the actor, whose turn the caller has, until |t| of generation |gen| is not queued any more.
 void mti_actor_run_until(mti_ctx_t *ctx, mti_actor_t *actor, const mti_record_t *t, uint32_t gen);
 
@@ -199,6 +215,8 @@ void mti_actor_handle_gone(mti_ctx_t *ctx, mti_actor_t *actor, uint64_t counts);
 void mti_actor_free(mti_ctx_t *ctx, mti_actor_t *actor);
 // A line for print_refs; false: not to be counted as the user's.
 bool mti_actor_describe(mti_ctx_t *ctx, mti_actor_t *actor, char *text, size_t size);
+// GPU |index| was lost: the actors there fail, and start again elsewhere if they may.
+void mti_actors_device_lost(mti_ctx_t *ctx, uint32_t index);
 // Ends all actors of the runtime; returns how many had not ended yet.
 size_t mti_actors_end(mti_ctx_t *ctx, bool kill);
 

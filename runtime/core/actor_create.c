@@ -157,6 +157,7 @@ static void free_more(mti_ctx_t *ctx, mti_actor_more_t *more)
     if (more->deferred)
         mti_free(NULL, more->deferred, more->deferred_capacity * sizeof *more->deferred);
     if (more->device) mti_actor_device_free(ctx, more);
+    mti_actor_bands_free(ctx, more);
     mti_mutex_deinit(&more->lock);
     mti_heap_free(&ctx->heap, more, more->total_bytes);
 }
@@ -438,7 +439,8 @@ manta_actor_t manta_actor_create(manta_actor_def_t *def, const manta_actor_optio
         if (status != MANTA_OK) {
             manta_error_t *cause = mti_error_create(status, MANTA_SCOPE_TASK, def->create->name, "",
                                                     0, manta_error_message(), NULL);
-            mti_actor_fail(ctx, actor, cause, false, 0, "its constructor could not be submitted");
+            mti_actor_fail(ctx, actor, cause, MTI_ACTOR_ENDS, 0,
+                           "its constructor could not be submitted");
             manta_error_release(cause);
             (void)manta_actor_release(handle);
         }

@@ -13,6 +13,7 @@
 
 #include "core/lane.h"
 
+#include <stdio.h>
 #include <string.h>
 
 static bool call_is_for_device(const mti_record_t *t)
@@ -20,7 +21,19 @@ static bool call_is_for_device(const mti_record_t *t)
     return mti_flags_are_lane(mti_record_flags(t));
 }
 
+static uint32_t device_index(const mti_actor_device_t *device)
+{
+    // relaxed: it changes by the holder of the turn, which is who cares; others may be late
+    return mti_atomic_u32_load_relaxed(&device->index);
+}
+
 // ---- making, ending ------------------------------------------------------------------------------
+
+static bool device_is_lost(mti_lanes_t *lanes, uint32_t index)
+{
+    return mti_device_state(mti_lanes_device(lanes, index)) == MTI_DEVICE_LOST ||
+           mti_lanes_is_lost(lanes, index);
+}
 
 // The device with the fewest actors that is not lost; false: none.
 static bool device_choose(mti_lanes_t *lanes, manta_where_t where, uint32_t *out_index)
@@ -29,7 +42,7 @@ static bool device_choose(mti_lanes_t *lanes, manta_where_t where, uint32_t *out
     bool any = false;
     for (uint32_t i = 0; i < mti_lanes_count(lanes); i++) {
         if (where >= manta_gpu(0) && i != (uint32_t)(where - manta_gpu(0))) continue;
-        if (mti_device_state(mti_lanes_device(lanes, i)) == MTI_DEVICE_LOST) continue;
+        if (device_is_lost(lanes, i)) continue;
         uint32_t count = mti_lane_actors(lanes, i, 0);
         if (count >= best_count) continue;
         best_count = count;
@@ -79,9 +92,11 @@ manta_status_t mti_actor_device_check(mti_ctx_t *ctx, const manta_actor_def_t *d
 static bool device_settle(mti_ctx_t *ctx, mti_actor_device_t *device)
 {
     mti_lanes_t *lanes = mti_lanes_peek(ctx->rt);
-    if (!device_choose(lanes, device->where, &device->index)) return false;
-    if (!mti_lane_order_init(lanes, device->index, device->own_queue, &device->order)) return false;
-    (void)mti_lane_actors(lanes, device->index, 1);
+    uint32_t index;
+    if (!device_choose(lanes, device->where, &index)) return false;
+    if (!mti_lane_order_init(lanes, index, device->own_queue, &device->order)) return false;
+    (void)mti_lane_actors(lanes, index, 1);
+    mti_atomic_u32_store_relaxed(&device->index, index);
     device->is_settled = true;
     return true;
 }
@@ -91,8 +106,8 @@ static void device_unsettle(mti_ctx_t *ctx, mti_actor_device_t *device)
     mti_lanes_t *lanes = mti_lanes_peek(ctx->rt);
     if (!device->is_settled) return;
     device->is_settled = false;
-    mti_lane_order_deinit(lanes, device->index, &device->order);
-    (void)mti_lane_actors(lanes, device->index, -1);
+    mti_lane_order_deinit(lanes, device_index(device), &device->order);
+    (void)mti_lane_actors(lanes, device_index(device), -1);
 }
 
 manta_status_t mti_actor_device_make(mti_ctx_t *ctx, mti_actor_more_t *more,
@@ -145,11 +160,44 @@ void mti_actor_holds_release(mti_ctx_t *ctx, mti_actor_more_t *more)
 bool mti_actor_device_again(mti_ctx_t *ctx, mti_actor_t *actor)
 {
     mti_actor_device_t *device = actor->more->device;
-    mti_device_t *old = mti_lanes_device(mti_lanes_peek(ctx->rt), device->index);
     device->is_creating = false;
-    if (mti_device_state(old) != MTI_DEVICE_LOST) return true;
+    if (!device_is_lost(mti_lanes_peek(ctx->rt), device_index(device))) return true;
     device_unsettle(ctx, device);
     return device_settle(ctx, device);
+}
+
+uint32_t mti_actor_device_lost_how(const mti_actor_t *actor)
+{
+    bool is_any = actor->more->device->where == MANTA_GPU;
+    return MTI_ACTOR_SPARES_RUNNING | (is_any ? MTI_ACTOR_MAY_RESTART : 0u);
+}
+
+void mti_actor_device_lost(mti_ctx_t *ctx, mti_actor_t *actor, uint32_t index)
+{
+    const mti_actor_device_t *device = actor->more->device;
+    if (device_index(device) != index) return;
+    const char *name = mti_lanes_device(mti_lanes_peek(ctx->rt), index)->name;
+    char text[128];
+    snprintf(text, sizeof text, "device %s was lost", name);
+    manta_error_t *cause = mti_error_create(MANTA_ERR_DEVICE_LOST, MANTA_SCOPE_DEVICE,
+                                            actor->def->name, name, 0, text, NULL);
+    mti_actor_fail(ctx, actor, cause, mti_actor_device_lost_how(actor), 0, "its device was lost");
+    manta_error_release(cause);
+}
+
+manta_error_t *mti_actor_device_gone(mti_actor_t *actor)
+{
+    mti_actor_more_t *more = actor->more;
+    mti_mutex_lock(&more->lock);
+    manta_error_t *before = (manta_error_t *)manta_error_retain(more->error);
+    mti_mutex_unlock(&more->lock);
+    manta_error_t *gone =
+        mti_error_create(MANTA_ERR_RESOURCE_GONE, MANTA_SCOPE_ACTOR, actor->def->name, "", 0,
+                         more->device->own_queue ? "no device is left that has a queue to give it"
+                                                 : "no device is left for it",
+                         before);
+    manta_error_release(before);
+    return gone;
 }
 
 void mti_actor_device_free(mti_ctx_t *ctx, mti_actor_more_t *more)
@@ -199,14 +247,19 @@ mti_device_call_t mti_actor_device_next(mti_ctx_t *ctx, mti_actor_t *actor, mti_
     mti_actor_device_t *device = actor->more->device;
     mti_atomic_u32_store_relaxed(&device->resume_at, MTI_RESUME_NEVER);
     mti_actor_todo_enter(actor);
-    mti_record_t *t = mti_actor_todo_first(actor);
+    bool has_bands = mti_actor_has_bands(actor);
+    mti_record_t *t = has_bands ? mti_actor_bands_first(actor) : mti_actor_todo_first(actor);
     if (!t || !device_may_go(device, t)) {
         mti_actor_todo_leave(actor);
         return MTI_DEVICE_CALL_NONE;
     }
     uint64_t id = mti_ref_of(&t->result).id;
     bool for_device = call_is_for_device(t);
-    actor->todo = mti_method_of(t)->mail_next;
+    if (has_bands) {
+        mti_actor_bands_take(actor, t);
+    } else {
+        actor->todo = mti_method_of(t)->mail_next;
+    }
     if (for_device) {
         place_take(device, id);
     } else {
@@ -218,7 +271,7 @@ mti_device_call_t mti_actor_device_next(mti_ctx_t *ctx, mti_actor_t *actor, mti_
         return MTI_DEVICE_CALL_HERE;
     }
     mti_atomic_u32_store_seq_cst(&t->deps, 0);
-    mti_lanes_call(mti_lanes_peek(ctx->rt), ctx, t, (uint32_t)(id >> 32), device->index,
+    mti_lanes_call(mti_lanes_peek(ctx->rt), ctx, t, (uint32_t)(id >> 32), device_index(device),
                    &device->order);
     mti_atomic_u64_owner_add(&actor->ran, 1);
     return MTI_DEVICE_CALL_OUT;
@@ -235,7 +288,7 @@ bool mti_actor_device_create(mti_ctx_t *ctx, mti_actor_t *actor, mti_record_t *c
     place_take(device, mti_ref_of(&create->result).id);
     mti_actor_todo_leave(actor);
     mti_atomic_u32_store_seq_cst(&create->deps, 0);
-    mti_lanes_call(mti_lanes_peek(ctx->rt), ctx, create, gen, device->index, &device->order);
+    mti_lanes_call(mti_lanes_peek(ctx->rt), ctx, create, gen, device_index(device), &device->order);
     return true;
 }
 

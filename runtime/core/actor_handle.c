@@ -223,7 +223,7 @@ manta_status_t manta_actor_kill(manta_actor_t handle, bool restart)
     mti_actor_t *actor;
     manta_status_t status = mti_actor_handle_begin(handle, "actor_kill", &thread, &ctx, &actor);
     if (status != MANTA_OK) return status;
-    mti_actor_fail(ctx, actor, NULL, restart, 0, "killed");
+    mti_actor_fail(ctx, actor, NULL, restart ? MTI_ACTOR_MAY_RESTART : MTI_ACTOR_ENDS, 0, "killed");
     mti_actor_handle_end(thread, ctx, actor);
     return MANTA_OK;
 }

@@ -18,6 +18,8 @@ typedef struct mti_actor_group {
     mti_atomic_u64_t *ids;      // of those that are handed out, |limit| places; 0: free
 } mti_actor_group_t;
 
+typedef struct mti_actor_bands mti_actor_bands_t; // actor_band.c
+
 typedef enum mti_restart_phase {
     MTI_RESTART_NONE,
     MTI_RESTART_DOWN,
@@ -50,9 +52,9 @@ struct mti_actor_hold {
 enum { MTI_ACTOR_DEVICE_CALLS = 32, MTI_ACTOR_DEVICE_CALLS_MAX = 4096 };
 #define MTI_RESUME_NEVER UINT32_MAX
 typedef struct mti_actor_device {
-    size_t total_bytes;  // of this
-    manta_where_t where; // as asked for
-    uint32_t index;      // the device; changes with a restart
+    size_t total_bytes;     // of this
+    manta_where_t where;    // as asked for
+    mti_atomic_u32_t index; // the device; the turn's, who tells of a lost one reads it
     bool own_queue, is_settled;
     bool is_creating;       // the turn's; the constructor is on the device
     uint32_t limit;         // calls on the device at a time
@@ -86,6 +88,7 @@ struct mti_actor_more {
     manta_actor_def_t *def;
     mti_actor_rare_t *rare;     // NULL: nothing of it
     mti_actor_device_t *device; // NULL: on none
+    mti_atomic_ptr_t bands;     // mti_actor_bands_t *; NULL: nobody called with a priority
     mti_actor_hold_t *holds;    // guarded by lock
     uint64_t *deferred;         // guarded by lock; ids of calls whose results come later
     uint32_t deferred_count, deferred_capacity; // guarded by lock
@@ -182,6 +185,40 @@ void mti_actor_pinned_run(mti_sched_ctx_t *sched_ctx, mti_job_t *job);
 // The oldest of |todo| and the mailbox, which stays; inside the bracket. NULL: none.
 mti_record_t *mti_actor_todo_first(mti_actor_t *actor);
 
+// ---- priorities of calls (actor_band.c) -----------------------------------------------------------
+
+static inline bool mti_actor_has_bands(const mti_actor_t *actor)
+{
+    // relaxed: seen late, and the calls that wait are looked at once more
+    return mti_atomic_ptr_load_relaxed(&actor->more->bands) != NULL;
+}
+// Above normal.
+static inline bool mti_flags_are_raised(uint32_t flags)
+{
+    return flags & MTI_RECORD_BAND && (flags >> MTI_RECORD_BAND_SHIFT & 3) != MTI_BAND_LOW;
+}
+// |t|, a call with a priority or to an actor that knows of them, is being made. Errors: OUT_OF_MEMORY.
+manta_status_t mti_actor_bands_call(mti_thread_t *thread, mti_ctx_t *ctx, mti_record_t *t);
+// A call with |flags|, which are raised, was put into the mailbox. The caller has a count.
+void mti_actor_bands_wake(mti_ctx_t *ctx, mti_actor_t *actor, uint32_t flags);
+// For the holder of the turn of an actor that has bands, inside the bracket of |todo|: what is next (NULL:
+// nothing), which stays; takes that; takes what is next of those whose group has room.
+mti_record_t *mti_actor_bands_first(mti_actor_t *actor);
+void mti_actor_bands_take(mti_actor_t *actor, const mti_record_t *t);
+mti_record_t *mti_actor_bands_hand_out(mti_actor_t *actor, mti_actor_group_t **out_group);
+// |t|, which has run, goes before all others. In the bracket, too.
+void mti_actor_bands_put_back(mti_actor_t *actor, mti_record_t *t);
+// Whether an actor that does not hand its calls out has some here; also without bands. In the bracket, too.
+bool mti_actor_bands_have_todo(const mti_actor_t *actor);
+// Gives everything that is here back as a list; also without bands. Frozen.
+void mti_actor_bands_empty(mti_actor_t *actor, mti_record_t **out_first);
+// Whether the holder of the turn had better go, as others come before what is next here. |was_parked|: that
+// was what it found; |is_first|: it has run nothing yet.
+bool mti_actor_bands_yield(mti_ctx_t *ctx, mti_actor_t *actor, bool was_parked, bool is_first);
+// Gives the turn to whoever comes next, with the priority of what is to be done.
+void mti_actor_bands_give_on(mti_ctx_t *ctx, mti_actor_t *actor, uint32_t gen);
+void mti_actor_bands_free(mti_ctx_t *ctx, mti_actor_more_t *more);
+
 // ---- devices (actor_device.c) -------------------------------------------------------------------
 
 manta_status_t mti_actor_device_check(mti_ctx_t *ctx, const manta_actor_def_t *def,
@@ -189,6 +226,10 @@ manta_status_t mti_actor_device_check(mti_ctx_t *ctx, const manta_actor_def_t *d
 manta_status_t mti_actor_device_make(mti_ctx_t *ctx, mti_actor_more_t *more,
                                      const manta_actor_options_t *o);
 void mti_actor_device_free(mti_ctx_t *ctx, mti_actor_more_t *more);
+// GPU |index| was lost: |actor| fails if it is there. The caller has a count.
+void mti_actor_device_lost(mti_ctx_t *ctx, mti_actor_t *actor, uint32_t index);
+// What comes of that: with a choice of devices it may go on on another one.
+uint32_t mti_actor_device_lost_how(const mti_actor_t *actor);
 // The actor is about to be constructed again. False: there is no device for it any more.
 bool mti_actor_device_again(mti_ctx_t *ctx, mti_actor_t *actor);
 typedef enum mti_device_call {
@@ -201,6 +242,8 @@ mti_device_call_t mti_actor_device_next(mti_ctx_t *ctx, mti_actor_t *actor,
                                         mti_record_t **out_call);
 // Gives the constructor to the device, if that is where it runs.
 bool mti_actor_device_create(mti_ctx_t *ctx, mti_actor_t *actor, mti_record_t *create);
+// Why it can't: RESOURCE_GONE, because of what it failed with before.
+manta_error_t *mti_actor_device_gone(mti_actor_t *actor);
 void mti_actor_device_give_back(mti_actor_device_t *device, uint64_t id);
 // Whether a call that had to wait may go now.
 static inline bool mti_actor_device_has_work(const mti_actor_device_t *device)
@@ -225,9 +268,13 @@ mti_object_t *mti_actor_create_waits_for(mti_actor_t *actor);
 // |actor| fails: |cause| (may be NULL) and the text say why. Its calls fail, it is restarted if that is
 // wanted and possible, or ends. Nothing happens if it has failed before. The call |but| is the caller's to
 // look after. The caller has a count.
-void mti_actor_fail(mti_ctx_t *ctx, mti_actor_t *actor, const manta_error_t *cause,
-                    bool may_restart, uint64_t but, const char *format, ...)
-    __attribute__((format(printf, 6, 7)));
+typedef enum mti_actor_fail_how {
+    MTI_ACTOR_ENDS = 0,
+    MTI_ACTOR_MAY_RESTART = 1 << 0,
+    MTI_ACTOR_SPARES_RUNNING = 1 << 1, // calls that run, which fail by themselves, with a cause
+} mti_actor_fail_how_t;
+void mti_actor_fail(mti_ctx_t *ctx, mti_actor_t *actor, const manta_error_t *cause, uint32_t how,
+                    uint64_t but, const char *format, ...) __attribute__((format(printf, 6, 7)));
 // Fails all calls that wait, and with |running| those that run, but those that will be tried again.
 // Threads: any, without locks, also the holder of the turn.
 void mti_actor_fail_calls(mti_ctx_t *ctx, mti_actor_t *actor, const manta_error_t *error,

@@ -29,12 +29,13 @@ static void info_fill(const mti_actor_t *actor, uint64_t counts, manta_actor_inf
                                .handles = mti_count_user(counts),
                                .restarts = mti_atomic_u32_load_relaxed(&actor->more->restarts),
                                .completed = mti_atomic_u64_load_relaxed(&actor->ran),
-                               .device =
-                                   actor->more->device ? (int)actor->more->device->index : -1};
+                               .device = actor->more->device ? (int)mti_atomic_u32_load_relaxed(
+                                                                   &actor->more->device->index)
+                                                             : -1};
     uint32_t internal = mti_count_internal(counts);
     bool ended = mti_atomic_u32_load_relaxed(&actor->life) == MTI_LIFE_DEAD;
     info.pending = internal > !ended ? internal - !ended : 0;
-    if (actor->flags & MTI_ACTOR_KEEPS_COUNT && info.handles && !ended) info.handles--;
+    if (mti_actor_flags(actor) & MTI_ACTOR_KEEPS_COUNT && info.handles && !ended) info.handles--;
     const mti_actor_rare_t *rare = actor->more->rare;
     if (rare && rare->name) snprintf(info.name, sizeof info.name, "%s", rare->name);
     if (rare && rare->name_space) {
@@ -67,6 +68,7 @@ typedef struct each {
     const char *name_space;
     manta_actor_info_t *infos;
     size_t room, count;
+    uint32_t device;
     bool kill;
 } each_t;
 
@@ -130,10 +132,22 @@ static void each_end(each_t *each, mti_actor_t *actor)
 {
     each->count++;
     if (each->kill) {
-        mti_actor_fail(each->ctx, actor, NULL, false, 0, "its runtime is shutting down");
+        mti_actor_fail(each->ctx, actor, NULL, MTI_ACTOR_ENDS, 0, "its runtime is shutting down");
     } else {
         mti_actor_stop(each->ctx, actor);
     }
+}
+
+static void each_lost(each_t *each, mti_actor_t *actor)
+{
+    if (!(mti_actor_flags(actor) & MTI_ACTOR_DEVICE)) return;
+    mti_actor_device_lost(each->ctx, actor, each->device);
+}
+
+void mti_actors_device_lost(mti_ctx_t *ctx, uint32_t index)
+{
+    each_t each = {.ctx = ctx, .fn = each_lost, .device = index};
+    each_actor(&each);
 }
 
 size_t mti_actors_end(mti_ctx_t *ctx, bool kill)

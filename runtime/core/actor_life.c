@@ -134,13 +134,15 @@ void mti_actor_fail_calls(mti_ctx_t *ctx, mti_actor_t *actor, const manta_error_
 {
     mti_actor_more_t *more = actor->more;
     mti_actor_todo_freeze(actor);
-    mti_record_t *last, *mail = mti_mail_take(actor, &last), *todo = actor->todo;
-    mti_record_t *fails[3];
+    mti_record_t *last, *mail = mti_mail_take(actor, &last), *todo = actor->todo, *banded;
+    mti_record_t *fails[4];
     actor->todo = NULL;
-    fails[0] = divide_frozen(actor, todo, restarts);
-    fails[1] = divide_frozen(actor, mail, restarts);
-    fails[2] = NULL;
-    mti_record_t **end = &fails[2];
+    mti_actor_bands_empty(actor, &banded);
+    fails[0] = divide_frozen(actor, banded, restarts);
+    fails[1] = divide_frozen(actor, todo, restarts);
+    fails[2] = divide_frozen(actor, mail, restarts);
+    fails[3] = NULL;
+    mti_record_t **end = &fails[3];
     for (uint32_t i = 0; i < more->group_count; i++) {
         mti_actor_group_t *group = &more->groups[i];
         *end = divide_frozen(actor, group->first, restarts);
@@ -151,7 +153,7 @@ void mti_actor_fail_calls(mti_ctx_t *ctx, mti_actor_t *actor, const manta_error_
     }
     uint64_t current = mti_atomic_u64_load_relaxed(&actor->current);
     mti_actor_todo_thaw(actor);
-    for (int i = 0; i < 3; i++)
+    for (int i = 0; i < 4; i++)
         fail_list(ctx, fails[i], error);
     if (running && current != but) fail_running(ctx, actor, current, error, restarts);
     for (uint32_t i = 0; i < more->group_count && running; i++) {
@@ -181,10 +183,11 @@ void mti_actor_fail_calls(mti_ctx_t *ctx, mti_actor_t *actor, const manta_error_
     }
 }
 
-void mti_actor_fail(mti_ctx_t *ctx, mti_actor_t *actor, const manta_error_t *cause,
-                    bool may_restart, uint64_t but, const char *format, ...)
+void mti_actor_fail(mti_ctx_t *ctx, mti_actor_t *actor, const manta_error_t *cause, uint32_t how,
+                    uint64_t but, const char *format, ...)
 {
     mti_actor_more_t *more = actor->more;
+    bool may_restart = how & MTI_ACTOR_MAY_RESTART, running = !(how & MTI_ACTOR_SPARES_RUNNING);
     char why[256], text[384];
     va_list args;
     va_start(args, format);
@@ -192,11 +195,14 @@ void mti_actor_fail(mti_ctx_t *ctx, mti_actor_t *actor, const manta_error_t *cau
     va_end(args);
     mti_mutex_lock(&more->lock);
     uint32_t life = mti_atomic_u32_load_relaxed(&actor->life);
-    if (life >= MTI_LIFE_FAILED || (life == MTI_LIFE_RESTARTING && may_restart)) {
+    // The constructor of a restart, which says itself that it failed and may be tried on another device.
+    bool again = life == MTI_LIFE_RESTARTING && more->phase == MTI_RESTART_CREATING && but &&
+                 but == mti_atomic_u64_load_acquire(&more->create_id);
+    if (life >= MTI_LIFE_FAILED || (life == MTI_LIFE_RESTARTING && may_restart && !again)) {
         mti_mutex_unlock(&more->lock);
         return;
     }
-    bool restarts = may_restart && more->restarts_left != 0 && life == MTI_LIFE_ALIVE;
+    bool restarts = may_restart && more->restarts_left != 0 && (life == MTI_LIFE_ALIVE || again);
     snprintf(text, sizeof text, "actor %s %s: %s", mti_actor_name(actor),
              restarts ? "is being restarted" : "died", why);
     manta_error_t *error =
@@ -215,7 +221,7 @@ void mti_actor_fail(mti_ctx_t *ctx, mti_actor_t *actor, const manta_error_t *cau
     if (!restarts && create && create != but) { // a constructor that waits or runs
         mti_task_fail_now(ctx, mti_record_at((uint32_t)create), (uint32_t)(create >> 32), error);
     }
-    mti_actor_fail_calls(ctx, actor, error, restarts, true, but);
+    mti_actor_fail_calls(ctx, actor, error, restarts, running, but);
     fail_deferred(ctx, more, but, error);
     manta_error_release(error);
     mti_actor_kick(ctx, actor);
@@ -227,6 +233,7 @@ bool mti_actor_method_failed(manta_task_t *run, manta_status_t *status)
     mti_ctx_t *ctx = run->ctx;
     mti_record_t *t = run->record;
     mti_method_t *method = mti_method_of(t);
+    bool is_lost = *status == MANTA_ERR_DEVICE_LOST && mti_flags_are_lane(t->flags);
     if (t->flags & MTI_RECORD_CREATE) {
         mti_atomic_u32_store_release(&actor->more->create_failed, 1);
         manta_error_t *cause =
@@ -235,22 +242,22 @@ bool mti_actor_method_failed(manta_task_t *run, manta_status_t *status)
                              : run->in_body ? ""
                                             : manta_error_message(),
                              NULL);
-        mti_actor_fail(ctx, actor, cause, false, mti_ref_of(&t->result).id,
+        uint32_t how = is_lost ? mti_actor_device_lost_how(actor) : MTI_ACTOR_ENDS;
+        mti_actor_fail(ctx, actor, cause, how, mti_ref_of(&t->result).id,
                        "its constructor failed (%s)", manta_status_name(*status));
         manta_error_release(cause);
         return false;
     }
-    bool is_lost = *status == MANTA_ERR_DEVICE_LOST && mti_flags_are_lane(t->flags);
     bool is_fatal = *status == MANTA_ACTOR_FATAL || is_lost;
     if (is_lost) {
         // Only with a choice of devices it can come back.
-        mti_actor_fail(ctx, actor, run->error, actor->more->device->where == MANTA_GPU,
+        mti_actor_fail(ctx, actor, run->error, mti_actor_device_lost_how(actor),
                        mti_ref_of(&t->result).id, "its device was lost");
     } else if (is_fatal) {
         manta_error_t *cause = mti_error_create(
             MANTA_ACTOR_FATAL, MANTA_SCOPE_ACTOR, mti_record_name(t), "", method->attempt,
             run->error ? manta_error_text(run->error) : "returned MANTA_ACTOR_FATAL", NULL);
-        mti_actor_fail(ctx, actor, cause, true, mti_ref_of(&t->result).id,
+        mti_actor_fail(ctx, actor, cause, MTI_ACTOR_MAY_RESTART, mti_ref_of(&t->result).id,
                        "method %s failed fatally: %s", mti_record_name(t), manta_error_text(cause));
         manta_error_release(cause);
     }
@@ -280,7 +287,7 @@ void mti_actor_put_back(mti_ctx_t *ctx, mti_actor_t *actor, mti_record_t *t)
     uint64_t claim = mti_atomic_u64_load_relaxed(&t->claim);
     mti_thread_tls->call_kept = true;
     // It has started, and gave its count back for that (run_one): it is pending again.
-    bool handed_out = actor->flags & MTI_ACTOR_CONCURRENT || mti_flags_are_lane(t->flags);
+    bool handed_out = mti_actor_flags(actor) & MTI_ACTOR_CONCURRENT || mti_flags_are_lane(t->flags);
     bool counts_started = actor->max_pending && !handed_out;
     if (counts_started) {
         (void)mti_atomic_u64_fetch_add_relaxed(&actor->object.counts, MTI_COUNT_INTERNAL);
@@ -307,9 +314,13 @@ void mti_actor_put_back(mti_ctx_t *ctx, mti_actor_t *actor, mti_record_t *t)
         return;
     }
     mti_actor_todo_enter(actor);
-    mti_method_of(t)->mail_next = actor->todo;
-    if (!actor->todo) actor->todo_last = t;
-    actor->todo = t;
+    if (mti_actor_has_bands(actor)) {
+        mti_actor_bands_put_back(actor, t);
+    } else {
+        mti_method_of(t)->mail_next = actor->todo;
+        if (!actor->todo) actor->todo_last = t;
+        actor->todo = t;
+    }
     mti_actor_todo_leave(actor);
 }
 
@@ -322,7 +333,7 @@ void mti_actor_stop(mti_ctx_t *ctx, mti_actor_t *actor)
     if (life == MTI_LIFE_ALIVE) mti_atomic_u32_store_seq_cst(&actor->life, MTI_LIFE_STOPPING);
     mti_mutex_unlock(&actor->more->lock);
     if (life == MTI_LIFE_RESTARTING) {
-        mti_actor_fail(ctx, actor, NULL, false, 0, "stopped while it was being restarted");
+        mti_actor_fail(ctx, actor, NULL, MTI_ACTOR_ENDS, 0, "stopped while it was being restarted");
     } else if (life == MTI_LIFE_ALIVE) {
         mti_actor_kick(ctx, actor);
     }

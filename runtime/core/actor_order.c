@@ -82,7 +82,7 @@ static mti_rows_t *caller_rows(const mti_thread_t *thread, uint64_t *out_caller)
 {
     const manta_task_t *task = thread->task;
     *out_caller = 0;
-    if (task && task->actor && !(task->actor->flags & MTI_ACTOR_CONCURRENT)) {
+    if (task && task->actor && !(mti_actor_flags(task->actor) & MTI_ACTOR_CONCURRENT)) {
         return &task->actor->more->rows;
     }
     if (task) *out_caller = mti_ref_of(&task->record->result).id;
@@ -163,7 +163,12 @@ manta_status_t mti_actor_order(mti_thread_t *thread, mti_ctx_t *ctx, mti_record_
         return mti_fail(MANTA_ERR_INVALID_ARGUMENT, "%s: actor %s has no concurrency group '%s'",
                         t->def->name, mti_actor_name(actor), t->def->group);
     }
-    bool in_order = !(t->flags & MTI_RECORD_CREATE) && !(actor->flags & MTI_ACTOR_OUT_OF_ORDER);
+    uint32_t flags = mti_actor_flags(actor);
+    bool in_order = !(t->flags & MTI_RECORD_CREATE) && !(flags & MTI_ACTOR_OUT_OF_ORDER);
+    if (MTI_UNLIKELY(t->flags & MTI_RECORD_BAND || flags & MTI_ACTOR_BANDED)) {
+        manta_status_t status = mti_actor_bands_call(thread, ctx, t);
+        if (status != MANTA_OK) return status;
+    }
     if (!open && !(in_order && row_is_open(thread, id))) return MANTA_OK;
     if (!t->cold) {
         t->cold = mti_heap_alloc(&ctx->heap, sizeof *t->cold);
@@ -216,12 +221,16 @@ static void row_count_off(mti_row_t *row)
 
 // Puts whatever stands first in |row| and is ready into the mailbox. The order that the caller came
 // with may be gone afterwards. |*out_wake| if somebody has to be woken: not under the lock.
-static void row_deliver_locked(mti_actor_t *actor, mti_row_t *row, bool *out_wake)
+// |*out_raised| gets the flags of the one with the highest priority.
+static void row_deliver_locked(mti_actor_t *actor, mti_row_t *row, bool *out_wake,
+                               uint32_t *out_raised)
 {
     while (row->first && row->first->is_ready) {
         mti_order_t *order = row->first;
         mti_record_t *t = order->record;
         order_unlink_locked(actor, order);
+        uint32_t flags = mti_record_flags(t);
+        if (MTI_UNLIKELY(mti_flags_are_raised(flags)) && flags > *out_raised) *out_raised = flags;
         *out_wake |= mti_mail_put(actor, t);
         row_count_off(row);
     }
@@ -263,6 +272,7 @@ void mti_actor_call_ready(mti_ctx_t *ctx, mti_record_t *t)
     mti_actor_t *actor = mti_method_actor(t);
     uint32_t gen = mti_atomic_u32_load_relaxed(&t->result.gen);
     uint32_t actor_gen = mti_actor_gen(actor), slot = actor->object.slot;
+    uint32_t raised = 0;
     bool wake = false, put = false, dropped = false, is_create = t->flags & MTI_RECORD_CREATE;
     // Keeps the actor while we look at it: its calls may all be run by the time of the unlock.
     (void)mti_atomic_u64_fetch_add_relaxed(&actor->object.counts, MTI_COUNT_SLOT);
@@ -277,13 +287,13 @@ void mti_actor_call_ready(mti_ctx_t *ctx, mti_record_t *t)
         order_unlink_locked(actor, order);
         row_count_off(row);
         dropped = true;
-        if (row) row_deliver_locked(actor, row, &wake);
+        if (row) row_deliver_locked(actor, row, &wake, &raised);
     } else {
         // From here on it is cancelled by whoever holds it in a list, not by us. seq_cst as in mti_actor_taken_out.
         mti_atomic_u32_store_seq_cst(&t->deps, 1);
         if (row) {
             order->is_ready = true;
-            row_deliver_locked(actor, row, &wake);
+            row_deliver_locked(actor, row, &wake, &raised);
         } else {
             order_unlink_locked(actor, order);
             put = true;
@@ -295,9 +305,10 @@ void mti_actor_call_ready(mti_ctx_t *ctx, mti_record_t *t)
     if (put && is_create) {
         mti_actor_create_ready(ctx, actor, t);
     } else if (put) {
-        mti_actor_put(ctx, actor, t);
+        mti_actor_put_banded(ctx, actor, t);
     }
     if (wake) mti_actor_wake(ctx, actor, slot, actor_gen);
+    if (raised) mti_actor_bands_wake(ctx, actor, raised);
     mti_object_release(ctx, &actor->object, MTI_COUNT_SLOT);
 }
 
@@ -306,6 +317,7 @@ void mti_actor_call_failed(mti_ctx_t *ctx, mti_record_t *t)
     mti_actor_t *actor = mti_method_actor(t);
     uint32_t actor_gen = mti_actor_gen(actor), slot = actor->object.slot;
     mti_order_t *order = t->cold ? t->cold->order : NULL;
+    uint32_t raised = 0;
     bool wake = false;
     if (order) {
         mti_mutex_lock(&actor->more->lock);
@@ -314,14 +326,16 @@ void mti_actor_call_failed(mti_ctx_t *ctx, mti_record_t *t)
             order_unlink_locked(actor, order);
             row_count_off(row);
             if (order->is_ready) mti_atomic_u32_store_seq_cst(&t->deps, 0);
-            if (row) row_deliver_locked(actor, row, &wake);
+            if (row) row_deliver_locked(actor, row, &wake, &raised);
         }
         mti_mutex_unlock(&actor->more->lock);
     }
     if (wake) mti_actor_wake(ctx, actor, slot, actor_gen);
+    if (raised) mti_actor_bands_wake(ctx, actor, raised);
     if (t->flags & MTI_RECORD_CREATE) {
         mti_atomic_u32_store_release(&actor->more->create_failed, 1);
-        mti_actor_fail(ctx, actor, t->result.u.fail.error, false, 0, "its constructor never ran");
+        mti_actor_fail(ctx, actor, t->result.u.fail.error, MTI_ACTOR_ENDS, 0,
+                       "its constructor never ran");
     }
 }
 

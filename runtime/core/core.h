@@ -89,6 +89,7 @@ enum {                                                      // mti_record_t.flag
     MTI_RECORD_METHOD = 1 << 8,  // runs on an actor's state, see actor.c
     MTI_RECORD_CREATE = 1 << 9,  // with METHOD: it is the constructor
     MTI_RECORD_BAND_SHIFT = 10,  // two bits: an mti_band_t, with BAND
+    MTI_RECORD_SURE = 1 << 12,   // with METHOD: cold->caller says it if an actor called
 };
 
 // Of a range or array; for an array the images follow.
@@ -224,6 +225,7 @@ struct mti_cold {
     uint32_t milli;
     mti_bulk_info_t *bulk;
     mti_order_t *order; // of a method that is not delivered
+    uint64_t caller;    // of a method that an actor called, with SURE: that one
     // Time and attempts, recover.c. |has_time|: it is a user of the timers.
     bool has_time;
     bool parked;          // guarded by the rules lock; in back-off: that is what |deps| counts
@@ -466,6 +468,8 @@ struct mti_runtime {
     mti_atomic_ptr_t kept; // mti_record_t *, linked by |next|; cancelled parents, see cancel.c
     mti_atomic_u32_t sweep_wanted; // |sweep_job| is queued
     mti_job_t sweep_job;
+    mti_atomic_u64_t sweeps; // that were made, about
+    mti_atomic_u64_t sweep_rests_until;
     uint16_t index;
     uint32_t gen;
     bool is_serial;
@@ -874,8 +878,8 @@ static inline bool mti_task_must_stop(mti_ctx_t *ctx, mti_record_t *t)
         return true;
     return MTI_UNLIKELY(mti_cancel_is_stale(ctx->rt, t)) && mti_cancel_look(ctx, t);
 }
-// A task with children was told to stop: they are to look.
-void mti_cancel_announce(mti_runtime_t *rt);
+// A task was told to stop: those that it has submitted are to look, if |has_children| at once.
+void mti_cancel_announce(mti_runtime_t *rt, bool has_children);
 // |t| is DONE and its children are to stop: it stays until they have been told. Takes a slot count.
 void mti_cancel_keep(mti_ctx_t *ctx, mti_record_t *t);
 static inline const char *mti_record_name(const mti_record_t *t)

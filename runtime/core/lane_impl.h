@@ -210,7 +210,7 @@ typedef struct mti_inbox {
 // 0: urgent … 3: low; at most 1: before the others.
 static inline uint32_t mti_lane_band(uint32_t flags)
 {
-    if (!(flags & MTI_RECORD_BAND)) return 2;
+    if (!(flags & MTI_RECORD_BAND) || flags & MTI_RECORD_METHOD) return 2; // its actor orders them
     uint32_t band = flags >> MTI_RECORD_BAND_SHIFT & 3; // no table: tests in C++ read this, too
     return band == MTI_BAND_URGENT ? 0 : band == MTI_BAND_HIGH ? 1 : 3;
 }

@@ -291,6 +291,9 @@ void mti_lane_fail(mti_lane_t *lane, mti_ctx_t *ctx, manta_status_t status, cons
     lane->failure = status;
     mti_atomic_u32_store_relaxed(&lane->is_down, 1);
     mti_admit_gpu_lost(ctx);
+    if (status == MANTA_ERR_DEVICE_LOST) {
+        mti_actors_device_lost(ctx, (uint32_t)(lane - lane->lanes->lane));
+    }
 }
 
 void mti_lane_poll(mti_lane_t *lane, mti_ctx_t *ctx)

@@ -111,12 +111,11 @@ manta_status_t mti_submit_method_options(const submit_t *s)
     bool wants = o->host_bytes != 0 || (o->struct_size >= sizeof *o && o->gpu_bytes != 0);
     for (uint32_t i = 0; i < MTI_TASK_RESOURCES; i++)
         wants |= o->resources[i].name != NULL;
-    if (o->cpus == 0.0 && o->gpus == 0.0 && o->where <= MANTA_CPU && !wants &&
-        o->priority == MANTA_PRIORITY_NORMAL && !o->max_retries) {
+    if (o->cpus == 0.0 && o->gpus == 0.0 && o->where <= MANTA_CPU && !wants && !o->max_retries) {
         return MANTA_OK;
     }
     return mti_fail(MANTA_ERR_NOT_SUPPORTED,
-                    "%s: a method call can't ask for cpus, gpus, resources, a place, a priority or "
+                    "%s: a method call can't ask for cpus, gpus, resources, a place or "
                     "retries of its own; its actor says where it runs and how often it is tried",
                     s->def->name);
 }
@@ -126,7 +125,7 @@ static manta_status_t submit_where_method(submit_t *s)
 {
     const manta_task_def_t *def = s->def;
     mti_record_t *t = s->t;
-    bool on_device = s->actor->flags & MTI_ACTOR_DEVICE && def->cuda;
+    bool on_device = mti_actor_flags(s->actor) & MTI_ACTOR_DEVICE && def->cuda;
     if (def->cpu && (!on_device || s->where == MANTA_CPU)) return MANTA_OK;
     if (!on_device || s->where == MANTA_CPU) {
         return mti_fail(MANTA_ERR_INFEASIBLE, "method %s has only a CUDA body, and %s", def->name,

@@ -432,6 +432,8 @@ static void submit_publish_method(submit_t *s)
         if (t->cold && t->cold->record) mti_recover_arm(ctx, t);
         if (s->is_create) {
             mti_actor_create_ready(ctx, s->actor, t);
+        } else if (t->flags & MTI_RECORD_BAND) {
+            mti_actor_put_banded(ctx, s->actor, t);
         } else {
             mti_actor_put(ctx, s->actor, t);
         }

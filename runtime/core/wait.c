@@ -22,25 +22,41 @@
 #include <string.h>
 
 enum {
-    STACK_MIN = 64 * 1024,      // a waiter does not nest with less left
-    WALK_DEPTH = 48,            // recursion over branches; chains are walked in a loop
-    WALK_BUDGET = 256,          // records looked at by one attempt to help
-    WALK_BUDGET_TASK = 1 << 20, // by a task that is about to sleep, for deadlocks
-    SPIN_ROUNDS = 64,           // looks at the object before sleeping, with growing pauses
+    STACK_MIN = 64 * 1024, // a waiter does not nest with less left
+    WALK_DEPTH = 48,       // recursion over branches; chains are walked in a loop
+    WALK_BUDGET = 256,     // records looked at by one attempt to help
+    WALK_BUDGET_TASK =
+        1 << 14, // by a task that is about to sleep; what is left out is searched for deadlocks
+    WALK_GROUPS = 32, // full groups of actors on the way
+    SPIN_ROUNDS = 64, // looks at the object before sleeping, with growing pauses
 };
+
+// What a walk that leaves nothing out has seen, and has yet to look at.
+typedef struct search {
+    mti_ctx_t *ctx;
+    uint64_t *seen;         // a hash table of ids, 0: free; a power of two
+    mti_object_t **waiting; // with a slot count each
+    size_t seen_count, seen_room, waiting_count, waiting_room;
+} search_t;
 
 typedef struct walk {
     mti_ctx_t *ctx;
     uint32_t budget;
+    search_t *search; // NULL: branches are followed by recursion, and not too deep
+    bool cut;         // something was left out because it lay too deep
     bool may_claim;
     bool deadlock;  // the awaited object depends on a task on this thread's own stack
     bool claimable; // there was something to claim, but it must not be
     uint64_t gated; // id of a task that it needs, and that waits to be admitted; 0: none was met
     bool stuck;     // it depends on something that no thread is at: a promise, a wide task, a range
+    bool looped;    // it leads to a full group that is being looked at already
     bool withdrawn; // nothing of the wait is published any more
     mti_record_t *found; // claimed; or, if |actor| is set, to be run through that
     uint32_t found_gen;  // of a method
     mti_actor_t *actor;  // the walker has its turn
+    // Groups, all of whose calls wait, as far as was seen, for this thread or for one of these groups.
+    const void *groups[WALK_GROUPS];
+    uint32_t group_count;
 } walk_t;
 
 static void walk_object(walk_t *walk, mti_object_t *object, int depth, mti_arg_iter_t *cursor);
@@ -65,6 +81,71 @@ static void walk_withdraw(walk_t *walk)
     }
     mti_wait_withdraw(ctx);
     walk->withdrawn = true;
+}
+
+static size_t search_hash(uint64_t id)
+{
+    return (size_t)(id * 0x9e3779b97f4a7c15u >> 20);
+}
+
+static bool search_grow_seen(search_t *search)
+{
+    const manta_allocator_t *allocator = &search->ctx->rt->allocator;
+    size_t room = search->seen_room ? search->seen_room * 2 : 1024;
+    uint64_t *seen = mti_alloc_zeroed(allocator, room * sizeof *seen, 16);
+    if (!seen) return false;
+    for (size_t i = 0; i < search->seen_room; i++) {
+        size_t at = search_hash(search->seen[i]) & (room - 1);
+        while (search->seen[i] && seen[at])
+            at = (at + 1) & (room - 1);
+        if (search->seen[i]) seen[at] = search->seen[i];
+    }
+    mti_free(allocator, search->seen, search->seen_room * sizeof *seen);
+    search->seen = seen;
+    search->seen_room = room;
+    return true;
+}
+
+static bool search_grow_waiting(search_t *search)
+{
+    const manta_allocator_t *allocator = &search->ctx->rt->allocator;
+    size_t room = search->waiting_room ? search->waiting_room * 2 : 256;
+    mti_object_t **waiting = mti_alloc(allocator, room * sizeof(mti_object_t *), 16);
+    if (!waiting) return false;
+    size_t bytes = search->waiting_room * sizeof(mti_object_t *);
+    if (bytes) memcpy(waiting, search->waiting, bytes);
+    mti_free(allocator, search->waiting, bytes);
+    search->waiting = waiting;
+    search->waiting_room = room;
+    return true;
+}
+
+// Whether |object| is met for the first time. Without memory none is: then the search ends early.
+static bool search_meets(search_t *search, const mti_object_t *object)
+{
+    uint64_t id = mti_ref_of(object).id;
+    if (search->seen_count * 2 >= search->seen_room && !search_grow_seen(search)) return false;
+    size_t at = search_hash(id) & (search->seen_room - 1);
+    for (; search->seen[at]; at = (at + 1) & (search->seen_room - 1)) {
+        if (search->seen[at] == id) return false;
+    }
+    search->seen[at] = id;
+    search->seen_count++;
+    return true;
+}
+
+// A branch of the walk: |object|, whose count is taken.
+static void walk_branch(walk_t *walk, mti_object_t *object, int depth)
+{
+    search_t *search = walk->search;
+    bool later = search && search_meets(search, object) &&
+                 (search->waiting_count < search->waiting_room || search_grow_waiting(search));
+    if (later) {
+        search->waiting[search->waiting_count++] = object;
+        return;
+    }
+    if (!search) walk_object(walk, object, depth + 1, NULL);
+    mti_object_release(walk->ctx, object, MTI_COUNT_SLOT);
 }
 
 // What |runner| sleeps for some of. That one of them leads back here is no deadlock: others may do.
@@ -133,8 +214,7 @@ static mti_object_t *walk_arguments(walk_t *walk, mti_record_t *t, uint32_t gen,
             uint64_t head;
             if (mti_object_is_closed(object, &head)) continue;
             if (last) {
-                walk_object(walk, last, depth + 1, NULL);
-                mti_object_release(walk->ctx, last, MTI_COUNT_SLOT);
+                walk_branch(walk, last, depth);
                 last = NULL;
                 if (walk->found) {
                     *iter = before;
@@ -153,10 +233,90 @@ static mti_object_t *walk_arguments(walk_t *walk, mti_record_t *t, uint32_t gen,
     return last;
 }
 
+// What the call |id|, which has a place in a group, waits for. True: for this thread (|deadlock|), or for a group
+// that is being looked at (|looped|): it does not end before they do.
+static bool walk_place(walk_t *walk, uint64_t id, int depth)
+{
+    uint64_t claim = mti_atomic_u64_load_acquire(&mti_record_at((uint32_t)id)->claim);
+    if (mti_claim_gen(claim) != (uint32_t)(id >> 32)) return false; // it is over
+    if (mti_claim_state(claim) != MTI_TASK_RUNNING) {
+        // Handed out: it is in some queue. Not for us, on top of what it may be waiting for then.
+        walk->stuck |= mti_claim_state(claim) == MTI_TASK_QUEUED;
+        return false;
+    }
+    mti_ctx_t *runner =
+        (mti_ctx_t *)(void *)mti_sched_ctx_at(walk->ctx->rt->sched, mti_claim_ctx(claim));
+    if (runner == walk->ctx) {
+        walk->deadlock = true;
+        return true;
+    }
+    uint64_t awaited = runner ? mti_atomic_u64_load_seq_cst(&runner->waiting_on) : 0;
+    // acquire, after that: it is still what that thread waits for on top of the call
+    uint64_t now = mti_atomic_u64_load_acquire(&mti_record_at((uint32_t)id)->claim);
+    if (!awaited || mti_claim_gen(now) != mti_claim_gen(claim) ||
+        mti_claim_state(now) != MTI_TASK_RUNNING || mti_claim_ctx(now) != mti_claim_ctx(claim)) {
+        return false;
+    }
+    mti_object_t *object = mti_ref_acquire_weak(awaited, MTI_COUNT_SLOT);
+    if (!object) return false;
+    if (walk->search) {
+        walk_branch(walk, object, depth);
+        return false;
+    }
+    walk_object(walk, object, depth + 1, NULL);
+    mti_object_release(walk->ctx, object, MTI_COUNT_SLOT);
+    return walk->deadlock || walk->looped;
+}
+
+// A queued method whose group may run no more: one of those that run has to end first. That is a deadlock if
+// all of them wait for this thread, or for a group of which that is so; one of them at least for this thread:
+// else those who are in it will be told.
+static void walk_group(walk_t *walk, mti_object_t *object, mti_record_t *t, int depth)
+{
+    mti_actor_t *actor;
+    uint32_t limit, mark = walk->group_count;
+    const void *group = mti_actor_full_group(walk->ctx, object, t, &actor, &limit);
+    if (!group) return;
+    if (walk->search) {
+        // What it puts off belongs to nobody's alternatives: only where there are none.
+        uint64_t only = limit == 1 ? mti_actor_group_call(group, 0) : 0;
+        if (only) (void)walk_place(walk, only, depth);
+        mti_actor_group_leave(walk->ctx, actor);
+        return;
+    }
+    bool looped = walk->looped, is_known = false, any_here = false;
+    for (uint32_t i = 0; i < walk->group_count; i++)
+        is_known |= walk->groups[i] == group;
+    bool all = !is_known && depth < WALK_DEPTH && mark < WALK_GROUPS;
+    if (all) walk->groups[walk->group_count++] = group;
+    bool deadlock = walk->deadlock;
+    uint64_t gated =
+        walk->gated; // any of them will do, so this needs nothing that one of them needs
+    for (uint32_t i = 0; i < limit && all && !walk->found; i++) {
+        uint64_t id = mti_actor_group_call(group, i);
+        walk->deadlock = walk->looped = false;
+        all = id && walk->budget && walk_place(walk, id, depth);
+        any_here |= walk->deadlock;
+        walk->deadlock = walk->looped = false;
+    }
+    if (!all) {
+        walk->group_count = mark;
+        any_here = false;
+    }
+    // Of a group that is known something waits for us, or those who wait for it are told themselves.
+    walk->looped = looped || is_known || walk->group_count > mark;
+    walk->deadlock = deadlock || any_here;
+    walk->gated = gated;
+    mti_actor_group_leave(walk->ctx, actor);
+}
+
 // A queued method whose arguments are no hindrance: what makes its actor go on? Returns what has to close
 // first, with a count.
-static mti_object_t *walk_actor(walk_t *walk, mti_object_t *object, mti_record_t *t, uint32_t gen)
+static mti_object_t *walk_actor(walk_t *walk, mti_object_t *object, mti_record_t *t, uint32_t gen,
+                                int depth)
 {
+    walk_group(walk, object, t, depth);
+    if (walk->found || walk->deadlock || walk->looped) return NULL;
     mti_object_t *next = NULL;
     mti_actor_t *actor;
     uint32_t holder = 0, again = 0;
@@ -226,7 +386,10 @@ static void walk_object(walk_t *walk, mti_object_t *object, int depth, mti_arg_i
             case MTI_TASK_HELD:
             case MTI_TASK_QUEUED:
                 if (mti_atomic_u32_load_acquire(&t->deps) != 0) {
-                    if (depth >= WALK_DEPTH) break;
+                    if (depth >= WALK_DEPTH) {
+                        walk->cut = true;
+                        break;
+                    }
                     // Held, so that the slot is not another task's while its deps are changed.
                     if (&t->result != object &&
                         !mti_ref_acquire_weak(mti_ref_make(t->result.slot, gen).id,
@@ -239,7 +402,7 @@ static void walk_object(walk_t *walk, mti_object_t *object, int depth, mti_arg_i
                     } else {
                         next = walk_arguments(walk, t, gen, depth, cursor);
                         if (!next && !walk->found && mti_record_flags(t) & MTI_RECORD_METHOD) {
-                            next = walk_actor(walk, object, t, gen);
+                            next = walk_actor(walk, object, t, gen, depth);
                         }
                     }
                     if (&t->result != object) {
@@ -273,7 +436,7 @@ static void walk_object(walk_t *walk, mti_object_t *object, int depth, mti_arg_i
                         break;
                     }
                     if (id) next = mti_ref_acquire_weak(id, MTI_COUNT_SLOT);
-                    if (!id && depth < WALK_DEPTH) walk_some(walk, runner, depth);
+                    if (!id && depth < WALK_DEPTH && !walk->search) walk_some(walk, runner, depth);
                 }
                 break;
             }
@@ -287,9 +450,27 @@ static void walk_object(walk_t *walk, mti_object_t *object, int depth, mti_arg_i
         if (held) mti_object_release(walk->ctx, held, MTI_COUNT_SLOT);
         held = object = next;
         cursor = NULL;
-        if (!next) return;
+        if (!next || (walk->search && !search_meets(walk->search, next))) break;
     }
     if (held) mti_object_release(walk->ctx, held, MTI_COUNT_SLOT);
+}
+
+// Whether |object| depends on what runs on this very stack, however long the way: no record is looked at
+// twice. For when the quick look has left something out. A way through one of several alternatives
+// (walk_some) does not count. Without memory for it the answer is no.
+static bool search_deadlock(mti_ctx_t *ctx, mti_object_t *object)
+{
+    search_t search = {.ctx = ctx};
+    walk_t walk = {.ctx = ctx, .budget = UINT32_MAX, .search = &search};
+    if (search_meets(&search, object)) walk_object(&walk, object, 0, NULL);
+    while (search.waiting_count) {
+        mti_object_t *next = search.waiting[--search.waiting_count];
+        if (!walk.deadlock) walk_object(&walk, next, 0, NULL);
+        mti_object_release(ctx, next, MTI_COUNT_SLOT);
+    }
+    mti_free(&ctx->rt->allocator, search.seen, search.seen_room * sizeof *search.seen);
+    mti_free(&ctx->rt->allocator, search.waiting, search.waiting_room * sizeof(mti_object_t *));
+    return walk.deadlock;
 }
 
 static void run_nested(mti_ctx_t *ctx, mti_record_t *t)
@@ -489,6 +670,11 @@ static help_t wait_help(mti_ctx_t *ctx, mti_object_t *object, uint32_t budget,
         return HELP_RAN; // not that, but there may be something to run now
     }
     if (walk.deadlock) return HELP_DEADLOCK;
+    // The last look before a task sleeps.
+    if ((walk.cut || walk.budget == 0) && budget == WALK_BUDGET_TASK && !rest &&
+        search_deadlock(ctx, object)) {
+        return HELP_DEADLOCK;
+    }
     if (deep && walk.claimable) return HELP_TOO_DEEP;
     return walk.stuck || walk.budget == 0 ? HELP_NOTHING : HELP_UNDER_WAY;
 }

@@ -171,6 +171,37 @@ TEST_P(ActorFaultTest, CallsThatWaitForTheirArguments)
     });
 }
 
+TEST_P(ActorFaultTest, CallsWithPriorities)
+{
+    run([] {
+        manta_ref_t first = numbers(1);
+        const manta_actor_group_t group = {"side", 2};
+        for (bool has_groups : {false, true}) {
+            manta_actor_options_t options =
+                MANTA_ACTOR_OPTIONS(.max_restarts = 1, .max_task_retries = 1);
+            if (has_groups) {
+                options.groups = &group;
+                options.group_count = 1;
+            }
+            ft_book_t book = ft_book_create(options, first, 0);
+            manta_ref_t calls[12];
+            for (int i = 0; i < 12; i++) {
+                manta_task_options_t with = MANTA_OPTIONS(.priority = MANTA_PRIORITY_HIGH);
+                if (i % 3 == 0) with.priority = MANTA_PRIORITY_LOW;
+                if (i == 6) EXPECT_FINE_OR_DEAD(ft_book_die_go_with(book, with));
+                calls[i] = i % 2 ? (manta_ref_t)ft_book_side_with(book, with, i)
+                                 : (manta_ref_t)ft_book_add(book, i);
+            }
+            for (manta_ref_t call : calls)
+                settled(call, 0L);
+            if (!is_error({book.actor.id})) {
+                EXPECT_OK(ft_book_destroy(book));
+            }
+        }
+        drop(first);
+    });
+}
+
 TEST_P(ActorFaultTest, ConcurrencyGroupsAndStop)
 {
     run([] {

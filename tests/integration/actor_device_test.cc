@@ -1,4 +1,5 @@
-// Actors on devices: order, CPU and CUDA methods mixed, what their state holds, restarts, limits; on virtual GPUs.
+// Actors on devices: order, CPU and CUDA methods mixed, what their state holds, restarts, limits, lost devices. On
+// virtual GPUs, and a second time (MANTA_CUDA_LIBRARY) on the CUDA driver over the fake library.
 #include "fakes/int_kernels.h"
 #include "support/runtime_fixture.h"
 
@@ -146,12 +147,17 @@ class ActorDeviceTest : public ::testing::TestWithParam<Machine>
     void SetUp() override
     {
         g_constructed = g_destroyed = 0;
+        if (has_fake_cuda()) {
+            fake_cuda_options_t fake = {};
+            fake.devices = static_cast<uint32_t>(gpus());
+            fake_cuda()->reset(&fake);
+        }
         manta_runtime_options_t options;
         manta_runtime_options_init(&options);
         options.workers = GetParam().workers;
-        options.sim_gpus = GetParam().gpus;
+        options.sim_gpus = has_fake_cuda() ? -1 : gpus();
         options.sim_virtual_clock = GetParam().is_virtual;
-        options.no_cuda = true;
+        options.no_cuda = !has_fake_cuda();
         options.log = Log::write;
         options.log_user = &log_;
         ASSERT_OK(manta_init(&options));
@@ -162,6 +168,12 @@ class ActorDeviceTest : public ::testing::TestWithParam<Machine>
         manta_stats_t stats = stats_of(manta_runtime_default());
         EXPECT_EQ(0u, stats.live_refs) << printed_refs(manta_runtime_default());
         EXPECT_OK(manta_shutdown(MANTA_S(60)));
+        if (has_fake_cuda()) {
+            EXPECT_EQ(std::vector<std::string>(), fake_violations());
+            if (!fake_cuda()->has_lost()) {
+                EXPECT_EQ(std::vector<std::string>(), fake_leaks());
+            }
+        }
         EXPECT_TRUE(log_.take().empty());
         EXPECT_EQ(g_constructed, g_destroyed);
     }
@@ -183,6 +195,13 @@ static manta::ref<int64_t> ones(size_t n, int64_t value = 1)
 {
     std::vector<int64_t> v(n, value);
     return manta_put(v.data(), n * sizeof v[0]);
+}
+
+// The first number; by a CPU method where that can read the device's memory.
+static manta::ref<int64_t> peek(ad_sum_t a)
+{
+    if (has_fake_cuda()) return ad_sum_read(a, 1);
+    return ad_sum_peek(a);
 }
 
 static manta_actor_info_t info_of(ad_sum_t a)
@@ -224,7 +243,7 @@ TEST_P(ActorDeviceTest, CpuAndCudaMethodsMixInOrder)
             break;
         case 1:
             want_peeks.push_back(acc);
-            peeks.push_back(ad_sum_peek(a));
+            peeks.push_back(peek(a));
             break;
         default:
             ASSERT_OK(ad_sum_add_go(a, i));
@@ -287,7 +306,7 @@ TEST_P(ActorDeviceTest, AQueueOfItsOwn)
         for (ad_sum_t a : actors)
             ASSERT_OK(ad_sum_add_go(a, 1));
     for (ad_sum_t a : actors)
-        EXPECT_EQ(20, value_of<int64_t>(ad_sum_peek(a)));
+        EXPECT_EQ(20, value_of<int64_t>(peek(a)));
     manta_ref_t end = manta_actor_watch(actors[3].actor);
     ASSERT_OK(ad_sum_destroy(actors[3]));
     ASSERT_OK(manta_wait(&end, 1, 1, MANTA_FOREVER, nullptr, nullptr));
@@ -295,7 +314,7 @@ TEST_P(ActorDeviceTest, AQueueOfItsOwn)
     ad_sum_t again =
         ad_sum_create(MANTA_ACTOR_OPTIONS(.device = manta_gpu(0), .own_queue = true), w);
     ASSERT_OK(ad_sum_add_go(again, 4));
-    EXPECT_EQ(4, value_of<int64_t>(ad_sum_peek(again)));
+    EXPECT_EQ(4, value_of<int64_t>(peek(again)));
 }
 
 TEST_P(ActorDeviceTest, OneCallAtATimeIfSoWanted)
@@ -305,7 +324,7 @@ TEST_P(ActorDeviceTest, OneCallAtATimeIfSoWanted)
         ad_sum_create(MANTA_ACTOR_OPTIONS(.device = manta_gpu(0), .max_device_calls = 1), ones(10));
     for (int i = 0; i < 50; i++)
         ASSERT_OK(ad_sum_add_go(a, 1));
-    EXPECT_EQ(50, value_of<int64_t>(ad_sum_peek(a)));
+    EXPECT_EQ(50, value_of<int64_t>(peek(a)));
 }
 
 TEST_P(ActorDeviceTest, ActorsSpreadOverTheDevices)
@@ -333,7 +352,7 @@ TEST_P(ActorDeviceTest, HeldArgumentsOutliveTheirRefs)
         ASSERT_OK(ad_sum_read_go(a, 5000));
         ASSERT_OK(ad_sum_add_go(a, 1));
     }
-    EXPECT_EQ(30, value_of<int64_t>(ad_sum_peek(a)));
+    EXPECT_EQ(30, value_of<int64_t>(peek(a)));
     manta::ref<int64_t> x = ones(9000, 7);
     for (manta_ref_t done :
          {(manta_ref_t)ad_sum_holds(a, x), (manta_ref_t)ad_hold_outside_remote(x)}) {
@@ -356,7 +375,7 @@ TEST_P(ActorDeviceTest, TheShareBoundsWhatTheStateHolds)
     EXPECT_NE(std::string::npos, printed_error(too_much).find("1000 of its 1000"))
         << printed_error(too_much);
     ASSERT_OK(ad_sum_add_go(a, 1));
-    EXPECT_EQ(1, value_of<int64_t>(ad_sum_peek(a)));
+    EXPECT_EQ(1, value_of<int64_t>(peek(a)));
 }
 
 // ---- life ----------------------------------------------------------------------------------------------------
@@ -368,11 +387,11 @@ TEST_P(ActorDeviceTest, AFatalMethodRestartsItWithItsArguments)
         MANTA_ACTOR_OPTIONS(.max_restarts = 1, .max_task_retries = 1, .device = manta_gpu(0)),
         ones(10, 2));
     ASSERT_OK(ad_sum_add_go(a, 1));
-    EXPECT_EQ(2, value_of<int64_t>(ad_sum_peek(a)));
+    EXPECT_EQ(2, value_of<int64_t>(peek(a)));
     manta_ref_t own = ad_sum_break(a, MANTA_ERR_USER + 1); // this call's alone
     ASSERT_OK(manta_wait(&own, 1, 1, MANTA_FOREVER, nullptr, nullptr));
     EXPECT_STATUS(MANTA_ERR_USER + 1, manta_ref_status(own));
-    EXPECT_EQ(2, value_of<int64_t>(ad_sum_peek(a)));
+    EXPECT_EQ(2, value_of<int64_t>(peek(a)));
     manta_ref_t fatal = ad_sum_break(a, MANTA_ACTOR_FATAL); // again after the restart: the end
     ASSERT_OK(manta_wait(&fatal, 1, 1, MANTA_FOREVER, nullptr, nullptr));
     EXPECT_STATUS(MANTA_ERR_ACTOR_DIED, manta_ref_status(fatal));
@@ -387,8 +406,7 @@ TEST_P(ActorDeviceTest, KillAndCancelWithCallsUnderWay)
         ad_sum_t a = ad_sum_create(MANTA_ACTOR_OPTIONS(.device = MANTA_GPU), ones(100));
         std::vector<manta_ref_t> refs;
         for (int i = 0; i < 40; i++) {
-            refs.push_back(i % 5 == 4 ? (manta_ref_t)ad_sum_peek(a)
-                                      : (manta_ref_t)ad_sum_read(a, 100));
+            refs.push_back(i % 5 == 4 ? (manta_ref_t)peek(a) : (manta_ref_t)ad_sum_read(a, 100));
             if (i % 7 == 3) {
                 EXPECT_OK(manta_cancel(refs[(size_t)i - 2]));
             }
@@ -403,6 +421,55 @@ TEST_P(ActorDeviceTest, KillAndCancelWithCallsUnderWay)
                         (status == MANTA_ERR_ACTOR_DIED && round % 2))
                 << status;
         }
+    }
+}
+
+TEST_P(ActorDeviceTest, ALostDeviceKillsItOrSendsItElsewhere)
+{
+    if (!has_fake_cuda()) GTEST_SKIP() << "fault/actor_device_test loses virtual ones";
+    MANTA_SCOPE();
+    enum { ILLEGAL_ADDRESS = 700 };
+    manta::ref<int64_t> w = ones(10, 2);
+    ad_sum_t fixed = ad_sum_create(
+        MANTA_ACTOR_OPTIONS(.max_restarts = 2, .max_task_retries = 2, .device = manta_gpu(0)), w);
+    manta_ref_t end = manta_actor_watch(fixed.actor);
+    EXPECT_EQ(0, value_of<int64_t>(peek(fixed)));
+    ad_sum_t any = ad_sum_create(MANTA_ACTOR_OPTIONS(.max_restarts = 2, .device = MANTA_GPU), w);
+    EXPECT_EQ(0, value_of<int64_t>(peek(any)));
+    ASSERT_EQ(gpus() > 1 ? 1 : 0, info_of(any).device);
+    fake_cuda()->lose_at_launch(0, 1, ILLEGAL_ADDRESS);
+    std::vector<manta_ref_t> refs;
+    for (int i = 0; i < 5; i++)
+        refs.push_back(ad_sum_add(fixed, 1));
+    for (manta_ref_t ref : refs) {
+        ASSERT_OK(manta_wait(&ref, 1, 1, MANTA_FOREVER, nullptr, nullptr));
+        EXPECT_STATUS(MANTA_ERR_ACTOR_DIED, manta_ref_status(ref));
+        if (ref.id >> 63) continue; // made when it was known already: the message was that call's
+        EXPECT_NE(std::string::npos, printed_error(ref).find("DEVICE_LOST")) << printed_error(ref);
+    }
+    EXPECT_EQ(0u, refs[0].id >> 63);
+    ASSERT_OK(manta_wait(&end, 1, 1, MANTA_FOREVER, nullptr, nullptr));
+    EXPECT_STATUS(MANTA_ERR_ACTOR_DIED, manta_ref_status(end));
+    EXPECT_NE(std::string::npos, printed_error(end).find("DEVICE_LOST")) << printed_error(end);
+    if (gpus() == 1) {
+        ASSERT_OK(manta_drain(MANTA_FOREVER));
+        EXPECT_STATUS(MANTA_ERR_ACTOR_DIED, manta_actor_status(any.actor));
+        EXPECT_NE(nullptr, strstr(manta_error_message(), "no device is left"))
+            << manta_error_message();
+        EXPECT_EQ(2, g_constructed);
+        return;
+    }
+    fake_cuda()->lose_at_launch(1, 1, ILLEGAL_ADDRESS);
+    manta_ref_t lost = ad_sum_add(any, 1);
+    ASSERT_OK(manta_wait(&lost, 1, 1, MANTA_FOREVER, nullptr, nullptr));
+    EXPECT_STATUS(MANTA_ERR_ACTOR_RESTARTING, manta_ref_status(lost));
+    ASSERT_OK(manta_drain(MANTA_FOREVER));
+    EXPECT_EQ(gpus() > 2 ? 3 : 2, g_constructed);
+    EXPECT_STATUS(gpus() > 2 ? MANTA_OK : MANTA_ERR_ACTOR_DIED, manta_actor_status(any.actor));
+    if (gpus() > 2) {
+        ASSERT_OK(ad_sum_add_go(any, 5));
+        EXPECT_EQ(10, value_of<int64_t>(peek(any)));
+        EXPECT_EQ(2, info_of(any).device);
     }
 }
 

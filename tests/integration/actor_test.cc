@@ -164,6 +164,20 @@ MANTA_METHOD(wide, side, MANTA_VAL(int, x), MANTA_OUT(int, y, 1))
     return MANTA_OK;
 }
 MANTA_METHOD_GROUP(wide, side, "side");
+// Calls |to| and waits for that, once all of a round are there; what it waits for may do the same.
+MANTA_METHOD(wide, waits_for, MANTA_VAL(wide_t, to), MANTA_LOCAL(Gate *, gate), MANTA_VAL(int, n),
+             MANTA_VAL(int, depth))
+{
+    (void)self;
+    if (gate) gate->arrive();
+    if (gate && n) gate->await(n);
+    wide_t back = {manta_actor_self(task)};
+    manta_ref_t r = depth ? manta_ref_t(wide_waits_for(to, back, gate, n, depth - 1))
+                          : manta_ref_t(wide_enter(to, nullptr));
+    manta_view_t view = {};
+    manta_status_t status = manta_get(r, &view, MANTA_FOREVER);
+    return status == MANTA_OK ? MANTA_OK : manta_fail(task, status, "%s", manta_error_message());
+}
 
 MANTA_TASK(at_long, MANTA_VAL(long, x), MANTA_OUT(long, y, 1))
 {
@@ -794,6 +808,93 @@ TEST_P(ActorTest, GroupsDoNotHoldEachOtherUp)
     EXPECT_STATUS(MANTA_ERR_INVALID_ARGUMENT, status_of(wide_side(x, 5)));
 }
 
+// How |n| calls of |to| end that wait for calls of |other|: OK, or as a deadlock.
+static std::pair<int, int> ends_of(wide_t to, wide_t other, Gate *gate, int n, int depth)
+{
+    std::vector<manta_ref_t> refs;
+    std::pair<int, int> ends;
+    for (int i = 0; i < n; i++)
+        refs.push_back(wide_waits_for(to, other, gate, gate ? n : 0, depth));
+    for (manta_ref_t ref : refs) {
+        manta_status_t status = status_of(ref);
+        EXPECT_TRUE(status == MANTA_OK || status == MANTA_ERR_DEADLOCK) << printed_error(ref);
+        (status == MANTA_OK ? ends.first : ends.second)++;
+    }
+    return ends;
+}
+
+TEST_P(ActorTest, AGroupThatWaitsForItselfIsADeadlock)
+{
+    for (int limit : {1, 2, 4}) {
+        MANTA_SCOPE();
+        std::atomic<int> counts[2] = {};
+        wide_t w = wide_create(MANTA_ACTOR_OPTIONS(.max_concurrency = limit), counts);
+        Gate gate; // all of them run before the first one waits
+        std::pair<int, int> ends = ends_of(w, w, workers() >= limit ? &gate : nullptr, limit, 0);
+        if (is_serial() || workers() >= limit) {
+            EXPECT_LE(1, ends.second) << limit;
+        }
+        EXPECT_OK(status_of(wide_enter(w, nullptr))); // and it goes on
+    }
+}
+
+TEST_P(ActorTest, ManyMoreCallsThanPlacesThatWaitForItselfEnd)
+{
+    for (int limit : {1, 2, 3}) {
+        MANTA_SCOPE();
+        std::atomic<int> counts[2] = {};
+        wide_t w = wide_create(MANTA_ACTOR_OPTIONS(.max_concurrency = limit), counts);
+        std::pair<int, int> ends = ends_of(w, w, nullptr, 40, 0);
+        EXPECT_EQ(40, ends.first + ends.second);
+        EXPECT_OK(status_of(wide_enter(w, nullptr)));
+    }
+}
+
+TEST_P(ActorTest, TwoGroupsThatWaitForEachOtherAreADeadlock)
+{
+    for (int limit : {1, 2, 3}) {
+        for (int depth : {1, 2}) {
+            MANTA_SCOPE();
+            std::atomic<int> counts[4] = {};
+            wide_t a = wide_create(MANTA_ACTOR_OPTIONS(.max_concurrency = limit), counts);
+            wide_t b = wide_create(MANTA_ACTOR_OPTIONS(.max_concurrency = limit), counts + 2);
+            std::vector<manta_ref_t> refs;
+            for (int i = 0; i < 2 * limit; i++) {
+                refs.push_back(wide_waits_for(a, b, nullptr, 0, depth));
+                refs.push_back(wide_waits_for(b, a, nullptr, 0, depth));
+            }
+            for (manta_ref_t ref : refs) {
+                manta_status_t status = status_of(ref);
+                EXPECT_TRUE(status == MANTA_OK || status == MANTA_ERR_DEADLOCK)
+                    << printed_error(ref);
+            }
+            EXPECT_OK(status_of(wide_enter(a, nullptr)));
+            EXPECT_OK(status_of(wide_enter(b, nullptr)));
+        }
+    }
+}
+
+TEST_P(ActorTest, AGroupWithOneThatDoesNotWaitIsNone)
+{
+    if (workers() < 2) GTEST_SKIP() << "a held body holds everything";
+    MANTA_SCOPE();
+    std::atomic<int> counts[2] = {};
+    wide_t w = wide_create(MANTA_ACTOR_OPTIONS(.max_concurrency = 3), counts);
+    for (int round = 0; round < 20; round++) {
+        Gate hold, here;
+        manta_ref_t held = wide_enter(w, &hold);
+        hold.await(1);
+        std::vector<manta_ref_t> refs;
+        for (int i = 0; i < 2; i++)
+            refs.push_back(wide_waits_for(w, w, &here, 0, 0));
+        here.await(2); // both run and are about to wait, or do
+        hold.open();
+        for (manta_ref_t ref : refs)
+            EXPECT_OK(status_of(ref)) << printed_error(ref);
+        EXPECT_OK(status_of(held));
+    }
+}
+
 TEST_P(ActorTest, KillingAConcurrentActorWaitsForItsBodies)
 {
     if (workers() < 2) GTEST_SKIP() << "two methods that run at a time need two workers";
@@ -964,9 +1065,8 @@ TEST_P(ActorTest, WhatAnActorDecidesACallCannotAskFor)
                   status_of(counter_add_with(c, MANTA_OPTIONS(.cpus = 0.5), 1)));
     EXPECT_STATUS(MANTA_ERR_NOT_SUPPORTED,
                   status_of(counter_add_with(c, MANTA_OPTIONS(.max_retries = 2), 1)));
-    EXPECT_STATUS(
-        MANTA_ERR_NOT_SUPPORTED,
-        status_of(counter_add_with(c, MANTA_OPTIONS(.priority = MANTA_PRIORITY_HIGH), 1)));
+    EXPECT_STATUS(MANTA_ERR_NOT_SUPPORTED,
+                  status_of(counter_add_with(c, MANTA_OPTIONS(.host_bytes = 64), 1)));
     EXPECT_EQ(1, value_of<long>(counter_add(c, 1)));
 }
 

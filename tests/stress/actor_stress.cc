@@ -15,6 +15,14 @@ constexpr int kCallers = 6, kActors = 5;
 std::atomic<long> constructed, destroyed, ran;
 std::atomic<long> inside[kActors];
 std::atomic<uint64_t> relayed[kActors];
+std::atomic<bool> with_priorities;
+
+// Some calls have one: an order is promised all the same.
+manta_task_options_t options_of(uint64_t number)
+{
+    int priority = with_priorities && number % 3 ? (int)(number * 7 % 4) - 1 : 0;
+    return MANTA_OPTIONS(.priority = (manta_priority_t)priority);
+}
 
 } // namespace
 
@@ -75,8 +83,8 @@ MANTA_METHOD(station, relay, MANTA_VAL(station_t, to), MANTA_IN(int, x), MANTA_O
 {
     MANTA_SCOPE();
     uint64_t value = 0, number = ++relayed[self->index];
-    manta_ref_t r =
-        station_call(to, kCallers + self->index, number, manta_put(x.data, sizeof(int)));
+    manta_ref_t r = station_call_with(to, options_of(number), kCallers + self->index, number,
+                                      manta_put(x.data, sizeof(int)));
     manta_status_t status = manta_read(r, &value, sizeof value, MANTA_FOREVER);
     y[0] = value - number;
     return status;
@@ -147,8 +155,11 @@ void caller(int c, station_t *stations, uint64_t calls, bool noisy, uint64_t str
         // Relays go to stations further on only, so that they never wait for each other.
         uint64_t from = rng.below(kActors - 1), beyond = from + 1 + rng.below(kActors - 1 - from);
         bool relays = rng.one_in(8);
+        bool plain = options_of(number).priority == MANTA_PRIORITY_NORMAL;
         manta_ref_t r = relays ? manta_ref_t(station_relay(stations[from], stations[beyond], x))
-                               : manta_ref_t(station_call(to, c, number, x));
+                        : plain
+                            ? manta_ref_t(station_call(to, c, number, x))
+                            : manta_ref_t(station_call_with(to, options_of(number), c, number, x));
         CHECK_EQ(manta_release(x), MANTA_OK);
         if (noisy && rng.one_in(20)) CHECK_EQ(manta_cancel(r), MANTA_OK);
         open.push_back({r, (relays ? 0 : number) + (uint64_t)value});
@@ -167,9 +178,10 @@ void caller(int c, station_t *stations, uint64_t calls, bool noisy, uint64_t str
 void round(int n, bool noisy, int workers)
 {
     init(workers);
+    with_priorities = n >= 4;
     constructed = destroyed = ran = 0;
     std::atomic<bool> in_order{true}, stop{false};
-    uint64_t calls = times(20000, 50);
+    uint64_t calls = times(10000, 50);
     station_t stations[kActors];
     for (int i = 0; i < kActors; i++) {
         manta_actor_options_t options = MANTA_ACTOR_OPTIONS(.max_restarts = MANTA_UNLIMITED);
@@ -243,8 +255,8 @@ void churn(int workers)
 int main(int argc, char **argv)
 {
     begin(argc, argv, 60);
-    for (int i = 0; i < 4; i++)
-        round(i, i % 2 == 1, 1 + i / 2);
+    for (int i = 0; i < 8; i++)
+        round(i, i % 2 == 1, 1 + i / 2 % 2);
     churn(2);
     return 0;
 }
