@@ -769,7 +769,7 @@ const void *mti_actor_full_group(mti_ctx_t *ctx, mti_object_t *object, const mti
 {
     uint64_t head;
     mti_actor_t *actor = mti_method_actor(t);
-    if (mti_object_is_closed(object, &head) || t->flags & MTI_RECORD_CREATE ||
+    if (mti_object_is_closed(object, &head) || mti_record_flags(t) & MTI_RECORD_CREATE ||
         !mti_ref_acquire_weak(mti_ref_of(&actor->object).id, MTI_COUNT_SLOT)) {
         return NULL;
     }
@@ -847,7 +847,7 @@ mti_actor_help_t mti_actor_walk(mti_ctx_t *ctx, mti_object_t *object, mti_record
         bool undelivered = mti_actor_is_undelivered(actor, t, &next);
         uint64_t claim = mti_atomic_u64_load_seq_cst(&actor->claim);
         mti_turn_t turn = (mti_turn_t)mti_claim_state(claim);
-        if (!next && turn == MTI_TURN_NEW && !(t->flags & MTI_RECORD_CREATE)) {
+        if (!next && turn == MTI_TURN_NEW && !(mti_record_flags(t) & MTI_RECORD_CREATE)) {
             next = mti_actor_create_waits_for(actor);
         }
         if (next) {
