@@ -152,7 +152,10 @@ bool mti_bulk_run(manta_task_t *run, size_t buffer_count)
     thread->epoch = outer_epoch;
     if (!submitted) {
         if (info->count) {
-            piece_run(bulk, run, 0, info->count); // without memory for a piece
+            mti_body_t body; // without memory for a piece
+            mti_body_enter(&body, thread, run);
+            piece_run(bulk, run, 0, info->count);
+            mti_body_leave(&body, thread, run);
         } else {
             mti_task_complete(&bulk->run, MANTA_OK);
             mti_heap_free(&ctx->heap, bulk, total);

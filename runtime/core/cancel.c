@@ -14,7 +14,9 @@
 //            sees the flag. Who finds a husk's slot gone was told itself before that: it looks at its own
 //            claim again after the walk.
 // A task whose submitter had completed before the cancel is on its own. Needs no memory.
-// Attacked by tests/stress/cancel_stress.cc.
+// Cost: a sweep looks at every slot. Who has submitted nothing when it is told needs none (what it submits later is
+//       found with its husk), and while there is other work, sweeps take a ninth of one worker's time at most.
+// Attacked by tests/stress/storm_stress.cc, tests/integration/cancel_test.cc.
 #include "core/core.h"
 
 // Whether the ancestor with that id, or one above it, has told its children to stop.
@@ -61,6 +63,11 @@ bool mti_cancel_look(mti_ctx_t *ctx, mti_record_t *t)
     return true;
 }
 
+enum {
+    SWEEP_REST = 8, // times as long as it took, before the next one
+    SWEEP_REST_MAX_NS = 100000000,
+};
+
 static void sweep_job(mti_sched_ctx_t *sched_ctx, mti_job_t *job);
 
 // Has a worker sweep soon; many wishes make one sweep.
@@ -72,11 +79,12 @@ static void want_sweep(mti_runtime_t *rt)
     mti_sched_push_job(rt->sched, &rt->sweep_job);
 }
 
-void mti_cancel_announce(mti_runtime_t *rt)
+void mti_cancel_announce(mti_runtime_t *rt, bool has_children)
 {
     // release: the flag in the claim comes before
     (void)mti_atomic_u32_fetch_add_acq_rel(&rt->cancel_epoch, 1);
     (void)mti_atomic_u32_fetch_add_acq_rel(&rt->clean_epoch, 1);
+    if (!has_children) return;
     want_sweep(rt);
     mti_mutex_lock(&rt->lock);
     for (mti_ctx_t *ctx = rt->ctxs; ctx; ctx = ctx->next_all) {
@@ -143,8 +151,21 @@ static void sweep_all(mti_ctx_t *ctx)
 static void sweep_job(mti_sched_ctx_t *sched_ctx, mti_job_t *job)
 {
     mti_ctx_t *ctx = (mti_ctx_t *)(void *)sched_ctx;
-    (void)job;
+    mti_runtime_t *rt = ctx->rt;
+    int64_t begin = rt->is_serial ? 0 : mti_clock_ns();
+    // relaxed: two jobs at a time are rare, and any of the two values will do. A clock that jumps delays it by no
+    // more than the longest rest.
+    int64_t wait = (int64_t)mti_atomic_u64_load_relaxed(&rt->sweep_rests_until) - begin;
+    if (begin && wait > 0 && wait <= SWEEP_REST_MAX_NS && mti_sched_has_work(rt->sched)) {
+        mti_sched_push_job(rt->sched, job); // behind the others
+        return;
+    }
     // acq_rel: what is announced from here on is for the next sweep, whose job may run beside this one
-    (void)mti_atomic_u32_exchange_acq_rel(&ctx->rt->sweep_wanted, 0);
+    (void)mti_atomic_u32_exchange_acq_rel(&rt->sweep_wanted, 0);
     sweep_all(ctx);
+    mti_atomic_u64_owner_add(&rt->sweeps, 1);
+    if (!begin) return;
+    int64_t end = mti_clock_ns(), rest = (end - begin) * SWEEP_REST;
+    if (rest > SWEEP_REST_MAX_NS) rest = SWEEP_REST_MAX_NS;
+    mti_atomic_u64_store_relaxed(&rt->sweep_rests_until, (uint64_t)(end + rest));
 }

@@ -468,6 +468,8 @@ struct mti_runtime {
     mti_atomic_ptr_t kept; // mti_record_t *, linked by |next|; cancelled parents, see cancel.c
     mti_atomic_u32_t sweep_wanted; // |sweep_job| is queued
     mti_job_t sweep_job;
+    mti_atomic_u64_t sweeps; // that were made, about
+    mti_atomic_u64_t sweep_rests_until;
     uint16_t index;
     uint32_t gen;
     bool is_serial;
@@ -876,8 +878,8 @@ static inline bool mti_task_must_stop(mti_ctx_t *ctx, mti_record_t *t)
         return true;
     return MTI_UNLIKELY(mti_cancel_is_stale(ctx->rt, t)) && mti_cancel_look(ctx, t);
 }
-// A task with children was told to stop: they are to look.
-void mti_cancel_announce(mti_runtime_t *rt);
+// A task was told to stop: those that it has submitted are to look, if |has_children| at once.
+void mti_cancel_announce(mti_runtime_t *rt, bool has_children);
 // |t| is DONE and its children are to stop: it stays until they have been told. Takes a slot count.
 void mti_cancel_keep(mti_ctx_t *ctx, mti_record_t *t);
 static inline const char *mti_record_name(const mti_record_t *t)

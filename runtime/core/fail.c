@@ -64,6 +64,7 @@ static bool fail_running(mti_ctx_t *ctx, mti_record_t *t, uint64_t claim, manta_
     // With one result the task may be complete by now, and the slot another's: the claim tells, read
     // after the number of results. With several it stays as long as CLOSING is set.
     uint16_t results = __atomic_load_n(&t->result_count, __ATOMIC_ACQUIRE);
+    bool has_children = __atomic_load_n(&t->flags, __ATOMIC_ACQUIRE) & MTI_RECORD_PARENT;
     if (mti_claim_gen(mti_atomic_u64_load_acquire(&t->claim)) != gen) return true;
     if (results > 1) {
         fail_several(ctx, t, gen, bits);
@@ -76,7 +77,7 @@ static bool fail_running(mti_ctx_t *ctx, mti_record_t *t, uint64_t claim, manta_
         }
     }
     mti_wait_wake(ctx->rt, mti_claim_ctx(claim)); // the body may sleep in a wait
-    if (children) mti_cancel_announce(ctx->rt);
+    if (children) mti_cancel_announce(ctx->rt, has_children);
     return true;
 }
 

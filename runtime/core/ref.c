@@ -209,8 +209,9 @@ static bool object_drop_user(mti_ctx_t *ctx, mti_object_t *object, uint64_t held
             if (held) mti_object_release(ctx, object, held);
             return false;
         }
-        // release: what this holder did with the object comes before; acquire: the last one sees all of it
-    } while (!mti_atomic_u64_cas_acq_rel(&object->counts, &counts, counts + change));
+        // release: what this holder did with the object comes before; acquire: the last one sees all of it;
+        // seq_cst for finish_undo (value.c)
+    } while (!mti_atomic_u64_cas_seq_cst(&object->counts, &counts, counts + change));
     counts += change;
     if (MTI_LIKELY(!ends)) {
         if (counts == 0 && object_orphan(object)) mti_object_free(ctx, object);
@@ -222,7 +223,7 @@ static bool object_drop_user(mti_ctx_t *ctx, mti_object_t *object, uint64_t held
     }
     // A promise or buffer that nobody can finish any more fails.
     if (mti_count_user(counts) == 0 &&
-        mti_atomic_u64_load_relaxed(&mti_record_of(object)->claim) == 0) {
+        mti_atomic_u64_load_seq_cst(&mti_record_of(object)->claim) == 0) {
         (void)mti_object_close(ctx, object, mti_head_bare(MANTA_ERR_ABANDONED), NULL);
     }
     mti_object_release(ctx, object, MTI_COUNT_INTERNAL);

@@ -492,6 +492,8 @@ static void runtime_setup(mti_runtime_t *rt, const manta_runtime_options_t *opti
     mti_atomic_u32_store_relaxed(&rt->clean_epoch, 0);
     mti_atomic_ptr_store_relaxed(&rt->kept, NULL);
     mti_atomic_u32_store_relaxed(&rt->sweep_wanted, 0);
+    mti_atomic_u64_store_relaxed(&rt->sweeps, 0);
+    mti_atomic_u64_store_relaxed(&rt->sweep_rests_until, 0);
     rt->rules.root = NULL;
     mti_atomic_u32_store_relaxed(&rt->rules.users, 0);
     rt->rules.stopping = false;

@@ -228,10 +228,16 @@ static void finish_end(finish_t *finish)
     mti_thread_leave(finish->thread);
 }
 
-// Gives the right to finish back: nothing happened.
+// Gives the right to finish back: nothing happened. Whoever released the last ref meanwhile has left the rest to
+// who has the right.
 static void finish_undo(finish_t *finish)
 {
-    mti_atomic_u64_store_release(&mti_record_of(finish->object)->claim, 0);
+    // seq_cst, with the two in object_drop_user: either that sees the right given back, or we that no ref is left
+    mti_atomic_u64_store_seq_cst(&mti_record_of(finish->object)->claim, 0);
+    if (mti_count_user(mti_atomic_u64_load_seq_cst(&finish->object->counts)) == 0) {
+        (void)mti_object_close(finish->ctx, finish->object, mti_head_bare(MANTA_ERR_ABANDONED),
+                               NULL);
+    }
     finish_end(finish);
 }
 

@@ -22,17 +22,28 @@
 #include <string.h>
 
 enum {
-    STACK_MIN = 64 * 1024,      // a waiter does not nest with less left
-    WALK_DEPTH = 48,            // recursion over branches; chains are walked in a loop
-    WALK_BUDGET = 256,          // records looked at by one attempt to help
-    WALK_BUDGET_TASK = 1 << 20, // by a task that is about to sleep, for deadlocks
-    WALK_GROUPS = 32,           // full groups of actors on the way
-    SPIN_ROUNDS = 64,           // looks at the object before sleeping, with growing pauses
+    STACK_MIN = 64 * 1024, // a waiter does not nest with less left
+    WALK_DEPTH = 48,       // recursion over branches; chains are walked in a loop
+    WALK_BUDGET = 256,     // records looked at by one attempt to help
+    WALK_BUDGET_TASK =
+        1 << 14, // by a task that is about to sleep; what is left out is searched for deadlocks
+    WALK_GROUPS = 32, // full groups of actors on the way
+    SPIN_ROUNDS = 64, // looks at the object before sleeping, with growing pauses
 };
+
+// What a walk that leaves nothing out has seen, and has yet to look at.
+typedef struct search {
+    mti_ctx_t *ctx;
+    uint64_t *seen;         // a hash table of ids, 0: free; a power of two
+    mti_object_t **waiting; // with a slot count each
+    size_t seen_count, seen_room, waiting_count, waiting_room;
+} search_t;
 
 typedef struct walk {
     mti_ctx_t *ctx;
     uint32_t budget;
+    search_t *search; // NULL: branches are followed by recursion, and not too deep
+    bool cut;         // something was left out because it lay too deep
     bool may_claim;
     bool deadlock;  // the awaited object depends on a task on this thread's own stack
     bool claimable; // there was something to claim, but it must not be
@@ -70,6 +81,71 @@ static void walk_withdraw(walk_t *walk)
     }
     mti_wait_withdraw(ctx);
     walk->withdrawn = true;
+}
+
+static size_t search_hash(uint64_t id)
+{
+    return (size_t)(id * 0x9e3779b97f4a7c15u >> 20);
+}
+
+static bool search_grow_seen(search_t *search)
+{
+    const manta_allocator_t *allocator = &search->ctx->rt->allocator;
+    size_t room = search->seen_room ? search->seen_room * 2 : 1024;
+    uint64_t *seen = mti_alloc_zeroed(allocator, room * sizeof *seen, 16);
+    if (!seen) return false;
+    for (size_t i = 0; i < search->seen_room; i++) {
+        size_t at = search_hash(search->seen[i]) & (room - 1);
+        while (search->seen[i] && seen[at])
+            at = (at + 1) & (room - 1);
+        if (search->seen[i]) seen[at] = search->seen[i];
+    }
+    mti_free(allocator, search->seen, search->seen_room * sizeof *seen);
+    search->seen = seen;
+    search->seen_room = room;
+    return true;
+}
+
+static bool search_grow_waiting(search_t *search)
+{
+    const manta_allocator_t *allocator = &search->ctx->rt->allocator;
+    size_t room = search->waiting_room ? search->waiting_room * 2 : 256;
+    mti_object_t **waiting = mti_alloc(allocator, room * sizeof(mti_object_t *), 16);
+    if (!waiting) return false;
+    size_t bytes = search->waiting_room * sizeof(mti_object_t *);
+    if (bytes) memcpy(waiting, search->waiting, bytes);
+    mti_free(allocator, search->waiting, bytes);
+    search->waiting = waiting;
+    search->waiting_room = room;
+    return true;
+}
+
+// Whether |object| is met for the first time. Without memory none is: then the search ends early.
+static bool search_meets(search_t *search, const mti_object_t *object)
+{
+    uint64_t id = mti_ref_of(object).id;
+    if (search->seen_count * 2 >= search->seen_room && !search_grow_seen(search)) return false;
+    size_t at = search_hash(id) & (search->seen_room - 1);
+    for (; search->seen[at]; at = (at + 1) & (search->seen_room - 1)) {
+        if (search->seen[at] == id) return false;
+    }
+    search->seen[at] = id;
+    search->seen_count++;
+    return true;
+}
+
+// A branch of the walk: |object|, whose count is taken.
+static void walk_branch(walk_t *walk, mti_object_t *object, int depth)
+{
+    search_t *search = walk->search;
+    bool later = search && search_meets(search, object) &&
+                 (search->waiting_count < search->waiting_room || search_grow_waiting(search));
+    if (later) {
+        search->waiting[search->waiting_count++] = object;
+        return;
+    }
+    if (!search) walk_object(walk, object, depth + 1, NULL);
+    mti_object_release(walk->ctx, object, MTI_COUNT_SLOT);
 }
 
 // What |runner| sleeps for some of. That one of them leads back here is no deadlock: others may do.
@@ -138,8 +214,7 @@ static mti_object_t *walk_arguments(walk_t *walk, mti_record_t *t, uint32_t gen,
             uint64_t head;
             if (mti_object_is_closed(object, &head)) continue;
             if (last) {
-                walk_object(walk, last, depth + 1, NULL);
-                mti_object_release(walk->ctx, last, MTI_COUNT_SLOT);
+                walk_branch(walk, last, depth);
                 last = NULL;
                 if (walk->found) {
                     *iter = before;
@@ -184,6 +259,10 @@ static bool walk_place(walk_t *walk, uint64_t id, int depth)
     }
     mti_object_t *object = mti_ref_acquire_weak(awaited, MTI_COUNT_SLOT);
     if (!object) return false;
+    if (walk->search) {
+        walk_branch(walk, object, depth);
+        return false;
+    }
     walk_object(walk, object, depth + 1, NULL);
     mti_object_release(walk->ctx, object, MTI_COUNT_SLOT);
     return walk->deadlock || walk->looped;
@@ -198,6 +277,13 @@ static void walk_group(walk_t *walk, mti_object_t *object, mti_record_t *t, int 
     uint32_t limit, mark = walk->group_count;
     const void *group = mti_actor_full_group(walk->ctx, object, t, &actor, &limit);
     if (!group) return;
+    if (walk->search) {
+        // What it puts off belongs to nobody's alternatives: only where there are none.
+        uint64_t only = limit == 1 ? mti_actor_group_call(group, 0) : 0;
+        if (only) (void)walk_place(walk, only, depth);
+        mti_actor_group_leave(walk->ctx, actor);
+        return;
+    }
     bool looped = walk->looped, is_known = false, any_here = false;
     for (uint32_t i = 0; i < walk->group_count; i++)
         is_known |= walk->groups[i] == group;
@@ -300,7 +386,10 @@ static void walk_object(walk_t *walk, mti_object_t *object, int depth, mti_arg_i
             case MTI_TASK_HELD:
             case MTI_TASK_QUEUED:
                 if (mti_atomic_u32_load_acquire(&t->deps) != 0) {
-                    if (depth >= WALK_DEPTH) break;
+                    if (depth >= WALK_DEPTH) {
+                        walk->cut = true;
+                        break;
+                    }
                     // Held, so that the slot is not another task's while its deps are changed.
                     if (&t->result != object &&
                         !mti_ref_acquire_weak(mti_ref_make(t->result.slot, gen).id,
@@ -347,7 +436,7 @@ static void walk_object(walk_t *walk, mti_object_t *object, int depth, mti_arg_i
                         break;
                     }
                     if (id) next = mti_ref_acquire_weak(id, MTI_COUNT_SLOT);
-                    if (!id && depth < WALK_DEPTH) walk_some(walk, runner, depth);
+                    if (!id && depth < WALK_DEPTH && !walk->search) walk_some(walk, runner, depth);
                 }
                 break;
             }
@@ -361,9 +450,27 @@ static void walk_object(walk_t *walk, mti_object_t *object, int depth, mti_arg_i
         if (held) mti_object_release(walk->ctx, held, MTI_COUNT_SLOT);
         held = object = next;
         cursor = NULL;
-        if (!next) return;
+        if (!next || (walk->search && !search_meets(walk->search, next))) break;
     }
     if (held) mti_object_release(walk->ctx, held, MTI_COUNT_SLOT);
+}
+
+// Whether |object| depends on what runs on this very stack, however long the way: no record is looked at
+// twice. For when the quick look has left something out. A way through one of several alternatives
+// (walk_some) does not count. Without memory for it the answer is no.
+static bool search_deadlock(mti_ctx_t *ctx, mti_object_t *object)
+{
+    search_t search = {.ctx = ctx};
+    walk_t walk = {.ctx = ctx, .budget = UINT32_MAX, .search = &search};
+    if (search_meets(&search, object)) walk_object(&walk, object, 0, NULL);
+    while (search.waiting_count) {
+        mti_object_t *next = search.waiting[--search.waiting_count];
+        if (!walk.deadlock) walk_object(&walk, next, 0, NULL);
+        mti_object_release(ctx, next, MTI_COUNT_SLOT);
+    }
+    mti_free(&ctx->rt->allocator, search.seen, search.seen_room * sizeof *search.seen);
+    mti_free(&ctx->rt->allocator, search.waiting, search.waiting_room * sizeof(mti_object_t *));
+    return walk.deadlock;
 }
 
 static void run_nested(mti_ctx_t *ctx, mti_record_t *t)
@@ -563,6 +670,11 @@ static help_t wait_help(mti_ctx_t *ctx, mti_object_t *object, uint32_t budget,
         return HELP_RAN; // not that, but there may be something to run now
     }
     if (walk.deadlock) return HELP_DEADLOCK;
+    // The last look before a task sleeps.
+    if ((walk.cut || walk.budget == 0) && budget == WALK_BUDGET_TASK && !rest &&
+        search_deadlock(ctx, object)) {
+        return HELP_DEADLOCK;
+    }
     if (deep && walk.claimable) return HELP_TOO_DEEP;
     return walk.stuck || walk.budget == 0 ? HELP_NOTHING : HELP_UNDER_WAY;
 }

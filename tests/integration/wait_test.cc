@@ -786,6 +786,59 @@ TEST_P(WaitTest, ADeadlockOverALongChain)
     EXPECT_OK(manta_release(at));
 }
 
+// Through the first of two arguments each time, with something open beside it.
+MANTA_TASK(wt_rung, MANTA_IN(int, x), MANTA_IN(int, side), MANTA_OUT(int, y, 1))
+{
+    y[0] = x[0] + side[0];
+    return MANTA_OK;
+}
+
+TEST_P(WaitTest, ADeadlockDeepInAGraph)
+{
+    SKIP_IF_SERIAL();
+    for (bool twice : {false, true}) {
+        Gate gate;
+        manta_ref_t open = int_promise();
+        manta_ref_t tail = {0}, own = wt_tail_remote(&gate, &tail), at = manta_retain(own);
+        for (int i = 0; i < 1000; i++) {
+            // Twice: there are more ways than could ever be looked at.
+            manta_ref_t next = twice ? wt_rung_remote(at, at) : wt_rung_remote(at, open);
+            EXPECT_OK(manta_release(at));
+            at = next;
+        }
+        tail = at;
+        gate.open();
+        EXPECT_STATUS(MANTA_ERR_DEADLOCK, status_of(own));
+        EXPECT_OK(manta_release(own));
+        EXPECT_OK(manta_release(at));
+        int x = 1;
+        EXPECT_OK(manta_promise_set(open, &x, sizeof x));
+        EXPECT_OK(manta_release(open));
+    }
+}
+
+// The same ways, and no deadlock: what all of it waits for comes later.
+TEST_P(WaitTest, ManyWaysAreNoDeadlock)
+{
+    SKIP_IF_SERIAL();
+    Gate gate;
+    manta_ref_t open = int_promise();
+    manta_ref_t at = manta_retain(open), tail = {0}, own = wt_tail_remote(&gate, &tail);
+    for (int i = 0; i < 30; i++) {
+        manta_ref_t next = wt_rung_remote(at, at);
+        EXPECT_OK(manta_release(at));
+        at = next;
+    }
+    tail = at;
+    gate.open();
+    EXPECT_STATUS(MANTA_NOT_READY, manta_read(own, nullptr, 0, MANTA_MS(20)));
+    int x = 0;
+    EXPECT_OK(manta_promise_set(open, &x, sizeof x));
+    EXPECT_OK(status_of(own));
+    for (manta_ref_t ref : {own, at, open})
+        EXPECT_OK(manta_release(ref));
+}
+
 // A lock of the user's that is held across a wait: what runs meanwhile is only what is awaited.
 struct locked {
     std::mutex lock;

@@ -222,6 +222,37 @@ TEST(ObjectModel, AStaleUseKeepsNoPromiseOpen)
     expect_holds(stale_use(promise_anew, retain_stale, nothing_left), false);
 }
 
+// ---- promises ----
+
+// There is no memory for the value, so nothing happens; the last ref goes meanwhile: it fails all the same.
+manta_status_t told;
+void no_memory()
+{
+    start_runtime();
+    told = MANTA_OK;
+    p = manta_promise_create(MANTA_DTYPE(MANTA_I32, 4));
+    name_slot(p, "");
+    MODEL_CHECK(manta_on_ready(
+                    p, [](manta_ref_t, manta_status_t status, void *) { told = status; },
+                    nullptr) == MANTA_OK);
+}
+TEST(ObjectModel, NoMemoryForAPromiseRacesWithTheRelease)
+{
+    expect_holds(with(no_memory,
+                      {[] {
+                           manta_status_t status =
+                               manta_promise_set(p, "", (size_t)1 << 46); // more than there ever is
+                           MODEL_CHECK(status == MANTA_ERR_OUT_OF_MEMORY ||
+                                       status == MANTA_ERR_STALE_REF);
+                       },
+                       drop},
+                      [] {
+                          MODEL_CHECK(manta_drain(MANTA_FOREVER) == MANTA_OK);
+                          MODEL_CHECK(told == MANTA_ERR_ABANDONED);
+                          nothing_left();
+                      }));
+}
+
 // ---- readiness ----
 
 MANTA_TASK(add_one, MANTA_IN(int, x), MANTA_OUT(int, y, 1))

@@ -18,6 +18,14 @@ else()
     message(STATUS "bench: bench_gpu has no device code: no nvcc was found")
 endif()
 
+# What gpu-chain-host runs on: a driver whose device has nothing to do.
+add_library(null_cuda SHARED ${CMAKE_CURRENT_LIST_DIR}/null_cuda.cc)
+target_compile_options(null_cuda PRIVATE ${MANTA_WARNINGS} -O2)
+target_include_directories(null_cuda SYSTEM PRIVATE ${MANTA_CUDA_INCLUDE_DIR})
+target_link_libraries(null_cuda PRIVATE manta_internal)
+set_target_properties(null_cuda PROPERTIES CXX_VISIBILITY_PRESET hidden)
+add_dependencies(bench_gpu null_cuda)
+
 # Do all rows come out, on the fake driver? Sizes are tiny; the figures mean nothing.
 if(MANTA_TESTS AND Python3_FOUND)
     manta_script_test(bench/gpu_smoke TIMEOUT 600

@@ -28,6 +28,7 @@ using bench::Run;
 
 constexpr size_t kLeaves = 8;   // of a fork
 constexpr size_t kSmall = 4096; // bytes
+constexpr size_t kHostChain = 100000;
 
 // What goes wrong in a sample; it makes the sample void.
 struct Failure : std::runtime_error {
@@ -57,7 +58,8 @@ inline uint64_t cycles_long(const Run &run) // some 2 ms: who waits may have gon
 
 // Of all threads of the process, the driver's among them.
 double process_cpu_ns();
-double median_of(std::vector<double> values);
+// Adds the median of |times| to |run|: its figure, or that of its long kernels.
+void done_rows(Run &run, const std::vector<double> &times_ns, bool is_long);
 
 // ---- what both use -----------------------------------------------------------------------------------
 
@@ -156,6 +158,17 @@ class Observer
     std::thread thread_;
 };
 
+// Of a chain of |n| tasks, in |unit|s of |unit_ns|: the wall clock and the CPU time of |spent|.
+struct Spent {
+    double wall_ns, cpu_ns;
+};
+void chain_rows(Run &run, const Spent &spent, size_t n, const char *unit, double unit_ns);
+
+// A host that sees the ends of kernels late has nothing to tell.
+struct Void : Failure {
+    using Failure::Failure;
+};
+
 // Mean time from the end of each to the start of the next, of those at [n / 8, n).
 double mean_gap(const std::vector<uint64_t> &stamps, size_t n);
 // Mean time from the end of a fork to the start of the later one of its two children; three stamps a round.
@@ -168,7 +181,7 @@ struct Scenario {
     const char *also; // another row's name, or NULL
     const char *unit;
     Better better;
-    int gpus;
+    int gpus; // 0: needs none, but the null driver
     void (*manta)(Run &run, Board &board);
     void (*raw)(Run &run, Board &board);
 };
@@ -178,6 +191,7 @@ namespace with_manta
 void start(); // the default runtime
 void stop();
 void chain(Run &run, Board &board);
+void chain_host(Run &run, Board &board);
 void gap(Run &run, Board &board);
 void gap_across(Run &run, Board &board);
 void fork_join(Run &run, Board &board);
@@ -193,6 +207,7 @@ void small_put(Run &run, Board &board);
 namespace with_raw
 {
 void chain(Run &run, Board &board);
+void chain_host(Run &run, Board &board);
 void gap(Run &run, Board &board);
 void gap_across(Run &run, Board &board);
 void fork_join(Run &run, Board &board);

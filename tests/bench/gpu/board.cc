@@ -18,12 +18,30 @@ double process_cpu_ns()
     return static_cast<double>(now.tv_sec) * 1e9 + static_cast<double>(now.tv_nsec);
 }
 
-double median_of(std::vector<double> values)
+static double median_of(std::vector<double> values)
 {
     if (values.empty()) return 0;
     std::sort(values.begin(), values.end());
     const size_t mid = values.size() / 2;
     return values.size() % 2 ? values[mid] : (values[mid - 1] + values[mid]) / 2;
+}
+
+void chain_rows(Run &run, const Spent &spent, size_t n, const char *unit, double unit_ns)
+{
+    const double each = unit_ns * static_cast<double>(n);
+    run.value(spent.wall_ns / each);
+    run.also({"-cpu", unit, Better::lower, spent.cpu_ns / each});
+}
+
+void done_rows(Run &run, const std::vector<double> &times_ns, bool is_long)
+{
+    const double us = median_of(times_ns) / 1e3;
+    if (us <= 0 && !run.quick)
+        throw Void("this host sees the ends of kernels too late to tell: too few cores");
+    if (is_long)
+        run.also({"-long", "us", Better::lower, us});
+    else
+        run.value(us);
 }
 
 void must(const mti_cu_api_t *cu, CUresult result, const char *what)
@@ -92,6 +110,13 @@ void Board::open(Gpu *gpu, int ordinal)
         BENCH_CU(cu, cuEventCreate(&event, CU_EVENT_DISABLE_TIMING));
     BENCH_CU(cu, cuMemAlloc(&gpu->small, 4096 + kStampsMost * 16));
 
+    int pools = 0;
+    BENCH_CU(cu,
+             cuDeviceGetAttribute(&pools, CU_DEVICE_ATTRIBUTE_MEMORY_POOLS_SUPPORTED, gpu->device));
+    if (!pools) {
+        BENCH_CU(cu, cuMemAlloc(&gpu->large, large_bytes_));
+        return;
+    }
     CUmemPoolProps props;
     memset(&props, 0, sizeof props);
     props.allocType = CU_MEM_ALLOCATION_TYPE_PINNED;
@@ -118,7 +143,7 @@ Board::Board(size_t large_bytes) : cu(nullptr), large_bytes_(large_bytes)
         access.flags = CU_MEM_ACCESS_FLAGS_PROT_READWRITE;
         int can = 0;
         BENCH_CU(cu, cuDeviceCanAccessPeer(&can, gpus[1 - i].device, gpus[i].device));
-        if (can) BENCH_CU(cu, cuMemPoolSetAccess(gpus[i].pool, &access, 1));
+        if (can && gpus[i].pool) BENCH_CU(cu, cuMemPoolSetAccess(gpus[i].pool, &access, 1));
     }
     use(0);
     words_ = std::make_unique<Pinned>(cu, 4096 * 2);
@@ -140,14 +165,17 @@ Board::~Board()
 {
     for (Gpu &gpu : gpus) {
         cu->cuCtxSetCurrent(gpu.context);
-        cu->cuMemFreeAsync(gpu.large, gpu.streams[0]);
+        if (gpu.pool)
+            cu->cuMemFreeAsync(gpu.large, gpu.streams[0]);
+        else
+            cu->cuMemFree(gpu.large);
         for (CUstream stream : gpu.streams) {
             cu->cuStreamSynchronize(stream);
             cu->cuStreamDestroy(stream);
         }
         for (CUevent event : gpu.events)
             cu->cuEventDestroy(event);
-        cu->cuMemPoolDestroy(gpu.pool);
+        if (gpu.pool) cu->cuMemPoolDestroy(gpu.pool);
         cu->cuMemFree(gpu.small);
         cu->cuLibraryUnload(gpu.library);
     }

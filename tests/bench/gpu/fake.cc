@@ -1,4 +1,5 @@
-// The same kernels for the fake driver, so that the benches run, if not fast, where there is no GPU.
+// The same kernels for the fake driver, so that the benches run, if not fast, where there is no GPU; and something
+// that takes the place of device code where there was no nvcc.
 #include "bench/gpu/bench_gpu.h"
 
 #include "fakes/libcuda/fake_cuda.h"
@@ -23,12 +24,12 @@ namespace gpu_bench
 namespace
 {
 
-const fake_cuda_controls_t *fake()
+// What the library that takes the driver's place calls |name|; NULL: it does not, or there is none.
+void *symbol_of(const char *name)
 {
     const char *path = getenv("MANTA_CUDA_LIBRARY");
     void *library = path ? dlopen(path, RTLD_NOW | RTLD_LOCAL) : nullptr;
-    void *symbol = library ? dlsym(library, "fake_cuda_control") : nullptr;
-    return symbol ? reinterpret_cast<fake_cuda_control_fn_t>(symbol)() : nullptr;
+    return library ? dlsym(library, name) : nullptr;
 }
 
 uint64_t *words(void *const *args, int i)
@@ -93,7 +94,7 @@ const Kernel kernels[] = {
     {"bench_stamp", stamp, {8, 8, 8, 8}, {kWrite, kNone, kWrite, kNone}},
 };
 
-bool is_fake;
+bool takes_text; // as device code: the fake, and the null driver
 
 } // namespace
 
@@ -102,15 +103,14 @@ const void *device_image()
 #ifdef BENCH_HAS_IMAGE
     return mti_bench_gpu_kernels_image;
 #else
-    return is_fake ? fake_image : nullptr;
+    return takes_text ? fake_image : nullptr;
 #endif
 }
 
 void fake_add_kernels()
 {
-    const fake_cuda_controls_t *controls = fake();
-    if (!controls) return;
-    is_fake = true;
+    void *control = symbol_of("fake_cuda_control");
+    takes_text = control || symbol_of("null_cuda");
     for (const Kernel &at : kernels) {
         fake_cuda_kernel_t kernel = {};
         kernel.name = at.name;
@@ -118,9 +118,10 @@ void fake_add_kernels()
         kernel.param_bytes = at.bytes.data();
         kernel.param_access = at.access.data();
         kernel.twin = at.twin;
-        controls->kernel_add(&kernel);
+        if (control) reinterpret_cast<fake_cuda_control_fn_t>(control)()->kernel_add(&kernel);
     }
 #ifndef BENCH_HAS_IMAGE
+    if (!takes_text) return;
     static manta_kernel_t rows[sizeof kernels / sizeof kernels[0]];
     static manta_code_t code = {};
     for (manta_kernel_t &row : rows) {

@@ -1,7 +1,8 @@
-// bench_gpu --probe | --list | --scenario NAME [--reps N] [--quick]
+// bench_gpu --probe | --list | --scenario NAME [--system NAME] [--reps N] [--quick]
 //
 // Writes a line of JSON for each figure; tests/bench/run makes a table of them. In one scenario both systems
 // take turns in this process: a round to warm up, then |reps| that count. 77: there is nothing to run on.
+// --list leaves out what runs on the null driver (null_cuda.cc).
 #include "bench/gpu/bench_gpu.h"
 
 #include <cstdio>
@@ -30,6 +31,8 @@ const Scenario scenarios[] = {
     {"gpu-copy-peer", nullptr, "GB/s", Better::higher, 2, with_manta::copy_peer,
      with_raw::copy_peer},
     {"gpu-small-put", nullptr, "us", Better::lower, 1, with_manta::small_put, with_raw::small_put},
+    {"gpu-chain-host", "-cpu", "ns/task", Better::lower, 0, with_manta::chain_host,
+     with_raw::chain_host},
 };
 
 std::string quoted(const std::string &text)
@@ -64,7 +67,8 @@ int fail(const char *system, const std::string &reason)
     return 1;
 }
 
-int run_scenario(const Scenario &scenario, int reps, bool quick)
+// |only|: one system, or NULL.
+int run_scenario(const Scenario &scenario, const char *only, int reps, bool quick)
 {
     const char *system = "raw";
     try {
@@ -80,6 +84,7 @@ int run_scenario(const Scenario &scenario, int reps, bool quick)
         for (int rep = -1; rep < reps; rep++) {
             for (const bool is_manta : {true, false}) {
                 system = is_manta ? "manta" : "raw";
+                if (only && strcmp(only, system) != 0) continue;
                 Run run(1, quick, scenario.unit, scenario.better);
                 (is_manta ? scenario.manta : scenario.raw)(run, *board);
                 // Raw calls keep no objects and build no dependencies.
@@ -89,6 +94,8 @@ int run_scenario(const Scenario &scenario, int reps, bool quick)
         with_manta::stop();
         delete board;
         return 0;
+    } catch (const Void &nothing) {
+        return skip(nothing.what());
     } catch (const Failure &failure) {
         return fail(system, failure.what());
     }
@@ -112,6 +119,7 @@ int probe()
 int list()
 {
     for (const Scenario &scenario : scenarios) {
+        if (scenario.gpus == 0) continue;
         printf("%s", scenario.name);
         if (scenario.also) printf(" %s%s", scenario.name, scenario.also);
         printf("\n");
@@ -121,7 +129,8 @@ int list()
 
 int usage()
 {
-    fprintf(stderr, "usage: bench_gpu --probe | --list | --scenario NAME [--reps N] [--quick]\n");
+    fprintf(stderr, "usage: bench_gpu --probe | --list | --scenario NAME [--system NAME] "
+                    "[--reps N] [--quick]\n");
     return 2;
 }
 
@@ -129,7 +138,7 @@ int usage()
 
 int main(int argc, char **argv)
 {
-    const char *name = nullptr;
+    const char *name = nullptr, *only = nullptr;
     int reps = 7;
     bool quick = false, probes = false, lists = false;
     for (int i = 1; i < argc; i++) {
@@ -143,6 +152,8 @@ int main(int argc, char **argv)
             lists = true;
         } else if (arg == "--scenario" && value) {
             name = argv[++i];
+        } else if (arg == "--system" && value) {
+            only = argv[++i];
         } else if (arg == "--reps" && value && atoi(value) > 0) {
             reps = atoi(argv[++i]);
         } else {
@@ -153,7 +164,8 @@ int main(int argc, char **argv)
     fake_add_kernels();
     if (probes) return probe();
     for (const Scenario &scenario : scenarios)
-        if (name && strcmp(name, scenario.name) == 0) return run_scenario(scenario, reps, quick);
+        if (name && strcmp(name, scenario.name) == 0)
+            return run_scenario(scenario, only, reps, quick);
     return usage();
 }
 

@@ -195,20 +195,34 @@ void stop()
     (void)manta_shutdown(MANTA_S(60));
 }
 
+// Gives what the last task has left at |*y|.
+static Spent chain_of(size_t n, manta::ref<uint64_t> *y)
+{
+    const manta_task_options_t there = on(0);
+    *y = first();
+    const double start = bench::now_ns(), cpu = process_cpu_ns();
+    for (size_t i = 0; i < n; i++)
+        *y = bg_step_with(there, *y);
+    wait(*y);
+    return {bench::now_ns() - start, process_cpu_ns() - cpu};
+}
+
 void chain(Run &run, Board &)
 {
     const size_t n = run.size(20000);
-    const manta_task_options_t there = on(0);
-    manta::ref<uint64_t> y = first();
-    const double start = bench::now_ns(), cpu = process_cpu_ns();
-    for (size_t i = 0; i < n; i++)
-        y = bg_step_with(there, y);
-    wait(y);
-    const double spent = bench::now_ns() - start, cpu_spent = process_cpu_ns() - cpu;
+    manta::ref<uint64_t> y;
+    const Spent spent = chain_of(n, &y);
     if (read_word(y) != n) throw Failure("wrong number at the end of the chain");
     check(manta_release(y));
-    run.value(spent / 1e3 / static_cast<double>(n));
-    run.also({"-cpu", "us/task", Better::lower, cpu_spent / 1e3 / static_cast<double>(n)});
+    chain_rows(run, spent, n, "us/task", 1e3);
+}
+
+void chain_host(Run &run, Board &)
+{
+    const size_t n = run.size(kHostChain);
+    manta::ref<uint64_t> y;
+    chain_rows(run, chain_of(n, &y), n, "ns/task", 1);
+    check(manta_release(y));
 }
 
 void gap(Run &run, Board &board)
@@ -281,11 +295,7 @@ template <typename F> static void time_ends(Run &run, Board &board, F &&notice)
             times.push_back(observer.ns_until(now, i));
             check(manta_release(end));
         }
-        const double us = median_of(times) / 1e3;
-        if (is_long)
-            run.also({"-long", "us", Better::lower, us});
-        else
-            run.value(us);
+        done_rows(run, times, is_long);
     }
 }
 

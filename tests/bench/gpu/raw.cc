@@ -74,21 +74,32 @@ void copy_up(Run &run, Board &board, const char *from)
 
 } // namespace
 
-void chain(Run &run, Board &board)
+static Spent chain_of(Board &board, size_t n)
 {
     board.use(0);
     const Gpu &gpu = board.gpus[0];
-    const size_t n = run.size(20000);
     leaf(board, gpu, gpu.streams[0], 0, gpu.small);
     board.finish(0, 0);
     const double start = bench::now_ns(), cpu = process_cpu_ns();
     for (size_t i = 0; i < n; i++)
         step(board, gpu, gpu.streams[0], gpu.small);
     board.finish(0, 0);
-    const double spent = bench::now_ns() - start, cpu_spent = process_cpu_ns() - cpu;
-    if (read_word(board, gpu.small) != n) throw Failure("wrong number at the end of the chain");
-    run.value(spent / 1e3 / static_cast<double>(n));
-    run.also({"-cpu", "us/task", Better::lower, cpu_spent / 1e3 / static_cast<double>(n)});
+    return {bench::now_ns() - start, process_cpu_ns() - cpu};
+}
+
+void chain(Run &run, Board &board)
+{
+    const size_t n = run.size(20000);
+    const Spent spent = chain_of(board, n);
+    if (read_word(board, board.gpus[0].small) != n)
+        throw Failure("wrong number at the end of the chain");
+    chain_rows(run, spent, n, "us/task", 1e3);
+}
+
+void chain_host(Run &run, Board &board)
+{
+    const size_t n = run.size(kHostChain);
+    chain_rows(run, chain_of(board, n), n, "ns/task", 1);
 }
 
 void gap(Run &run, Board &board)
@@ -162,11 +173,7 @@ void done(Run &run, Board &board)
             const double now = bench::now_ns();
             times.push_back(observer.ns_until(now, i));
         }
-        const double us = median_of(times) / 1e3;
-        if (is_long)
-            run.also({"-long", "us", Better::lower, us});
-        else
-            run.value(us);
+        done_rows(run, times, is_long);
     }
 }
 

@@ -591,3 +591,27 @@ TEST(TimerTest, FiresWhatIsDueInOrder)
         delete rt;
     }
 }
+
+// A sweep looks at every slot: who has submitted nothing is cancelled without one.
+TEST_P(TimeTest, StormsOfDeadlinesOverLeavesSweepNothing)
+{
+    SKIP_IF_SERIAL();
+    mti_runtime_t *rt = mti_runtime_find(runtime_);
+    for (int i = 0; i < 50; i++) {
+        trial t;
+        auto out = ti_hold_with(MANTA_OPTIONS(.deadline_ns = kHour), &t);
+        t.gate.await(1);
+        if (i % 2) {
+            EXPECT_OK(manta_cancel(out.y));
+        } else {
+            jump(kHour);
+        }
+        EXPECT_STATUS(i % 2 ? MANTA_ERR_CANCELLED : MANTA_ERR_DEADLINE, status_of(out.y));
+        t.gate.open();
+        EXPECT_OK(manta_release(out.y));
+        EXPECT_OK(manta_release(out.big));
+        EXPECT_OK(manta_drain(MANTA_FOREVER));
+        EXPECT_EQ(1, t.told);
+    }
+    EXPECT_EQ(0u, mti_atomic_u64_load_relaxed(&rt->sweeps));
+}
