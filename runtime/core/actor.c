@@ -444,10 +444,17 @@ static bool hand_one_out(mti_ctx_t *ctx, mti_actor_t *actor)
         break;
     }
     mti_actor_todo_leave(actor);
-    // As for any queued task from here on: deps is 0, whoever claims it runs it.
+    // As for any queued task from here on: deps is 0, whoever claims it runs it. The record may be gone then: the
+    // generation in its claim tells.
     uint32_t gen = (uint32_t)(id >> 32);
     mti_atomic_u32_store_seq_cst(&t->deps, 0);
-    if (mti_atomic_u64_load_seq_cst(&t->claim) == mti_claim_make(gen, 0, MTI_TASK_CANCELLED)) {
+    uint64_t claim = mti_atomic_u64_load_seq_cst(&t->claim);
+    if (MTI_UNLIKELY(claim == mti_claim_make(gen, 0, MTI_TASK_HELD))) { // after a failed attempt
+        // Fails if it was cancelled: |claim| tells then.
+        (void)mti_atomic_u64_cas_seq_cst(&t->claim, &claim,
+                                         mti_claim_make(gen, 0, MTI_TASK_QUEUED));
+    }
+    if (claim == mti_claim_make(gen, 0, MTI_TASK_CANCELLED)) {
         mti_task_finish_cancelled(ctx, t, gen); // gives its place back
     } else {
         mti_record_ready(ctx, (mti_ready_t){.id = id});
@@ -646,7 +653,9 @@ static bool has_mail(const mti_actor_t *actor)
 
 static bool is_still_queued(const mti_record_t *t, uint32_t gen)
 {
-    return mti_atomic_u64_load_acquire(&t->claim) == mti_claim_make(gen, 0, MTI_TASK_QUEUED);
+    uint64_t claim = mti_atomic_u64_load_acquire(&t->claim);
+    return claim == mti_claim_make(gen, 0, MTI_TASK_QUEUED) ||
+           claim == mti_claim_make(gen, 0, MTI_TASK_HELD);
 }
 
 // Whether the turn of an actor on a device is worth another batch: not while its calls wait for others.
