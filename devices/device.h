@@ -343,8 +343,8 @@ typedef struct mti_device_ops {
     int64_t (*now_ns)(mti_device_t *device); // NULL: mti_clock_ns
     // thread; all NULL: the driver keeps nothing on threads
     void (*bind)(mti_device_t *device, mti_bound_t *out_bound);
-    void (*rebind)(mti_device_t *device);
-    void (*unbind)(mti_device_t *device, const mti_bound_t *bound);
+    bool (*rebind)(mti_device_t *device);
+    bool (*unbind)(mti_device_t *device, const mti_bound_t *bound);
     // memory; a reason in the message of OUT_OF_MEMORY is enough, device.c adds the numbers
     manta_status_t (*alloc)(mti_device_t *device, size_t size_bytes, mti_memory_t **out_memory);
     void (*free)(mti_memory_t *memory);
@@ -467,15 +467,16 @@ static inline void mti_device_bind(mti_device_t *device, mti_bound_t *out_bound)
 {
     if (device->ops->bind) device->ops->bind(device, out_bound);
 }
-// User code ran on the bound thread and may have left another context current: puts it right.
-static inline void mti_device_rebind(mti_device_t *device)
+// User code ran on the bound thread and may have left another context current: puts it right. True: it had.
+static inline bool mti_device_rebind(mti_device_t *device)
 {
-    if (device->ops->rebind) device->ops->rebind(device);
+    return device->ops->rebind && device->ops->rebind(device);
 }
-// Makes the thread what it was before the bind that filled |bound|. In reverse order of binding.
-static inline void mti_device_unbind(mti_device_t *device, const mti_bound_t *bound)
+// Makes the thread what it was before the bind that filled |bound|. In reverse order of binding. True: not the
+// device's context was current.
+static inline bool mti_device_unbind(mti_device_t *device, const mti_bound_t *bound)
 {
-    if (device->ops->unbind) device->ops->unbind(device, bound);
+    return device->ops->unbind && device->ops->unbind(device, bound);
 }
 
 // ---- Queues and order ----------------------------------------------------------------------------

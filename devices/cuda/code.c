@@ -40,6 +40,8 @@ static manta_status_t kernel_load(cuda_device_t *device, CUlibrary library,
     const char *symbol = desc->symbol ? desc->symbol : desc->name;
     MTI_CU_TRY(device, cuLibraryGetKernel(out_kernel, library, symbol));
     MTI_CU_TRY(device, cuKernelGetFunction(out_function, *out_kernel));
+    // Newer drivers are lazier.
+    if (device->api->cuFuncLoad) MTI_CU_TRY(device, cuFuncLoad(*out_function));
     return MANTA_OK;
 }
 
@@ -180,7 +182,7 @@ manta_status_t cuda_code_load(mti_device_t *base, const mti_code_t *code, mti_ke
         return mti_fail(MANTA_ERR_INVALID_ARGUMENT, "%s: code %s has no fatbin, only CPU twins",
                         base->name, code->name);
     cuda_scope_t scope;
-    manta_status_t status = cuda_enter(device, &scope);
+    manta_status_t status = cuda_enter_making(device, &scope);
     if (status != MANTA_OK) return status;
     cuda_module_t *module = mti_alloc_zeroed(&base->allocator, sizeof *module, sizeof(void *));
     if (!module) {

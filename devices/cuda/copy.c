@@ -76,7 +76,7 @@ static manta_status_t far_begin(far_call_t *call)
 static manta_status_t far_end(far_call_t *call, manta_status_t status)
 {
     if (status == MANTA_OK) status = far_record(call->far, &call->after, call->far->far_stream);
-    cuda_unbind(&call->far->base, &call->bound);
+    (void)cuda_unbind(&call->far->base, &call->bound);
     if (status == MANTA_OK) status = far_wait(call->device, call->stream, call->after);
     if (call->before) MTI_CU_NOTE(call->device, cuEventDestroy(call->before));
     if (call->after) MTI_CU_NOTE(call->device, cuEventDestroy(call->after));

@@ -93,6 +93,7 @@ typedef CUresult(CUDAAPI *PFN_cuMemcpyBatchAsync_v13000)(CUdeviceptr *dsts, CUde
 #define MTI_CU_OPTIONAL(X)                                                                         \
     X(cuStreamWriteValue64, 11070) /* completion words; without: events alone */                   \
     X(cuKernelGetParamInfo, 12040) /* sizes of parameters; without: they go unchecked */           \
+    X(cuFuncLoad, 12040)           /* without: looking a function up loads it */                   \
     X(cuStreamGetCtx, 9020)        /* these three: streams and memory of others */                 \
     X(cuCtxGetDevice, 2000)                                                                        \
     X(cuPointerGetAttributes, 7000)

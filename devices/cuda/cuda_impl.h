@@ -43,8 +43,10 @@ typedef struct cuda_device {
     uint32_t event_pool_count;
 
     uint32_t quiet_polls;
-    int64_t net_ns;        // the driver was last asked then
-    bool said_lost;        // by poll
+    int64_t net_ns; // the driver was last asked then
+    bool said_lost; // by poll
+    bool
+        strayed; // a bound thread had another context current, which rebind or unbind has yet to tell
     mti_atomic_u32_t wake; // 1: the next block returns at once; block sleeps on it
 
     // Set once, under the right; |lost_text| before |lost|.
@@ -111,10 +113,14 @@ static inline CUdeviceptr cuda_address(const void *ptr)
 
 // ---- Calls ---------------------------------------------------------------------------------------
 
-// Returns from the enclosing function with a status if |call| fails. A sticky error loses |device|.
+// Returns from the enclosing function with a status if |call| fails. A sticky error loses |device|. The arguments are
+// evaluated again if the call is made again.
 #define MTI_CU_TRY(device, call)                                                                   \
     do {                                                                                           \
         CUresult mti_cu_result = (device)->api->call;                                              \
+        if (MTI_UNLIKELY(mti_cu_result != CUDA_SUCCESS) &&                                         \
+            cuda_had_strayed((device), mti_cu_result))                                             \
+            mti_cu_result = (device)->api->call;                                                   \
         if (MTI_UNLIKELY(mti_cu_result != CUDA_SUCCESS))                                           \
             return cuda_failed((device), mti_cu_result, #call);                                    \
     } while (0)
@@ -143,11 +149,19 @@ typedef struct cuda_scope {
 } cuda_scope_t;
 // Errors: DEVICE_LOST · FORKED · what the driver says. After a failure there is nothing to leave.
 manta_status_t cuda_enter(cuda_device_t *device, cuda_scope_t *out_scope);
+// The same for what takes the current context for its own and says nothing if that is another one: looks also on a
+// bound thread, where user code ran since.
+manta_status_t cuda_enter_making(cuda_device_t *device, cuda_scope_t *out_scope);
+// Between enter and leave: as that.
+void cuda_make_sure(cuda_device_t *device);
+// |result| may come from another context that user code has left current on the bound thread. True: it was so, and the
+// call that gave it is worth another try.
+bool cuda_had_strayed(cuda_device_t *device, CUresult result);
 void cuda_leave(cuda_device_t *device, const cuda_scope_t *scope);
 
 void cuda_bind(mti_device_t *device, mti_bound_t *out_bound);
-void cuda_rebind(mti_device_t *device);
-void cuda_unbind(mti_device_t *device, const mti_bound_t *bound);
+bool cuda_rebind(mti_device_t *device);
+bool cuda_unbind(mti_device_t *device, const mti_bound_t *bound);
 
 // ---- The other files -----------------------------------------------------------------------------
 

@@ -68,7 +68,7 @@ manta_status_t cuda_alloc(mti_device_t *base, size_t size_bytes, mti_memory_t **
 {
     cuda_device_t *device = cuda_device(base);
     cuda_scope_t scope;
-    manta_status_t status = cuda_enter(device, &scope);
+    manta_status_t status = cuda_enter_making(device, &scope);
     if (status != MANTA_OK) return status;
     CUdeviceptr ptr = 0;
     cuda_memory_t *memory =
@@ -186,7 +186,7 @@ manta_status_t cuda_host_alloc(mti_device_t *base, size_t size_bytes, int node,
         return mti_fail(MANTA_ERR_OUT_OF_MEMORY, "%s: %zu bytes of pinned host memory", base->name,
                         size_bytes);
     cuda_scope_t scope;
-    manta_status_t status = cuda_enter(device, &scope);
+    manta_status_t status = cuda_enter_making(device, &scope);
     if (status != MANTA_OK) return status;
     status = host_make(device, CUDA_MEMORY_MAPPED, NULL, size_bytes, node, out_memory);
     cuda_leave(device, &scope);
@@ -198,7 +198,7 @@ manta_status_t cuda_host_register(mti_device_t *base, void *ptr, size_t size_byt
 {
     cuda_device_t *device = cuda_device(base);
     cuda_scope_t scope;
-    manta_status_t status = cuda_enter(device, &scope);
+    manta_status_t status = cuda_enter_making(device, &scope);
     if (status != MANTA_OK) return status;
     status = host_make(device, CUDA_MEMORY_REGISTERED, ptr, size_bytes, -1, out_memory);
     cuda_leave(device, &scope);

@@ -10,6 +10,8 @@
 
 // ---- Events --------------------------------------------------------------------------------------
 
+enum { EVENTS_AT_ONCE = 8 };
+
 // An event for |slot|, if it has none yet.
 static manta_status_t event_make(cuda_device_t *device, cuda_event_t *slot)
 {
@@ -18,8 +20,15 @@ static manta_status_t event_make(cuda_device_t *device, cuda_event_t *slot)
         slot->event = device->event_pool[--device->event_pool_count];
         return MANTA_OK;
     }
+    cuda_make_sure(device);
     // Untimed: recording a timed one costs ten times as much.
     CUresult result = device->api->cuEventCreate(&slot->event, CU_EVENT_DISABLE_TIMING);
+    // Some more, as we have looked which context is current.
+    while (result == CUDA_SUCCESS && device->event_pool_count < EVENTS_AT_ONCE - 1) {
+        CUevent *more = &device->event_pool[device->event_pool_count];
+        if (device->api->cuEventCreate(more, CU_EVENT_DISABLE_TIMING) != CUDA_SUCCESS) break;
+        device->event_pool_count++;
+    }
     if (result == CUDA_SUCCESS) return MANTA_OK;
     slot->event = NULL;
     manta_status_t status =
@@ -143,7 +152,7 @@ manta_status_t cuda_queue_create(mti_device_t *base, const mti_queue_options_t *
 {
     cuda_device_t *device = cuda_device(base);
     cuda_scope_t scope;
-    manta_status_t status = cuda_enter(device, &scope);
+    manta_status_t status = cuda_enter_making(device, &scope);
     if (status != MANTA_OK) return status;
     cuda_queue_t *queue = mti_alloc_zeroed(&base->allocator, sizeof *queue, MTI_LINE_BYTES);
     if (!queue) {

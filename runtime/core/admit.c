@@ -184,7 +184,13 @@ manta_status_t mti_admit_gpu(mti_ctx_t *ctx, mti_cold_t *cold, const char *name,
         best = has;
         *out_gpu = gpu;
     }
+    bool has_none = first >= rules->gpu_count;
     mti_mutex_unlock(&rules->lock);
+    if (has_none) {
+        return mti_fail(MANTA_ERR_NOT_SUPPORTED,
+                        "task %s asks for gpu_bytes of GPU %u: only the first %d of %u are counted",
+                        name, first, MTI_GPU_RESOURCES, mti_lanes_count(lanes));
+    }
     if (!best) {
         return mti_fail(MANTA_ERR_INFEASIBLE,
                         "task %s asks for %llu gpu_bytes; runtime '%s' has %lld on one GPU at most",
@@ -221,8 +227,8 @@ manta_status_t mti_admit_check_gpus(mti_ctx_t *ctx, const char *name,
     manta_status_t status = mti_lanes_start(ctx->rt, &lanes);
     if (status != MANTA_OK) return mti_fail_note(status, "task %s", name);
     double share = options->gpus;
-    uint32_t count = mti_lanes_count(lanes), lost = 0;
-    if (count > MTI_GPU_RESOURCES) count = MTI_GPU_RESOURCES;
+    uint32_t all = mti_lanes_count(lanes), lost = 0;
+    uint32_t count = all < MTI_GPU_RESOURCES ? all : MTI_GPU_RESOURCES;
     for (uint32_t i = 0; i < count; i++)
         lost += gpu_is_lost(ctx->rt, i);
     if (count == 0 && (status = mti_lanes_failure(lanes, name)) != MANTA_OK) return status;
@@ -231,7 +237,18 @@ manta_status_t mti_admit_check_gpus(mti_ctx_t *ctx, const char *name,
                         name);
     }
     bool is_fixed = options->where >= manta_gpu(0);
-    if (is_fixed && (uint32_t)(options->where - manta_gpu(0)) >= count) {
+    bool is_there = is_fixed && (uint32_t)(options->where - manta_gpu(0)) < all;
+    if (is_there && (uint32_t)(options->where - manta_gpu(0)) >= count) {
+        return mti_fail(MANTA_ERR_NOT_SUPPORTED,
+                        "task %s asks for a share of GPU %d: only the first %u of %u have shares",
+                        name, (int)(options->where - manta_gpu(0)), count, all);
+    }
+    if (share > count && share <= all && !is_fixed) {
+        return mti_fail(MANTA_ERR_NOT_SUPPORTED,
+                        "task %s asks for %g GPUs: only the first %u of %u have shares", name,
+                        share, count, all);
+    }
+    if (is_fixed && !is_there) {
         return mti_fail(MANTA_ERR_INFEASIBLE, "task %s asks for GPU %d; this machine offers %u",
                         name, (int)(options->where - manta_gpu(0)), count);
     }

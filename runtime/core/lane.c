@@ -175,7 +175,7 @@ static manta_status_t lane_open(mti_lane_t *lane)
     options.is_host = true;
     lane->host_heap = mti_devheap_create(&options);
     if (lane->heap && lane->host_heap) {
-        (void)mti_lane_load_code(lane, NULL);
+        mti_lane_load_code(lane);
         return MANTA_OK;
     }
     return mti_fail(MANTA_ERR_OUT_OF_MEMORY, "device %s: no memory for its heaps", device->name);
@@ -253,37 +253,6 @@ static bool lane_place_ready(mti_lane_t *lane, mti_ctx_t *ctx)
     return any;
 }
 
-// The lanes' own thread stays bound to a device from step to step: nobody else runs on it.
-static __thread bool thread_is_ours __attribute__((tls_model("initial-exec")));
-
-static void lanes_thread_unbind(mti_lanes_t *lanes)
-{
-    if (lanes->thread_lane) mti_device_unbind(lanes->thread_lane->device, &lanes->thread_bound);
-    lanes->thread_lane = NULL;
-}
-
-void mti_lane_bind(mti_lane_t *lane)
-{
-    if (lane->is_bound || lane->failure) return; // a lost device has no context to be current
-    mti_lanes_t *lanes = lane->lanes;
-    lane->is_bound = true;
-    if (thread_is_ours) {
-        if (lanes->thread_lane == lane) return;
-        lanes_thread_unbind(lanes);
-        mti_device_bind(lane->device, &lanes->thread_bound);
-        lanes->thread_lane = lane;
-    } else {
-        mti_device_bind(lane->device, &lane->bound);
-    }
-}
-
-static void lane_unbind(mti_lane_t *lane)
-{
-    if (!lane->is_bound) return;
-    lane->is_bound = false;
-    if (!thread_is_ours) mti_device_unbind(lane->device, &lane->bound);
-}
-
 // What nobody recorded is: if it was asked for, or has waited for long. Copies at the end of each step.
 static bool lane_record(mti_lane_t *lane)
 {
@@ -336,7 +305,7 @@ static bool lane_step(mti_lane_t *lane, mti_ctx_t *ctx)
     any |= mti_lane_fetch(lane, ctx);
     any |= mti_lane_foreign_step(lane, ctx, false);
     any |= lane_record(lane);
-    lane_unbind(lane);
+    mti_lane_unbind(lane);
     // release: for the next holder
     mti_atomic_u32_store_release(&lane->right, 0);
     return any;
@@ -419,7 +388,7 @@ static void *lanes_main(void *arg)
     mti_lanes_t *lanes = arg;
     mti_ctx_t *ctx = lanes->ctx;
     mti_ctx_enter(ctx);
-    thread_is_ours = true;
+    mti_lanes_thread_begin();
     int64_t nap = NAP_MIN_NS;
     int idle = 0;
     while (!mti_atomic_u32_load_acquire(&lanes->stop)) {
@@ -446,7 +415,7 @@ static void *lanes_main(void *arg)
         mti_atomic_u32_store_relaxed(&lanes->asleep, 0);
         if (nap < NAP_MAX_NS) nap *= 2;
     }
-    lanes_thread_unbind(lanes);
+    mti_lanes_thread_unbind(lanes);
     mti_ctx_leave(ctx);
     return NULL;
 }
@@ -559,7 +528,7 @@ static void lane_finish(mti_lane_t *lane, mti_ctx_t *ctx)
             if (status == MANTA_ERR_DEADLOCK) break;
         }
     }
-    mti_device_unbind(lane->device, &bound);
+    (void)mti_device_unbind(lane->device, &bound);
 }
 
 static void lane_free(mti_lane_t *lane)
@@ -591,7 +560,7 @@ void mti_lanes_destroy(mti_ctx_t *ctx)
         bool is_bound = !lane->failure;
         if (is_bound) mti_device_bind(lane->device, &bound);
         lane_free(lane);
-        if (is_bound) mti_device_unbind(lane->device, &bound);
+        if (is_bound) (void)mti_device_unbind(lane->device, &bound);
     }
     for (uint32_t i = 0; i < lanes->count; i++)
         (void)mti_lane_foreign_step(&lanes->lane[i], ctx, true);

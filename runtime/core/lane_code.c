@@ -3,6 +3,8 @@
 
 #include <manta/kernel.h>
 
+#include <stdio.h>
+
 static_assert(sizeof(manta_grid_t) == sizeof(mti_launch_shape_t) &&
                   offsetof(manta_grid_t, block) == offsetof(mti_launch_shape_t, block) &&
                   offsetof(manta_grid_t, shared_bytes) ==
@@ -52,17 +54,43 @@ static manta_status_t code_load(mti_lane_t *lane, const manta_code_t *code)
     return MANTA_OK;
 }
 
-manta_status_t mti_lane_load_code(mti_lane_t *lane, const manta_code_t *wanted)
+// |code| could not be loaded, as this thread's message says. Without memory for that only the reason is forgotten.
+static void code_note(mti_lane_t *lane, const manta_code_t *code, manta_status_t status)
 {
-    manta_status_t status = MANTA_OK;
+    mti_lane_unloaded_t *note = mti_alloc(&lane->lanes->allocator, sizeof *note, 16);
+    if (!note) return;
+    *note = (mti_lane_unloaded_t){.next = lane->unloaded, .code = code, .status = status};
+    snprintf(note->text, sizeof note->text, "%s", manta_error_message());
+    lane->unloaded = note;
+}
+
+void mti_lane_load_code(mti_lane_t *lane)
+{
     const manta_code_t *first = mti_code_first();
     uint32_t seen = lane->code_seen;
     for (const manta_code_t *code = first; code && code->index >= seen; code = code->next) {
-        manta_status_t one = code_load(lane, code);
-        if (code == wanted) status = one;
+        manta_status_t status = code_load(lane, code);
+        if (status != MANTA_OK) code_note(lane, code, status);
     }
     if (first) lane->code_seen = first->index + 1;
-    return status;
+}
+
+// |code| is not on the device. Says why, or loads it if it was memory that was missing.
+static manta_status_t code_again(mti_lane_t *lane, const manta_code_t *code)
+{
+    mti_lane_unloaded_t **at = &lane->unloaded;
+    while (*at && (*at)->code != code)
+        at = &(*at)->next;
+    mti_lane_unloaded_t *note = *at;
+    if (!note) return MANTA_OK;
+    manta_status_t status = note->status;
+    bool again = status == MANTA_ERR_OUT_OF_MEMORY || status == MANTA_ERR_RESOURCE_EXHAUSTED;
+    if (!again) return mti_fail(status, "%s", note->text);
+    status = code_load(lane, code);
+    if (status != MANTA_OK) return status;
+    *at = note->next;
+    mti_free(&lane->lanes->allocator, note, sizeof *note);
+    return MANTA_OK;
 }
 
 manta_status_t mti_lane_kernel(mti_lane_t *lane, const manta_kernel_t *row, manta_twin_fn_t twin,
@@ -70,11 +98,16 @@ manta_status_t mti_lane_kernel(mti_lane_t *lane, const manta_kernel_t *row, mant
 {
     manta_status_t status = MANTA_OK;
     const manta_code_t *first = mti_code_first();
-    if (first && first->index >= lane->code_seen) status = mti_lane_load_code(lane, row->code);
-    const mti_kernel_t *kernel = *out_kernel = mti_device_kernel(lane->device, row->name);
+    if (first && first->index >= lane->code_seen) mti_lane_load_code(lane);
+    const mti_kernel_t *kernel = mti_device_kernel(lane->device, row->name);
+    if (!kernel) {
+        status = code_again(lane, row->code);
+        if (status == MANTA_OK) kernel = mti_device_kernel(lane->device, row->name);
+    }
+    *out_kernel = kernel;
     if (!kernel && status == MANTA_OK) {
-        status = mti_fail(MANTA_ERR_NOT_FOUND, "kernel %s: %s has none for device %s", row->name,
-                          row->code->name, lane->device->name);
+        status = mti_fail(MANTA_ERR_NOT_FOUND, "%s has none for device %s", row->code->name,
+                          lane->device->name);
     }
     // A twin that was registered after the code was loaded.
     for (mti_lane_code_t *loaded = lane->loaded; kernel && twin && !kernel->desc->twin && loaded;
@@ -83,7 +116,7 @@ manta_status_t mti_lane_kernel(mti_lane_t *lane, const manta_kernel_t *row, mant
             if (&loaded->kernels[i] == kernel->desc)
                 loaded->kernels[i].twin = (mti_kernel_twin_fn_t)(void (*)(void))twin;
     }
-    return kernel ? MANTA_OK : status;
+    return kernel ? MANTA_OK : mti_fail_note(status, "kernel %s", row->name);
 }
 
 void mti_lane_forget_code(mti_lane_t *lane)
@@ -91,5 +124,9 @@ void mti_lane_forget_code(mti_lane_t *lane)
     for (mti_lane_code_t *loaded; (loaded = lane->loaded) != NULL;) {
         lane->loaded = loaded->next;
         mti_free(&lane->lanes->allocator, loaded, loaded->bytes);
+    }
+    for (mti_lane_unloaded_t *note; (note = lane->unloaded) != NULL;) {
+        lane->unloaded = note->next;
+        mti_free(&lane->lanes->allocator, note, sizeof *note);
     }
 }

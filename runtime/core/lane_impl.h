@@ -5,8 +5,10 @@
 //   lane_place.c  a task is given to a queue: operands, waits, body, results
 //   lane_copy.c   queues and their order, copies to devices
 //   lane_fetch.c  copies to the host
+//   lane_times.c  how long tasks take, learned
 //   lane_op.c     what is known of a task while it is routed, placed and in flight; its end
 //   lane_body.c   what bodies call
+//   lane_context.c  the thread that drives, and what bodies leave on it
 //   lane_foreign.c  joining streams and device memory of others
 //   lane_code.c   kernels on a device
 //
@@ -40,6 +42,8 @@ enum {
     MTI_OP_COPIES = 4,
     MTI_LANE_FAILURES = 32, // copies that failed, remembered
     MTI_LANE_BATCH = 64,    // copies that are submitted together
+    MTI_LANE_TRUSTED = 64,  // variants
+    MTI_LANE_TIMES = 256,   // kinds of tasks
     // From here on they are, so that the first of them do not wait for many more, and the host fills the next
     // pinned buffer while these are under way.
     MTI_LANE_BATCH_BYTES = 2 << 20,
@@ -78,6 +82,9 @@ struct mti_op {
     bool assigned;           // its results are
     bool is_reader;          // it counts among the readers of its arguments
     bool by_host;            // its CPU body runs in the place of a kernel
+    bool is_learned;         // how long it took
+    uint64_t times_key;      // its kind
+    uint64_t expected_ns;    // what |lane| has ahead of others with it
     const manta_variant_t *variant;
     mti_copies_t
         copies[MTI_OP_COPIES]; // that were under way when it was placed; the last may be too wide
@@ -115,6 +122,7 @@ struct mti_lane_queue {
     mti_lane_snapshot_t snapshots[MTI_LANE_SNAPSHOTS];
     uint32_t snapshot_next;
     mti_lane_local_t *locals;
+    int64_t busy_since_ns; // the first in flight could run since then; by the device's clock
 };
 
 // A code object as devices see it.
@@ -127,6 +135,15 @@ struct mti_lane_code {
     mti_kernel_desc_t kernels[];
 };
 
+// One that could not be loaded: who launches from it is told.
+typedef struct mti_lane_unloaded mti_lane_unloaded_t;
+struct mti_lane_unloaded {
+    mti_lane_unloaded_t *next;
+    const manta_code_t *code;
+    manta_status_t status;
+    char text[256];
+};
+
 // An object that is to have a replica on the device; the slot is counted until it has.
 typedef struct mti_lane_wish mti_lane_wish_t;
 struct mti_lane_wish {
@@ -134,6 +151,13 @@ struct mti_lane_wish {
     mti_object_t *object;
     bool is_coming; // as of this step
 };
+
+// Whether a variant leaves the thread as it was.
+typedef struct mti_lane_trust {
+    const manta_variant_t *variant; // NULL: free
+    uint32_t runs;                  // that were looked after
+    bool strays;
+} mti_lane_trust_t;
 
 // A copy between the host and the device that is to be submitted with others.
 typedef struct mti_lane_copy {
@@ -174,6 +198,7 @@ struct mti_lane {
     mti_atomic_ptr_t freed;     // mti_block_t *, a stack that is only ever taken whole
     mti_atomic_u32_t actors;    // that are on the device
     mti_atomic_u32_t own_taken; // a bit for each queue that is an actor's
+    mti_atomic_u64_t ahead_ns;  // what its operations are expected to take, from routing to end
     mti_atomic_u32_t waiting;   // operations in |ready|, fetches wanted
     mti_atomic_u32_t in_flight; // tasks and fetches: is there anything to do?
     mti_atomic_u32_t
@@ -184,6 +209,8 @@ struct mti_lane {
     uint32_t queue_count; // compute queues that were made
     bool is_bound;        // this step has bound its thread to the device
     mti_bound_t bound;
+    bool ran_trusted; // a body that was not looked after ran in this step
+    mti_lane_trust_t trusted[MTI_LANE_TRUSTED];
     mti_devheap_t *heap, *host_heap;
     mti_tier_t *fetching, *fetching_last; // in order
     // Copies that failed, newest last: who finds a replica that they made makes it again. Those that stood
@@ -200,6 +227,7 @@ struct mti_lane {
     uint64_t round;          // counts rounds of placing, from 1
     uint32_t code_seen;      // code objects that were loaded, or tried
     mti_lane_code_t *loaded; // what the device borrows of them
+    mti_lane_unloaded_t *unloaded;
 };
 
 typedef struct mti_inbox {
@@ -233,6 +261,8 @@ struct mti_lanes {
     size_t inbox_capacity, inbox_reserved; // guarded by inbox_lock
     mti_atomic_u32_t inbox_hint;
 
+    mti_atomic_u64_t times[MTI_LANE_TIMES]; // lane_times.c
+
     mti_atomic_u32_t told; // changes when something arrived at the host; waiters sleep on it
     mti_atomic_u32_t tell_waiters;
 
@@ -261,6 +291,14 @@ void mti_lane_ready(mti_lane_t *lane, mti_op_t *op);
 // The lanes' thread is needed.
 void mti_lanes_kick(mti_lanes_t *lanes);
 
+// ---- lane_times.c --------------------------------------------------------------------------------
+
+// |op| was routed to |lane|, or it is there no more.
+void mti_lane_expect(mti_lane_t *lane, mti_op_t *op);
+void mti_lane_expect_no_more(mti_op_t *op);
+// Learns from what |q| is done with, before that is completed.
+void mti_lane_learn(mti_lane_t *lane, mti_lane_queue_t *q);
+
 // ---- lane_actor.c --------------------------------------------------------------------------------
 
 // The queue that the next call of |order| goes to, if it has to be a certain one; else |*out_queue| stays.
@@ -288,8 +326,6 @@ void mti_op_free_blocks(mti_lanes_t *lanes, mti_op_t *op);
 void mti_op_set_error(mti_op_t *op, manta_status_t status, const char *text);
 // Completes what |q| is done with, in order. False: nothing.
 bool mti_lane_queue_complete(mti_lane_t *lane, mti_ctx_t *ctx, mti_lane_queue_t *q);
-// Makes the device's context current, once a step; what only looks does without.
-void mti_lane_bind(mti_lane_t *lane);
 // Asks the device what is done, what failed, and whether it is lost.
 void mti_lane_poll(mti_lane_t *lane, mti_ctx_t *ctx);
 // The lane's device can't be used any more: tasks go elsewhere, or fail.
@@ -299,6 +335,19 @@ static inline bool mti_lane_is_down(const mti_lane_t *lane)
     // relaxed: a hint for who chooses; the right's holder decides
     return mti_atomic_u32_load_relaxed(&lane->is_down) != 0;
 }
+
+// ---- lane_context.c ------------------------------------------------------------------------------
+
+// Makes the device's context current, once a step; what only looks does without.
+void mti_lane_bind(mti_lane_t *lane);
+// The thread is what it was before.
+void mti_lane_unbind(mti_lane_t *lane);
+// A body that |variant| is has returned: the context is current again for what follows. |is_foreign|: it ran code
+// that is known to change it.
+void mti_lane_body_over(mti_lane_t *lane, const manta_variant_t *variant, bool is_foreign);
+// This thread is the lanes' own from now on.
+void mti_lanes_thread_begin(void);
+void mti_lanes_thread_unbind(mti_lanes_t *lanes);
 
 // ---- lane_copy.c ---------------------------------------------------------------------------------
 
@@ -358,9 +407,9 @@ bool mti_lane_foreign_step(mti_lane_t *lane, mti_ctx_t *ctx, bool all);
 
 // ---- lane_code.c ---------------------------------------------------------------------------------
 
-// Loads all code that was registered since the last time. One that can't be loaded is skipped: who launches
-// from it is told. The status is that of |wanted|, if it is among them.
-manta_status_t mti_lane_load_code(mti_lane_t *lane, const manta_code_t *wanted);
+// Loads all code that was registered since the last time. One that can't be loaded is skipped: who launches from it
+// is told.
+void mti_lane_load_code(mti_lane_t *lane);
 // The kernel of |row| on the lane's device.
 manta_status_t mti_lane_kernel(mti_lane_t *lane, const manta_kernel_t *row, manta_twin_fn_t twin,
                                const mti_kernel_t **out_kernel);

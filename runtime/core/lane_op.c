@@ -82,6 +82,7 @@ mti_op_t *mti_op_create(mti_lanes_t *lanes, mti_record_t *t)
 
 void mti_op_destroy(mti_lanes_t *lanes, mti_op_t *op)
 {
+    mti_lane_expect_no_more(op);
     if (op->room) mti_free(&lanes->allocator, op->room, op->room_bytes);
     mti_free(&lanes->allocator, op, sizeof *op);
 }
@@ -196,6 +197,7 @@ static manta_status_t op_word_status(mti_op_t *op)
 bool mti_lane_queue_complete(mti_lane_t *lane, mti_ctx_t *ctx, mti_lane_queue_t *q)
 {
     bool any = false;
+    mti_lane_learn(lane, q);
     while (q->first) {
         mti_op_t *op = q->first;
         if (mti_queue_completed(q->queue) < op->seq && !lane->failure) break;

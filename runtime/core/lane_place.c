@@ -376,7 +376,7 @@ static manta_status_t place_body(place_t *p)
         status = op->variant->invoke(&call);
         mti_op_current = outer;
         p->begun = op->is_foreign || p->queue->queue->submitted != first;
-        if (op->is_foreign) mti_device_rebind(op->lane->device);
+        mti_lane_body_over(op->lane, op->variant, op->is_foreign);
     }
     mti_body_leave(&body, thread, run);
     if (status != MANTA_OK || !op->by_host) return status;
@@ -440,6 +440,7 @@ static void place_in_flight(place_t *p)
         q->last->next = op;
     } else {
         q->first = op;
+        if (p->lane->lanes->count > 1) q->busy_since_ns = mti_device_now_ns(p->lane->device);
     }
     q->last = op;
     q->in_flight++;

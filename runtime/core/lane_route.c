@@ -22,9 +22,7 @@ static uint64_t route_cost(mti_lane_t *lane, mti_record_t *t)
     }
     uint64_t per_s = info->from_host.bytes_per_s ? info->from_host.bytes_per_s : 12000000000ull;
     uint64_t copies = (uint64_t)((double)bytes * 1e9 / (double)per_s);
-    uint64_t ahead =
-        mti_atomic_u32_load_relaxed(&lane->in_flight) + mti_atomic_u32_load_relaxed(&lane->waiting);
-    return copies + ahead * 5000;
+    return copies + mti_atomic_u64_load_relaxed(&lane->ahead_ns); // relaxed: a hint
 }
 
 bool mti_lane_can_run(const mti_lane_t *lane, const mti_record_t *t)
@@ -55,8 +53,10 @@ static mti_lane_t *route_choose(mti_lanes_t *lanes, mti_record_t *t)
 
 void mti_lane_ready(mti_lane_t *lane, mti_op_t *op)
 {
+    mti_lane_expect_no_more(op); // on another one, which it leaves
     op->lane = lane;
     op->next = NULL;
+    mti_lane_expect(lane, op);
     mti_mutex_lock(&lane->lock);
     uint32_t band = mti_lane_band(mti_record_flags(op->run.record));
     if (lane->ready[band].last) {

@@ -5,7 +5,10 @@
 #include "support/runtime_fixture.h"
 
 #include <cstdio>
+#include <cstdlib>
 #include <numeric>
+
+#include <dlfcn.h>
 
 using namespace manta_testing;
 
@@ -22,8 +25,22 @@ static void dc_add_twin(const manta_grid_t *, void *const *args)
 }
 MANTA_KERNEL_TWIN(dc_add_kernel, dc_add_twin);
 
+MANTA_KERNEL(dc_twice_kernel, int64_t *, size_t);
+static void dc_twice_twin(const manta_grid_t *, void *const *args)
+{
+    for (size_t i = 0; i < *static_cast<size_t *>(args[1]); i++)
+        (*static_cast<int64_t **>(args[0]))[i] *= 2;
+}
+MANTA_KERNEL_TWIN(dc_twice_kernel, dc_twice_twin);
+
 static const FakeCode fake_code("device_calls_test.fatbin",
-                                {{&dc_add_kernel_kernel,
+                                {{&dc_twice_kernel_kernel,
+                                  dc_twice_twin,
+                                  {FAKE_CUDA_READ | FAKE_CUDA_WRITE, 0},
+                                  [](uint32_t, const fake_cuda_shape_t *, void *const *args) {
+                                      return *static_cast<size_t *>(args[1]) * sizeof(int64_t);
+                                  }},
+                                 {&dc_add_kernel_kernel,
                                   dc_add_twin,
                                   {0, FAKE_CUDA_READ, FAKE_CUDA_READ | FAKE_CUDA_WRITE, 0},
                                   [](uint32_t, const fake_cuda_shape_t *, void *const *args) {
@@ -36,6 +53,13 @@ MANTA_CUDA(dc_bump)
 {
     return MANTA_LAUNCH(dc_add_kernel, manta_grid_1d(y.count, 128), int64_t{1}, nullptr, y.data,
                         y.count);
+}
+
+#define dc_twice_PARAMS MANTA_INOUT(int64_t, y)
+MANTA_TASK_DECLARE(dc_twice);
+MANTA_CUDA(dc_twice)
+{
+    return MANTA_LAUNCH(dc_twice_kernel, manta_grid_1d(y.count, 128), y.data, y.count);
 }
 
 #define dc_add_PARAMS MANTA_IN(int64_t, x), MANTA_INOUT(int64_t, y)
@@ -62,6 +86,40 @@ MANTA_TASK(dc_sums, MANTA_IN_LIST(int64_t, parts), MANTA_OUT(int64_t, sums, part
     for (size_t k = 0; k < parts.count; k++)
         sums[k] = std::accumulate(parts[k].begin(), parts[k].end(), int64_t{0});
     return MANTA_OK;
+}
+
+// A body that leaves another context current, as one that calls cudaSetDevice() does; and one that looks.
+static void *g_stray_to; // nullptr: it does not
+static int (*g_get_current)(void **);
+static int (*g_set_current)(void *);
+static std::vector<void *> g_seen;
+
+static void *current_context()
+{
+    void *context = nullptr;
+    EXPECT_EQ(0, g_get_current(&context));
+    return context;
+}
+
+#define dc_stray_PARAMS MANTA_INOUT(int64_t, y)
+MANTA_TASK_DECLARE(dc_stray);
+MANTA_CUDA(dc_stray)
+{
+    manta_status_t status = MANTA_LAUNCH(dc_add_kernel, manta_grid_1d(y.count, 128), int64_t{1},
+                                         nullptr, y.data, y.count);
+    if (g_stray_to) {
+        EXPECT_EQ(0, g_set_current(g_stray_to));
+    }
+    return status;
+}
+
+#define dc_look_PARAMS MANTA_INOUT(int64_t, y)
+MANTA_TASK_DECLARE(dc_look);
+MANTA_CUDA(dc_look)
+{
+    g_seen.push_back(current_context());
+    return MANTA_LAUNCH(dc_add_kernel, manta_grid_1d(y.count, 128), int64_t{1}, nullptr, y.data,
+                        y.count);
 }
 
 class DeviceCallsTest : public ::testing::Test
@@ -250,6 +308,22 @@ TEST_F(DeviceCallsTest, ADiamondWaitsTwice)
         << counts();
 }
 
+// A kernel is on the device before anybody launches it: a driver that loads it at the first launch waits for all that
+// runs, and the fake takes that for a violation.
+TEST_F(DeviceCallsTest, TheFirstLaunchOfAKernelIsOneCall)
+{
+    MANTA_SCOPE();
+    manta::ref<int64_t> y = put_there(1); // with another kernel
+    start_counting();
+    y = dc_twice_with(MANTA_OPTIONS(.where = MANTA_GPU), y);
+    wait(y);
+    EXPECT_EQ(1u, launches());
+    for (const char *name : {"cuLibraryLoadData", "cuLibraryGetKernel", "cuKernelGetFunction",
+                             "cuFuncLoad", "cuKernelSetAttribute"})
+        EXPECT_EQ(0u, calls(name)) << name;
+    EXPECT_EQ(2, values_of<int64_t>(y)[0]);
+}
+
 // Values inside the line of their object go along on the task's queue: a copy for all of them.
 TEST_F(DeviceCallsTest, SmallArgumentsCostOneCopy)
 {
@@ -353,4 +427,134 @@ TEST_F(TwoDevicesCallsTest, AHandOverCostsACopyAndItsOrder)
     EXPECT_EQ(uint64_t{HOPS}, calls("cuMemcpyPeerAsync")) << counts();
     EXPECT_LE(calls("cuStreamWaitEvent"), 3u * HOPS) << counts();
     EXPECT_EQ(1 + HOPS, values_of<int64_t>(y)[0]);
+}
+
+// ---- the thread's context ------------------------------------------------------------------------
+
+class StrayTest : public DeviceCallsTest
+{
+  protected:
+    StrayTest() { devices_ = 2; }
+    void SetUp() override
+    {
+        DeviceCallsTest::SetUp();
+        void *library = dlopen(getenv("MANTA_CUDA_LIBRARY"), RTLD_NOW | RTLD_LOCAL);
+        ASSERT_NE(nullptr, library);
+        typedef int (*get_t)(const char *, void **, int, uint64_t, void *);
+        auto get = reinterpret_cast<get_t>(dlsym(library, "cuGetProcAddress_v2"));
+        ASSERT_NE(nullptr, get);
+        int found;
+        enum { LEGACY_STREAM = 1 };
+        void *function = nullptr;
+        ASSERT_EQ(0, get("cuCtxGetCurrent", &function, 4000, LEGACY_STREAM, &found));
+        g_get_current = reinterpret_cast<int (*)(void **)>(function);
+        ASSERT_EQ(0, get("cuCtxSetCurrent", &function, 4000, LEGACY_STREAM, &found));
+        g_set_current = reinterpret_cast<int (*)(void *)>(function);
+        g_stray_to = nullptr;
+        g_seen.clear();
+        for (int i = 0; i < 2; i++) {
+            MANTA_SCOPE();
+            wait(dc_look_with(on(i), put(1)));
+            ASSERT_EQ(i + 1u, g_seen.size());
+            contexts_[i] = g_seen.back();
+        }
+        ASSERT_NE(contexts_[0], contexts_[1]);
+        g_seen.clear();
+        user_ = current_context();
+    }
+    void TearDown() override
+    {
+        EXPECT_EQ(user_, current_context()) << "the thread's own context";
+        DeviceCallsTest::TearDown();
+    }
+    static manta_task_options_t on(int device) { return MANTA_OPTIONS(.where = manta_gpu(device)); }
+    // The fake notes the calls that it refused, and the lane made again.
+    static void take_refused()
+    {
+        for (const std::string &line : fake_violations())
+            EXPECT_NE(std::string::npos, line.find("while the context of device 1 is current"))
+                << line;
+    }
+    void expect_seen(size_t n)
+    {
+        EXPECT_EQ(n, g_seen.size());
+        for (size_t i = 0; i < g_seen.size(); i++)
+            EXPECT_EQ(contexts_[0], g_seen[i]) << "body " << i;
+        g_seen.clear();
+    }
+
+    void *contexts_[2] = {};
+    void *user_ = nullptr;
+};
+
+TEST_F(StrayTest, TheNextBodyFindsItsContext)
+{
+    MANTA_SCOPE();
+    manta::ref<int64_t> y = put_there(1);
+    g_stray_to = contexts_[1];
+    for (int i = 0; i < 100; i++) {
+        y = dc_stray_with(on(0), y);
+        y = dc_look_with(on(0), y);
+    }
+    wait(y);
+    expect_seen(100);
+    EXPECT_EQ(201, values_of<int64_t>(y)[0]);
+}
+
+// Once it is trusted it is not looked after each time, but as a step ends, or when the driver refuses a call for that:
+// what follows finds its context, and so does everybody for a while.
+TEST_F(StrayTest, OneThatStraysLateIsNoticed)
+{
+    MANTA_SCOPE();
+    manta::ref<int64_t> y = put_there(1);
+    for (int round = 0; round < 3; round++) {
+        g_stray_to = nullptr;
+        for (int i = 0; i < 40; i++)
+            y = dc_stray_with(on(0), y);
+        wait(y);
+        g_stray_to = contexts_[1];
+        y = dc_stray_with(on(0), y);
+        wait(y); // the end of that step at the latest
+        EXPECT_EQ(user_, current_context());
+        for (int i = 0; i < 8; i++) {
+            y = dc_stray_with(on(0), y);
+            y = dc_look_with(on(0), y);
+        }
+        wait(y);
+        expect_seen(8);
+    }
+    take_refused();
+}
+
+// What is made in the device's name is made there, whoever was current: its memory, say.
+TEST_F(StrayTest, MemoryAndQueuesAreMadeInTheRightContext)
+{
+    MANTA_SCOPE();
+    manta::ref<int64_t> y = put_there(1);
+    for (int i = 0; i < 40; i++)
+        y = dc_stray_with(on(0), y);
+    wait(y);
+    std::vector<manta::ref<int64_t>> more;
+    std::vector<int64_t> bytes(300000, 1); // chunks of their own
+    g_stray_to = contexts_[1];
+    for (int i = 0; i < 20; i++) {
+        manta::ref<int64_t> x = manta_put(bytes.data(), bytes.size() * sizeof bytes[0]);
+        more.push_back(dc_stray_with(on(0), x));
+    }
+    for (manta::ref<int64_t> &ref : more)
+        EXPECT_EQ(2, values_of<int64_t>(ref)[299999]);
+    take_refused();
+}
+
+TEST_F(StrayTest, TrustedBodiesCostALaunchEach)
+{
+    MANTA_SCOPE();
+    manta::ref<int64_t> y = put_there(1);
+    enum { LENGTH = 640 };
+    start_counting();
+    for (int i = 0; i < LENGTH; i++)
+        y = dc_stray_with(on(0), y);
+    wait(y);
+    EXPECT_EQ(uint64_t{LENGTH}, launches());
+    EXPECT_LE(calls("cuCtxGetCurrent"), LENGTH / 32 * 3 + 16u) << counts();
 }

@@ -1048,6 +1048,78 @@ TEST_P(DeviceTest, CodeForAnotherArchitectureFailsWhoLaunchesIt)
         10, value_of<int64_t>(dv_sum_remote(dv_fill_with(MANTA_OPTIONS(.where = gpu(0)), 1, 10))));
 }
 
+// ---- the choice of a device ----------------------------------------------------------------------
+
+static std::vector<int> g_ran_on; // by the order of placing
+
+#define dv_long_PARAMS MANTA_VAL(uint64_t, n), MANTA_OUT(int64_t, y, n)
+MANTA_TASK_DECLARE(dv_long);
+MANTA_CUDA(dv_long)
+{
+    g_ran_on.push_back(manta_task_device(task));
+    manta_status_t status = MANTA_OK;
+    for (int i = 0; i < 200 && status == MANTA_OK; i++)
+        status = MANTA_LAUNCH(fill_ints, manta_grid_1d(y.count, 128), int64_t{1}, y.data, n);
+    return status;
+}
+
+#define dv_short_PARAMS MANTA_VAL(uint64_t, n), MANTA_OUT(int64_t, y, n)
+MANTA_TASK_DECLARE(dv_short);
+MANTA_CUDA(dv_short)
+{
+    g_ran_on.push_back(manta_task_device(task));
+    return MANTA_LAUNCH(fill_ints, manta_grid_1d(y.count, 128), int64_t{1}, y.data, n);
+}
+
+// A launch takes 2.5 us on each of them, so a long task is as good as 200 short ones.
+TEST(DeviceChoiceTest, FollowsWhatTasksHaveTaken)
+{
+    Log log;
+    manta_runtime_options_t options;
+    manta_runtime_options_init(&options);
+    options.workers = 0;
+    options.no_cuda = true;
+    options.sim_gpus = 2;
+    options.sim_virtual_clock = true;
+    options.log = Log::write;
+    options.log_user = &log;
+    ASSERT_OK(manta_init(&options));
+    {
+        MANTA_SCOPE();
+        auto wait = [](std::vector<manta_ref_t> refs) {
+            ASSERT_OK(
+                manta_wait(refs.data(), refs.size(), refs.size(), MANTA_FOREVER, nullptr, nullptr));
+        };
+        auto count = [](int device) {
+            return std::count(g_ran_on.begin(), g_ran_on.end(), device);
+        };
+        const uint64_t n = 16;
+        for (int i = 0; i < 8; i++) {
+            wait({dv_long_with(MANTA_OPTIONS(.where = manta_gpu(0)), n)});
+            wait({dv_short_with(MANTA_OPTIONS(.where = manta_gpu(0)), n)});
+        }
+        for (int round = 0; round < 2; round++) {
+            g_ran_on.clear();
+            std::vector<manta_ref_t> refs{dv_long_with(MANTA_OPTIONS(.where = MANTA_GPU), n)};
+            for (int i = 0; i < 20; i++)
+                refs.push_back(dv_short_with(MANTA_OPTIONS(.where = MANTA_GPU), n));
+            wait(refs);
+            ASSERT_EQ(21u, g_ran_on.size());
+            EXPECT_EQ(1, count(0)) << "the long one alone";
+            EXPECT_EQ(20, count(1));
+            // Long ones alone are dealt out evenly.
+            g_ran_on.clear();
+            refs.clear();
+            for (int i = 0; i < 6; i++)
+                refs.push_back(dv_long_with(MANTA_OPTIONS(.where = MANTA_GPU), n));
+            wait(refs);
+            EXPECT_EQ(3, count(0));
+        }
+    }
+    ASSERT_OK(manta_shutdown(MANTA_S(60)));
+    EXPECT_TRUE(log.take().empty());
+}
+
 // ---- machines by text ----------------------------------------------------------------------------------
 
 class MachineTextTest : public ::testing::Test

@@ -334,6 +334,42 @@ TEST_P(GpuShareTest, WhatCanNeverBeIsRefused)
     expect_all_free();
 }
 
+// The first sixteen have shares and bytes to be admitted by; the others run what asks for neither.
+TEST_P(GpuShareTest, BeyondTheSixteenthGpuSharesAreRefused)
+{
+    if (gpus() != 3) GTEST_SKIP() << "once is enough";
+    ASSERT_OK(manta_shutdown(MANTA_S(60)));
+    start(18);
+    {
+        MANTA_SCOPE();
+        Usage u;
+        struct {
+            manta_task_options_t options;
+            manta_status_t code;
+            const char *says;
+        } const cases[] = {
+            {MANTA_OPTIONS(.where = manta_gpu(16), .gpus = 0.5), MANTA_ERR_NOT_SUPPORTED, "GPU 16"},
+            {MANTA_OPTIONS(.where = MANTA_CPU, .gpus = 17.0), MANTA_ERR_NOT_SUPPORTED,
+             "first 16 of 18"},
+            {MANTA_OPTIONS(.where = manta_gpu(18), .gpus = 0.5), MANTA_ERR_INFEASIBLE, "GPU 18"},
+            {MANTA_OPTIONS(.where = MANTA_CPU, .gpus = 19.0), MANTA_ERR_INFEASIBLE, "19 GPUs"},
+        };
+        for (const auto &at : cases) {
+            EXPECT_STATUS(at.code, manta_ref_status(gs_use_with(at.options, &u, 1, kPlain)));
+            EXPECT_NE(nullptr, strstr(manta_error_message(), at.says)) << manta_error_message();
+            EXPECT_NE(nullptr, strstr(manta_error_message(), "gs_use")) << manta_error_message();
+        }
+        manta_task_options_t bytes = MANTA_OPTIONS(.where = manta_gpu(17));
+        bytes.gpu_bytes = 1000;
+        EXPECT_STATUS(MANTA_ERR_NOT_SUPPORTED, manta_ref_status(gs_device_with(bytes)));
+        EXPECT_NE(nullptr, strstr(manta_error_message(), "GPU 17")) << manta_error_message();
+        EXPECT_EQ(0, u.ran.load());
+        EXPECT_EQ(0u, value_of<uint64_t>(gs_device_with(MANTA_OPTIONS(.where = manta_gpu(17)))));
+    }
+    ASSERT_OK(manta_shutdown(MANTA_S(60)));
+    start(gpus());
+}
+
 TEST_P(GpuShareTest, WithoutAGpuAShareIsRefused)
 {
     ASSERT_OK(manta_shutdown(MANTA_S(60)));

@@ -82,6 +82,7 @@ CUresult fake_cuLibraryLoadData(CUlibrary *out_library, const void *image, CUjit
 CUresult fake_cuLibraryUnload(CUlibrary library);
 CUresult fake_cuLibraryGetKernel(CUkernel *out_kernel, CUlibrary library, const char *name);
 CUresult fake_cuKernelGetFunction(CUfunction *out_function, CUkernel kernel);
+CUresult fake_cuFuncLoad(CUfunction function);
 CUresult fake_cuKernelGetAttribute(int *value, CUfunction_attribute attribute, CUkernel kernel,
                                    CUdevice device);
 CUresult fake_cuKernelSetAttribute(CUfunction_attribute attribute, int value, CUkernel kernel,

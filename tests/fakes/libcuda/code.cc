@@ -87,9 +87,23 @@ CUresult fake_cuKernelGetFunction(CUfunction *out_function, CUkernel kernel)
     CUresult result = need_context(call.name(), &context);
     if (result != CUDA_SUCCESS) return result;
     if (!kernel_is_usable(call.name(), kernel)) return CUDA_ERROR_INVALID_HANDLE;
-    state.functions.push_back(std::unique_ptr<CUfunc_st>(new CUfunc_st{kernel, context}));
+    state.functions.push_back(std::unique_ptr<CUfunc_st>(
+        new CUfunc_st{kernel, context, state.options.driver_version < 12040}));
     state.live.insert(state.functions.back().get());
     *out_function = state.functions.back().get();
+    return CUDA_SUCCESS;
+}
+
+CUresult fake_cuFuncLoad(CUfunction function)
+{
+    FAKE_CALL(cuFuncLoad);
+    CUcontext context;
+    CUresult result = need_context(call.name(), &context);
+    if (result != CUDA_SUCCESS) return result;
+    if (!is_alive(function, call.name(), "function") ||
+        !kernel_is_usable(call.name(), function->kernel))
+        return CUDA_ERROR_INVALID_HANDLE;
+    function->is_loaded = true;
     return CUDA_SUCCESS;
 }
 
@@ -243,6 +257,12 @@ CUresult fake_cuLaunchKernelEx(const CUlaunchConfig *config, CUfunction function
         violation("%s: a function of device %u on a stream of device %u", call.name(),
                   function->context->device->ordinal, stream->context->device->ordinal);
         return CUDA_ERROR_INVALID_HANDLE;
+    }
+    if (!function->is_loaded) {
+        // A driver loads it now, and everything that runs waits for that.
+        violation("%s: kernel %s is loaded by its first launch", call.name(),
+                  function->kernel->kernel->name.c_str());
+        function->is_loaded = true;
     }
     for (unsigned i = 0; i < config->numAttrs; i++)
         if (config->attrs[i].id != CU_LAUNCH_ATTRIBUTE_PRIORITY) return CUDA_ERROR_INVALID_VALUE;

@@ -97,6 +97,7 @@ static const Symbol symbols[] = {
     SYMBOL(cuLibraryUnload, 12000),
     SYMBOL(cuLibraryGetKernel, 12000),
     SYMBOL(cuKernelGetFunction, 12000),
+    SYMBOL(cuFuncLoad, 12040),
     SYMBOL(cuKernelGetAttribute, 12000),
     SYMBOL(cuKernelSetAttribute, 12000),
     SYMBOL(cuKernelGetParamInfo, 12040),
@@ -303,6 +304,14 @@ static void control_limit_events(uint32_t count)
     state.event_limit = count;
 }
 
+static void control_fail_call(const char *name, uint32_t nth, int code)
+{
+    std::lock_guard<std::mutex> guard(state.lock);
+    state.fail_call = nth ? name : "";
+    state.fail_call_nth = nth;
+    state.fail_call_code = code;
+}
+
 static void control_slow_copies(uint32_t ordinal, int64_t ns)
 {
     std::lock_guard<std::mutex> guard(state.lock);
@@ -325,7 +334,7 @@ fake_cuda_control(void)
         control_settle,      control_fail_alloc,     control_fail_host_register,
         control_fail_launch, control_lose_at_launch, control_lose_at_op,
         control_lose_now,    control_limit_events,   control_slow_copies,
-        control_hold_stream,
+        control_hold_stream, control_fail_call,
     };
     return &control;
 }

@@ -100,6 +100,8 @@ typedef struct fake_cuda_controls {
     void (*limit_events)(uint32_t count);             // so many at a time; 0: no limit
     void (*slow_copies)(uint32_t device, int64_t ns); // each copy takes so long besides
     void (*hold_stream)(void *stream, bool held);     // starts nothing any more
+    // The call of |name| (borrowed until it is taken back) does nothing and returns |code|.
+    void (*fail_call)(const char *name, uint32_t nth, int code);
 } fake_cuda_controls_t;
 
 typedef const fake_cuda_controls_t *(*fake_cuda_control_fn_t)(void);

@@ -154,6 +154,10 @@ Call::Call(const char *name, bool needs_init) : guard_(state.lock, std::defer_lo
         refused_ = CUDA_ERROR_NOT_INITIALIZED;
         return;
     }
+    if (state.fail_call_nth > 0 && state.fail_call == name && --state.fail_call_nth == 0) {
+        refused_ = static_cast<CUresult>(state.fail_call_code);
+        return;
+    }
     host_looks_at_writes();
     reap_frees();
     mti_engine_poke(state.engine);

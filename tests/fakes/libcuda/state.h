@@ -140,6 +140,10 @@ struct State {
         false; // the operation that is about to be submitted broke a rule: it has no effect
     std::vector<std::string> violations; // guarded by notes_lock
 
+    std::string fail_call; // the name of one that is to fail
+    uint32_t fail_call_nth = 0;
+    int fail_call_code = 0;
+
     uint32_t event_limit = 0, event_count = 0, fail_host_register = 0;
 };
 extern State state;
@@ -261,6 +265,7 @@ struct CUkern_st {
 struct CUfunc_st {
     CUkern_st *kernel;
     CUctx_st *context;
+    bool is_loaded;
 };
 
 #endif
