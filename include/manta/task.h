@@ -256,6 +256,9 @@ typedef struct manta_generator_desc {
     uint32_t run_ahead;
     const manta_task_options_t
         *options; // of each step, NULL: defaults; copied, but for what it points to
+    // Refs of the steps' runtime that the first step is not started before; if one fails, so does the first value.
+    const manta_ref_t *inputs;
+    size_t input_count; // at most 10 000
 } manta_generator_desc_t;
 
 // Starts a generator. Its first |run_ahead| steps are submitted at once, each further one when a value is

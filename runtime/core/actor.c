@@ -444,10 +444,17 @@ static bool hand_one_out(mti_ctx_t *ctx, mti_actor_t *actor)
         break;
     }
     mti_actor_todo_leave(actor);
-    // As for any queued task from here on: deps is 0, whoever claims it runs it.
+    // As for any queued task from here on: deps is 0, whoever claims it runs it. The record may be gone then: the
+    // generation in its claim tells.
     uint32_t gen = (uint32_t)(id >> 32);
     mti_atomic_u32_store_seq_cst(&t->deps, 0);
-    if (mti_atomic_u64_load_seq_cst(&t->claim) == mti_claim_make(gen, 0, MTI_TASK_CANCELLED)) {
+    uint64_t claim = mti_atomic_u64_load_seq_cst(&t->claim);
+    if (MTI_UNLIKELY(claim == mti_claim_make(gen, 0, MTI_TASK_HELD))) { // after a failed attempt
+        // Fails if it was cancelled: |claim| tells then.
+        (void)mti_atomic_u64_cas_seq_cst(&t->claim, &claim,
+                                         mti_claim_make(gen, 0, MTI_TASK_QUEUED));
+    }
+    if (claim == mti_claim_make(gen, 0, MTI_TASK_CANCELLED)) {
         mti_task_finish_cancelled(ctx, t, gen); // gives its place back
     } else {
         mti_record_ready(ctx, (mti_ready_t){.id = id});
@@ -646,7 +653,9 @@ static bool has_mail(const mti_actor_t *actor)
 
 static bool is_still_queued(const mti_record_t *t, uint32_t gen)
 {
-    return mti_atomic_u64_load_acquire(&t->claim) == mti_claim_make(gen, 0, MTI_TASK_QUEUED);
+    uint64_t claim = mti_atomic_u64_load_acquire(&t->claim);
+    return claim == mti_claim_make(gen, 0, MTI_TASK_QUEUED) ||
+           claim == mti_claim_make(gen, 0, MTI_TASK_HELD);
 }
 
 // Whether the turn of an actor on a device is worth another batch: not while its calls wait for others.
@@ -665,6 +674,7 @@ static void actor_drive(mti_ctx_t *ctx, mti_actor_t *actor, uint32_t gen, bool w
     uint32_t slot = actor->object.slot;
     drive_t drive = {0};
     int budget = BATCH;
+    bool may_yield = !until, is_waiter = until != NULL;
     if (mti_atomic_u32_load_acquire(&actor->life) == MTI_LIFE_DEAD) {
         // A call that came late, which has a count; that goes when it is failed.
         (void)mti_atomic_u64_fetch_add_relaxed(&actor->object.counts, MTI_COUNT_INTERNAL);
@@ -675,7 +685,7 @@ static void actor_drive(mti_ctx_t *ctx, mti_actor_t *actor, uint32_t gen, bool w
         if (check == CHECK_PASSED) break;
         bool enough = budget <= 0 || (until && !is_still_queued(until, until_gen));
         bool has_bands = mti_actor_has_bands(actor);
-        if (MTI_UNLIKELY(has_bands) && check == CHECK_RUN && !drive.held && !until && !enough) {
+        if (MTI_UNLIKELY(has_bands) && check == CHECK_RUN && !drive.held && !enough && may_yield) {
             enough = mti_actor_bands_yield(ctx, actor, was_parked, budget == BATCH);
         }
         if (check == CHECK_RUN && drive.held) {
@@ -689,8 +699,11 @@ static void actor_drive(mti_ctx_t *ctx, mti_actor_t *actor, uint32_t gen, bool w
                           (actor->more->group_count && actor_groups_have_work(actor))) {
                 // Whoever comes next goes on.
                 if (MTI_UNLIKELY(has_bands)) {
-                    mti_actor_bands_give_on(ctx, actor, gen);
-                    break;
+                    if (mti_actor_bands_give_on(ctx, actor, gen)) break;
+                    budget = BATCH;
+                    until = NULL;
+                    may_yield = false;
+                    continue;
                 }
                 mti_atomic_u64_store_seq_cst(&actor->claim, mti_turn_word(gen, MTI_TURN_SCHEDULED));
                 mti_actor_schedule(ctx, slot, gen);
@@ -735,7 +748,7 @@ static void actor_drive(mti_ctx_t *ctx, mti_actor_t *actor, uint32_t gen, bool w
     mti_object_release(ctx, &actor->object, MTI_COUNT_SLOT);
     mti_actor_uncount(ctx, drive.counted);
     if (!drive.next) return;
-    if (until) {
+    if (is_waiter) {
         mti_record_ready(ctx, (mti_ready_t){.id = drive.next});
         return;
     }
@@ -765,7 +778,7 @@ const void *mti_actor_full_group(mti_ctx_t *ctx, mti_object_t *object, const mti
 {
     uint64_t head;
     mti_actor_t *actor = mti_method_actor(t);
-    if (mti_object_is_closed(object, &head) || t->flags & MTI_RECORD_CREATE ||
+    if (mti_object_is_closed(object, &head) || mti_record_flags(t) & MTI_RECORD_CREATE ||
         !mti_ref_acquire_weak(mti_ref_of(&actor->object).id, MTI_COUNT_SLOT)) {
         return NULL;
     }
@@ -843,7 +856,7 @@ mti_actor_help_t mti_actor_walk(mti_ctx_t *ctx, mti_object_t *object, mti_record
         bool undelivered = mti_actor_is_undelivered(actor, t, &next);
         uint64_t claim = mti_atomic_u64_load_seq_cst(&actor->claim);
         mti_turn_t turn = (mti_turn_t)mti_claim_state(claim);
-        if (!next && turn == MTI_TURN_NEW && !(t->flags & MTI_RECORD_CREATE)) {
+        if (!next && turn == MTI_TURN_NEW && !(mti_record_flags(t) & MTI_RECORD_CREATE)) {
             next = mti_actor_create_waits_for(actor);
         }
         if (next) {

@@ -325,7 +325,7 @@ bool mti_actor_bands_yield(mti_ctx_t *ctx, mti_actor_t *actor, bool was_parked, 
     return top <= RANK_NORMAL && !is_first && mti_sched_has_urgent(ctx->rt->sched);
 }
 
-void mti_actor_bands_give_on(mti_ctx_t *ctx, mti_actor_t *actor, uint32_t gen)
+bool mti_actor_bands_give_on(mti_ctx_t *ctx, mti_actor_t *actor, uint32_t gen)
 {
     mti_actor_bands_t *bands = bands_of(actor);
     uint32_t slot = actor->object.slot, rank = RANK_LOW;
@@ -346,17 +346,19 @@ void mti_actor_bands_give_on(mti_ctx_t *ctx, mti_actor_t *actor, uint32_t gen)
         bool is_idle = mti_atomic_u64_cas_seq_cst(&actor->object.u.mail, &mail, MTI_MAIL_IDLE) ||
                        mail == MTI_MAIL_IDLE;
         uint64_t entry = mti_ref_make(slot, gen).id | MTI_ACTOR_ENTRY;
-        if (is_idle && mti_sched_push_band(&ctx->sched, entry, MTI_BAND_LOW)) return;
+        if (is_idle && mti_sched_push_band(&ctx->sched, entry, MTI_BAND_LOW)) return true;
+        if (is_idle) return !mti_turn_take(ctx, actor, gen, MTI_TURN_PARKED); // no memory
         if (mti_turn_change(actor, gen, MTI_TURN_PARKED, mti_turn_word(gen, MTI_TURN_SCHEDULED))) {
             mti_actor_schedule(ctx, slot, gen);
         }
-        return;
+        return true;
     }
     mti_atomic_u64_store_seq_cst(&actor->claim, mti_turn_word(gen, MTI_TURN_SCHEDULED));
     // What was put while the turn was ours: whoever did so saw that.
     if (mti_atomic_u32_load_seq_cst(&bands->put_high) && rank < RANK_HIGH) rank = RANK_HIGH;
     if (mti_atomic_u32_load_seq_cst(&bands->put_urgent)) rank = RANK_URGENT;
     schedule_rank(ctx, slot, gen, rank, is_pinned);
+    return true;
 }
 
 void mti_actor_bands_wake(mti_ctx_t *ctx, mti_actor_t *actor, uint32_t flags)

@@ -215,8 +215,9 @@ void mti_actor_bands_empty(mti_actor_t *actor, mti_record_t **out_first);
 // Whether the holder of the turn had better go, as others come before what is next here. |was_parked|: that
 // was what it found; |is_first|: it has run nothing yet.
 bool mti_actor_bands_yield(mti_ctx_t *ctx, mti_actor_t *actor, bool was_parked, bool is_first);
-// Gives the turn to whoever comes next, with the priority of what is to be done.
-void mti_actor_bands_give_on(mti_ctx_t *ctx, mti_actor_t *actor, uint32_t gen);
+// Gives the turn to whoever comes next, with the priority of what is to be done. False: there is no memory for
+// that, and it is the caller's still.
+bool mti_actor_bands_give_on(mti_ctx_t *ctx, mti_actor_t *actor, uint32_t gen);
 void mti_actor_bands_free(mti_ctx_t *ctx, mti_actor_more_t *more);
 
 // ---- devices (actor_device.c) -------------------------------------------------------------------

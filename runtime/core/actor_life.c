@@ -293,11 +293,14 @@ void mti_actor_put_back(mti_ctx_t *ctx, mti_actor_t *actor, mti_record_t *t)
         (void)mti_atomic_u64_fetch_add_relaxed(&actor->object.counts, MTI_COUNT_INTERNAL);
     }
     mti_atomic_u32_store_seq_cst(&t->deps, 1);
-    // As one that waits: from here on it can be cancelled, and is then taken out as such.
+    // As one that waits: from here on it can be cancelled, and is then taken out as such. One that was handed out may
+    // still stand in a queue, or be looked at by a waiter who saw it there: HELD, so that these do not claim it before it
+    // is handed out again.
+    bool in_queues = mti_actor_flags(actor) & MTI_ACTOR_CONCURRENT;
+    uint64_t next = mti_claim_make(gen, 0, in_queues ? MTI_TASK_HELD : MTI_TASK_QUEUED);
     do {
         if (claim & MTI_CLAIM_CANCEL) break;
-    } while (
-        !mti_atomic_u64_cas_seq_cst(&t->claim, &claim, mti_claim_make(gen, 0, MTI_TASK_QUEUED)));
+    } while (!mti_atomic_u64_cas_seq_cst(&t->claim, &claim, next));
     if (claim & MTI_CLAIM_CANCEL) {
         // Its results have failed; there is nothing left to run for. Completed as if the body had
         // returned: run_complete drops the value and gives the canceller's count back.

@@ -95,6 +95,46 @@ static manta_task_def_t step_def = {.name = "generator",
                                     .args_bytes = sizeof(step_args_t),
                                     .cpu = &step_variant};
 
+// What the first step takes instead of the result of another: it is there once the inputs are.
+typedef struct inputs_args {
+    manta_ref_list_t inputs;
+} inputs_args_t;
+
+static manta_status_t inputs_invoke(const manta_call_t *call)
+{
+    (void)call;
+    return MANTA_OK;
+}
+
+static const manta_param_t inputs_params[] = {
+    {"inputs", NULL, MANTA_PARAM_IN_LIST, MANTA_UNTYPED, 1, 1, offsetof(inputs_args_t, inputs)},
+};
+static const manta_variant_t inputs_variant = {inputs_invoke, NULL};
+static manta_task_def_t inputs_def = {.name = "generator",
+                                      .params = inputs_params,
+                                      .param_count = 1,
+                                      .args_bytes = sizeof(inputs_args_t),
+                                      .cpu = &inputs_variant};
+
+static manta_ref_t start_ref(mti_thread_t *thread, const manta_generator_desc_t *desc,
+                             manta_runtime_t runtime)
+{
+    bool knows = desc->struct_size >= sizeof *desc;
+    if (!knows || desc->input_count == 0) {
+        return manta_keep(manta_put_in(runtime, NULL, 0, MANTA_UNTYPED));
+    }
+    manta_task_options_t options = {
+        .struct_size = sizeof options, .runtime = runtime, .name = desc->name};
+    inputs_args_t args = {{desc->inputs, desc->input_count}};
+    manta_ref_t ref;
+    bool outer = thread->in_callback;
+    thread->in_callback = true; // no wait for room, as for the steps
+    manta_status_t status =
+        mti_task_submit(&inputs_def, &options, &args, sizeof args, &ref, 1, false);
+    thread->in_callback = outer;
+    return status == MANTA_OK ? manta_keep(ref) : mti_ref_error(status);
+}
+
 // Gives a count of ours back. The caller may have one of the same ref in its scope.
 static void drop(mti_thread_t *thread, manta_ref_t ref)
 {
@@ -167,8 +207,8 @@ manta_status_t manta_generator_create(const manta_generator_desc_t *desc,
     options.runtime = mti_runtime_handle(ctx->rt);
     uint32_t run_ahead = desc->run_ahead ? desc->run_ahead : 1;
     generator_t *g = mti_alloc_zeroed(NULL, generator_bytes(run_ahead), 64);
-    manta_ref_t start = g ? manta_keep(manta_put_in(options.runtime, NULL, 0, MANTA_UNTYPED))
-                          : mti_ref_error(MANTA_ERR_OUT_OF_MEMORY);
+    manta_ref_t start =
+        g ? start_ref(thread, desc, options.runtime) : mti_ref_error(MANTA_ERR_OUT_OF_MEMORY);
     if (mti_ref_is_error(start)) {
         status = mti_ref_error_code(start);
         mti_free(NULL, g, generator_bytes(run_ahead));

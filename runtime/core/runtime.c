@@ -870,8 +870,10 @@ static void list_running(mti_slot_t *slot, void *user)
     if (mti_object_runtime(&slot->object) != running->rt->index) return;
     uint64_t claim = mti_atomic_u64_load_acquire(&t->claim);
     mti_task_state_t state = mti_claim_state(claim);
-    if (state != MTI_TASK_RUNNING && state != MTI_TASK_QUEUED && state != MTI_TASK_FORWARDED)
+    if (state != MTI_TASK_RUNNING && state != MTI_TASK_QUEUED && state != MTI_TASK_HELD &&
+        state != MTI_TASK_FORWARDED) {
         return;
+    }
     if (mti_claim_gen(claim) != mti_atomic_u32_load_relaxed(&slot->object.gen)) return;
     if (running->count++ < 8 && running->length < sizeof running->text - 48) {
         running->length += (size_t)snprintf(running->text + running->length,

@@ -335,16 +335,24 @@ manta_status_t manta_promise_forward(manta_ref_t promise, manta_ref_t ref)
     bool fits = target && mti_dtype_fits(target->dtype, finish.object->dtype);
     if (!fits || target == finish.object ||
         mti_object_runtime(target) != mti_object_runtime(finish.object)) {
-        bool stale = target == NULL;
-        if (target) mti_object_release(finish.ctx, target, MTI_COUNT_INTERNAL);
+        bool stale = target == NULL, itself = target == finish.object;
+        const char *theirs = target ? mti_runtime_at(mti_object_runtime(target))->name : "";
+        const char *ours = finish.ctx->rt->name;
+        mti_ctx_t *ctx = target ? mti_ctx_for(finish.thread, target) : NULL;
+        if (ctx) mti_object_release(ctx, target, MTI_COUNT_INTERNAL);
         finish_undo(&finish);
         if (stale) return mti_stale(ref);
+        if (itself) {
+            return mti_fail(MANTA_ERR_INVALID_ARGUMENT,
+                            "promise_forward: the ref is the promise itself");
+        }
         if (!fits) {
             return mti_fail(MANTA_ERR_TYPE_MISMATCH,
                             "promise_forward: the ref is of another element type than the promise");
         }
         return mti_fail(MANTA_ERR_INVALID_ARGUMENT,
-                        "promise_forward: the ref is the promise itself, or of another runtime");
+                        "promise_forward: the ref is of runtime '%s', the promise of '%s'", theirs,
+                        ours);
     }
     uint64_t *cell = (uint64_t *)(void *)mti_record_of(finish.object)->inline_args;
     mti_atomic_u64_store_release(

@@ -436,6 +436,59 @@ TEST_P(MemoryTest, Generators)
     });
 }
 
+struct ft_stream_state {
+    int made;
+    int *ended;
+};
+MANTA_GENERATOR(ft_stream, ft_stream_state, MANTA_LOCAL(int *, ended), MANTA_IN(int, x),
+                MANTA_VAL(int, n), MANTA_IN(int, y), MANTA_OUT(int, z, 1))
+{
+    (void)task;
+    self->ended = ended;
+    if (self->made == n) return MANTA_ERR_END;
+    z[0] = x[0] + y[0] + self->made++;
+    return MANTA_OK;
+}
+MANTA_GENERATOR_END(ft_stream)
+{
+    if (self->ended) ++*self->ended; // a step ran
+}
+
+// With refs that the generator holds, one of which comes later.
+TEST_P(MemoryTest, TypedGenerators)
+{
+    run([] {
+        int ended = 0, one = 1;
+        manta_ref_t x = manta_put(&one, sizeof one);
+        manta_ref_t y = manta_promise_create(MANTA_DTYPE(MANTA_I32, 4));
+        ft_stream_t stream =
+            ft_stream_with(MANTA_GENERATOR_OPTIONS(.run_ahead = 3), &ended, x, 5, y);
+        EXPECT_FINE(stream.status);
+        if (!is_error(y)) {
+            manta_status_t status = manta_promise_set(y, &one, sizeof one);
+            EXPECT_FINE(status);
+            if (status != MANTA_OK) {
+                EXPECT_OK(manta_abandon(y, MANTA_ERR_OUT_OF_MEMORY));
+            }
+        }
+        for (int i = 0; stream.status == MANTA_OK; i++) {
+            int z = 0;
+            manta_status_t status = ft_stream_next_value(stream, &z);
+            if (status == MANTA_ERR_END) break;
+            EXPECT_FINE(status);
+            if (status != MANTA_OK) break;
+            EXPECT_EQ(2 + i, z);
+        }
+        if (stream.status == MANTA_OK) {
+            EXPECT_OK(ft_stream_destroy(stream));
+        }
+        EXPECT_FINE(manta_drain(MANTA_FOREVER));
+        EXPECT_LE(ended, 1);
+        drop(x);
+        drop(y);
+    });
+}
+
 MANTA_TASK(ft_accept_sum, MANTA_IN_LIST(int, parts), MANTA_OUT(long, sum, 1))
 {
     sum[0] = 0;

@@ -46,5 +46,5 @@ if(Python3_FOUND AND TARGET photos AND MANTA_BENCH)
         COMMAND Python3::Interpreter ${CMAKE_CURRENT_LIST_DIR}/report ${PROJECT_BINARY_DIR}
                 ${PROJECT_BINARY_DIR} --quick --out ${CMAKE_CURRENT_BINARY_DIR}/gpu/report
                 --limit saxpy=600 --limit digits=600 --limit photos=600 --limit serve=600
-                figures bench saxpy digits photos serve)
+                cts figures bench saxpy digits photos serve)
 endif()

@@ -238,6 +238,68 @@ TEST_P(GeneratorTest, InsideATask)
     EXPECT_OK(manta_generator_release(g));
 }
 
+struct ge_state {
+    int made;
+};
+MANTA_GENERATOR(ge_from, ge_state, MANTA_IN(int, x), MANTA_OUT(int, y, 1))
+{
+    (void)task;
+    if (self->made == 3) return MANTA_ERR_END;
+    y[0] = x[0] + self->made++;
+    return MANTA_OK;
+}
+MANTA_TASK(ge_put, MANTA_LOCAL(manta_ref_t *, out))
+{
+    (void)task;
+    int ten = 10;
+    *out = manta_keep(manta_put(&ten, sizeof ten));
+    return MANTA_OK;
+}
+
+TEST_P(GeneratorTest, RefsOfOtherRuntimesAreRefused)
+{
+    ScopedRuntime other(1, "other");
+    manta_ref_t theirs = {0};
+    manta_ref_t put = ge_put_with(MANTA_OPTIONS(.runtime = other.get()), &theirs);
+    EXPECT_OK(manta_read(put, nullptr, 0, MANTA_FOREVER));
+    EXPECT_OK(manta_release(put));
+    manta_generator_options_t there = MANTA_GENERATOR_OPTIONS(.step.runtime = other.get());
+    for (bool is_there : {false, true}) {
+        ge_from_t refused = is_there ? ge_from_with(there, theirs) : ge_from_remote(theirs);
+        EXPECT_STATUS(MANTA_ERR_INVALID_ARGUMENT, refused.status);
+        std::string why = manta_error_message();
+        for (const char *part : {"ge_from", "argument x", "runtime 'other'"})
+            EXPECT_NE(std::string::npos, why.find(part)) << why;
+    }
+    EXPECT_OK(manta_release(theirs));
+}
+
+// No step runs before its refs are there: no thread is held by one that waits.
+TEST_P(GeneratorTest, StepsWaitForTheirRefsInTheQueue)
+{
+    MANTA_SCOPE();
+    manta_ref_t later = manta_promise_create(MANTA_DTYPE(MANTA_I32, 4));
+    manta_ref_t never = manta_promise_create(MANTA_DTYPE(MANTA_I32, 4));
+    ge_from_t from = ge_from_remote(later), failing = ge_from_remote(never);
+    ASSERT_OK(from.status);
+    ASSERT_OK(failing.status);
+    for (int i = 0; i < 10; i++) { // with all workers, one after the other
+        auto x = ge_double_remote(put1(i));
+        EXPECT_EQ(2 * i, value_of<int>(x));
+    }
+    int y = 10;
+    EXPECT_OK(manta_promise_set(later, &y, sizeof y));
+    for (int i = 0; i < 3; i++) {
+        EXPECT_OK(ge_from_next_value(from, &y));
+        EXPECT_EQ(10 + i, y);
+    }
+    EXPECT_STATUS(MANTA_ERR_END, ge_from_next_value(from, &y));
+    EXPECT_OK(manta_promise_fail(never, MANTA_ERR_USER + 3, "none"));
+    EXPECT_STATUS(MANTA_ERR_USER + 3, ge_from_next_value(failing, &y));
+    EXPECT_OK(ge_from_destroy(from));
+    EXPECT_OK(ge_from_destroy(failing));
+}
+
 TEST_P(GeneratorTest, WrongOnesAreRefused)
 {
     counter c;

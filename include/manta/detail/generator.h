@@ -25,8 +25,8 @@
 //     MANTA_GENERATOR_END(count) { free(self->rows); }
 //
 // The other parameters are what the caller starts it with, the same for each step: MANTA_VAL, MANTA_LOCAL,
-// and MANTA_IN, a ref that the generator holds (of the current runtime). The first step waits for it; if
-// it fails, so does the first value. Keep the step's own counters in the state.
+// and MANTA_IN, a ref that the generator holds (of the current runtime). The first step is not started before
+// it is there; if it fails, so does the first value. Keep the step's own counters in the state.
 //
 // Made for a generator |x|, with those parameters for "...":
 //
@@ -103,7 +103,8 @@ MTI_INLINE manta_status_t mti_generator_hold(const mti_generator_kind_t *kind, v
         memcpy(&ref, at, sizeof ref);
         if (status == MANTA_OK) {
             held = manta_keep(manta_promise_create(kind->params[i].dtype));
-            status = manta_promise_forward(held, ref);
+            status = manta_ref_status(held); // or why there is none
+            if (status == MANTA_NOT_READY) status = manta_promise_forward(held, ref);
             if (status != MANTA_OK) {
                 char text[256];
                 strncpy(text, manta_error_message(), sizeof text - 1);
@@ -136,6 +137,8 @@ MTI_INLINE manta_status_t mti_generator_start(const mti_generator_kind_t *kind, 
     manta_status_t status;
     manta_generator_options_t known;
     manta_generator_desc_t desc;
+    manta_ref_t inputs[64]; // of more the steps wait for the rest
+    size_t i;
     memset(&known, 0, sizeof known);
     memset(&desc, 0, sizeof desc);
     if (options != NULL) {
@@ -151,7 +154,13 @@ MTI_INLINE manta_status_t mti_generator_start(const mti_generator_kind_t *kind, 
     desc.dtype = kind->dtype;
     desc.run_ahead = known.run_ahead;
     desc.options = &known.step;
+    desc.inputs = inputs;
     status = mti_generator_hold(kind, box);
+    for (i = 0; i < kind->param_count && desc.input_count < sizeof inputs / sizeof *inputs; i++) {
+        if (kind->params[i].kind != MANTA_PARAM_IN) continue;
+        memcpy(&inputs[desc.input_count++], (const char *)box + kind->params[i].offset,
+               sizeof *inputs);
+    }
     if (status == MANTA_OK) status = manta_generator_create(&desc, out_generator);
     if (status != MANTA_OK) kind->destroy(box);
     return status;

@@ -42,7 +42,7 @@ template <typename... P> struct accesses<manta_status_t(manta_grid_t, P...)> {
 using fake_twin_fn_t = decltype(fake_cuda_kernel_t::twin);
 
 void add(const char *symbol, const manta_kernel_t &kernel, const std::vector<uint8_t> &access,
-         fake_twin_fn_t twin)
+         fake_twin_fn_t twin, uint32_t max_threads = 0)
 {
     fake_cuda_kernel_t fake = {};
     fake.name = symbol;
@@ -50,6 +50,7 @@ void add(const char *symbol, const manta_kernel_t &kernel, const std::vector<uin
     fake.param_bytes = kernel.arg_bytes;
     fake.param_access = access.data();
     fake.twin = twin;
+    fake.max_threads = max_threads;
     fake_cuda_control()->kernel_add(&fake);
 }
 
@@ -60,6 +61,38 @@ const manta_kernel_t *row_of(const char *name)
             return &mti_kernels_code.kernels[i];
     fprintf(stderr, "libcuda_twins: the table of kernels has no %s\n", name);
     abort();
+}
+
+// ---- kernels of the conformance suite (gpu/cts_kernels.cu) ------------------------------------------------
+
+void cts_saxpy_twin(const fake_cuda_shape_t *, void *const *args)
+{
+    const float a = *static_cast<float *>(args[0]), *x = *static_cast<const float **>(args[1]);
+    float *y = *static_cast<float **>(args[2]);
+    for (uint64_t i = 0, n = *static_cast<uint64_t *>(args[3]); i < n; i++)
+        y[i] += a * x[i];
+}
+
+void cts_bump_twin(const fake_cuda_shape_t *, void *const *args)
+{
+    **static_cast<uint32_t **>(args[0]) += *static_cast<uint32_t *>(args[1]);
+}
+
+void cts_mixed_twin(const fake_cuda_shape_t *, void *const *args)
+{
+    double *out = *static_cast<double **>(args[6]);
+    out[0] = *static_cast<uint8_t *>(args[0]);
+    out[1] = *static_cast<double *>(args[1]);
+    out[2] = *static_cast<uint16_t *>(args[2]);
+    out[3] = static_cast<double>(*static_cast<uint64_t *>(args[3]));
+    out[4] = *static_cast<float *>(args[4]);
+    out[5] = *static_cast<uint32_t *>(args[5]);
+}
+
+void cts_shape_twin(const fake_cuda_shape_t *shape, void *const *args)
+{
+    static_assert(sizeof *shape == 7 * sizeof(uint32_t), "seven numbers in a row");
+    memcpy(*static_cast<uint32_t **>(args[0]), shape, sizeof *shape);
 }
 
 // ---- kernels of programs ------------------------------------------------------------------------------
@@ -81,6 +114,10 @@ void run_twin(manta_kernel_t *kernel, const fake_cuda_shape_t *shape, void *cons
 
 MANTA_KERNEL(saxpy_kernel, float, const float *, float *, size_t);
 MANTA_KERNEL(serve_classify, const float *, const float *, uint8_t *, size_t);
+MANTA_KERNEL(cts_saxpy, float, const float *, float *, uint64_t);
+MANTA_KERNEL(cts_bump, uint32_t *, uint32_t);
+MANTA_KERNEL(cts_mixed, uint8_t, double, uint16_t, uint64_t, float, uint32_t, double *);
+MANTA_KERNEL(cts_shape, uint32_t *);
 
 #define LIBRARY_KERNELS(X)                                                                         \
     X(fill_u8)                                                                                     \
@@ -117,6 +154,9 @@ MANTA_KERNEL(serve_classify, const float *, const float *, uint8_t *, size_t);
         reinterpret_cast<fake_twin_fn_t>(row_of("manta/" #x)->twin));                              \
     added++;
 
+#define ADD_SUITE(x, most_threads)                                                                 \
+    add(#x, x##_kernel, accesses<decltype(x##_launch)>::get(), x##_twin, most_threads);
+
 #define ADD_PROGRAM(x)                                                                             \
     add(#x, x##_kernel, accesses<decltype(x##_launch)>::get(),                                     \
         [](const fake_cuda_shape_t *shape, void *const *args) {                                    \
@@ -131,6 +171,10 @@ __attribute__((constructor)) static void twins_add()
         fprintf(stderr, "libcuda_twins: a kernel of the library is missing here\n");
         abort();
     }
+    ADD_SUITE(cts_saxpy, 0)
+    ADD_SUITE(cts_bump, 0)
+    ADD_SUITE(cts_mixed, 0)
+    ADD_SUITE(cts_shape, 256)
     ADD_PROGRAM(saxpy_kernel)
     ADD_PROGRAM(serve_classify)
 }
