@@ -131,7 +131,7 @@ template <class Fail> bool round(const Case &test, int workers, long first, long
         EXPECT_EQ(42, value_of<int>(twice));
         EXPECT_OK(manta_release(twice));
         EXPECT_OK(manta_drain(MANTA_S(30)));
-        manta_stats_t stats = stats_of({0});
+        manta_stats_t stats = settled_stats_of({0});
         EXPECT_EQ(0u, stats.live_refs) << printed_refs({0});
         EXPECT_EQ(0u, stats.live_bytes) << printed_refs({0});
         EXPECT_EQ(stats.submitted, stats.completed);

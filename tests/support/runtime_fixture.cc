@@ -89,7 +89,7 @@ std::string read_all(FILE *file)
 void expect_empty(manta_runtime_t runtime)
 {
     EXPECT_OK(manta_runtime_drain(runtime, MANTA_S(50)));
-    manta_stats_t stats = stats_of(runtime);
+    manta_stats_t stats = settled_stats_of(runtime);
     EXPECT_EQ(0u, stats.live_refs) << printed_refs(runtime);
     EXPECT_EQ(0u, stats.live_bytes) << printed_refs(runtime);
     EXPECT_EQ(stats.submitted, stats.completed);
@@ -185,6 +185,17 @@ manta_stats_t stats_of(manta_runtime_t runtime)
     manta_stats_t stats = {};
     stats.struct_size = sizeof stats;
     EXPECT_OK(manta_runtime_stats(runtime, &stats));
+    return stats;
+}
+
+manta_stats_t settled_stats_of(manta_runtime_t runtime)
+{
+    auto give_up = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+    manta_stats_t stats = stats_of(runtime);
+    while (stats.live_bytes && std::chrono::steady_clock::now() < give_up) {
+        std::this_thread::yield();
+        stats = stats_of(runtime);
+    }
     return stats;
 }
 

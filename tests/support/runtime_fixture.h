@@ -96,6 +96,9 @@ std::string printed_error(manta_ref_t ref);
 // What manta_runtime_print_refs() prints.
 std::string printed_refs(manta_runtime_t runtime);
 manta_stats_t stats_of(manta_runtime_t runtime);
+// The same when everything is drained: whoever failed a task from outside, or looked for an actor that has ended, may
+// still hold a block for a moment.
+manta_stats_t settled_stats_of(manta_runtime_t runtime);
 
 // A default runtime with GetParam() workers around each test.
 class RuntimeTest : public ::testing::TestWithParam<int>
