@@ -261,7 +261,7 @@ void round(Rng &rng, int workers)
         CHECK_EQ(manta_runtime_stats(runtime, &stats), MANTA_OK);
         CHECK_EQ(stats.live_refs, 0u);
         // Who failed a running task from outside may still hold its result for a moment.
-        for (int i = 0; i < 10000 && stats.live_bytes; i++) {
+        for (int i = 0; i < 1000000 && stats.live_bytes; i++) {
             std::this_thread::yield();
             CHECK_EQ(manta_runtime_stats(runtime, &stats), MANTA_OK);
         }
