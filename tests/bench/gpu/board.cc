@@ -88,6 +88,7 @@ static CUfunction function_of(const mti_cu_api_t *cu, CUlibrary library, const c
     CUfunction function = nullptr;
     BENCH_CU(cu, cuLibraryGetKernel(&kernel, library, name));
     BENCH_CU(cu, cuKernelGetFunction(&function, kernel));
+    if (cu->cuFuncLoad) BENCH_CU(cu, cuFuncLoad(function)); // else its first launch does
     return function;
 }
 

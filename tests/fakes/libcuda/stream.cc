@@ -202,8 +202,9 @@ CUresult fake_cuStreamWaitEvent(CUstream stream, CUevent event, unsigned flags)
     result = sticky_of(event->context->device);
     if (result != CUDA_SUCCESS) return result;
     clock_merge(&stream->clock, event->clock);
-    if (mti_engine_wait(stream->queue, event->queue, event->seq) != MANTA_OK)
-        return CUDA_ERROR_OUT_OF_MEMORY;
+    // Lost, and not told yet: taken, and never done.
+    const manta_status_t status = mti_engine_wait(stream->queue, event->queue, event->seq);
+    if (status != MANTA_OK && status != MANTA_ERR_DEVICE_LOST) return CUDA_ERROR_OUT_OF_MEMORY;
     // Who asks for the end of the stream asks for the end of its waits, too.
     stream_advance(stream);
     return submit(stream, "wait", nullptr, nullptr, 0, nullptr, false, false, 0);
@@ -286,9 +287,10 @@ CUresult fake_cuStreamWaitValue64(CUstream stream, CUdeviceptr address, cuuint64
     op.payload = &word;
     op.payload_bytes = sizeof word;
     op.condition = word_reached;
-    return mti_engine_submit(stream->queue, &op, &stream->last_seq) == MANTA_OK
-               ? CUDA_SUCCESS
-               : CUDA_ERROR_OUT_OF_MEMORY;
+    const manta_status_t status = mti_engine_submit(stream->queue, &op, &stream->last_seq);
+    if (status == MANTA_ERR_DEVICE_LOST) stream->last_seq = UINT64_MAX; // as above
+    return status == MANTA_OK || status == MANTA_ERR_DEVICE_LOST ? CUDA_SUCCESS
+                                                                 : CUDA_ERROR_OUT_OF_MEMORY;
 }
 
 // ---- Host functions ------------------------------------------------------------------------------
