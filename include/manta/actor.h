@@ -118,6 +118,9 @@ typedef struct manta_actor_options {
     bool own_queue; // with |device|: a queue (stream) that nobody else uses; a device has 8 to give
     uint64_t gpu_bytes;        // with |device|: of manta_actor_memory() at most; 0: no bound
     uint32_t max_device_calls; // with |device|: calls on the device at a time; 0: 32
+    // A share of GPUs that it holds as tasks do (manta_task_options_t), of |device| or of any: from before its
+    // constructor, which waits for it, until after its destructor, over restarts, too. See manta_task_gpus().
+    double gpus;
 } manta_actor_options_t;
 
 // Makes an actor. Its constructor runs as soon as its arguments are ready; calls wait for it. If it

@@ -359,6 +359,7 @@ static void actor_end(mti_ctx_t *ctx, mti_actor_t *actor, drive_t *drive)
     mti_mutex_unlock(&more->lock);
     // One that was told to stop ends without calls; those that come late are failed by actor_drive.
     if (failed) mti_actor_fail_calls(ctx, actor, error, false, false, 0);
+    if (rare && rare->share) mti_actor_share_end(ctx, actor);
     if (more->kept) mti_actor_kept_release(ctx, actor);
     if (more->holds || more->device) mti_actor_holds_release(ctx, more);
     if (more->rows.capacity) mti_rows_deinit(&more->rows);
@@ -507,25 +508,15 @@ void mti_actor_run_handed_out(mti_ctx_t *ctx, mti_record_t *t, bool chain)
     if (next) mti_record_ready(ctx, (mti_ready_t){.id = next});
 }
 
-// Constructor again. False: the turn is given up until its arguments are ready.
-static bool restart_create(mti_ctx_t *ctx, mti_actor_t *actor, uint32_t gen)
+// Submits the constructor, with the arguments that were kept. False: the turn is given up until they are ready.
+static bool submit_create(mti_ctx_t *ctx, mti_actor_t *actor, uint32_t gen)
 {
     mti_actor_more_t *more = actor->more;
     const manta_task_def_t *create = more->def->create;
-    if (more->holds || more->device) mti_actor_holds_release(ctx, more);
-    if (more->device && !mti_actor_device_again(ctx, actor)) {
-        manta_error_t *cause = mti_actor_device_gone(actor);
-        mti_actor_fail(ctx, actor, cause, MTI_ACTOR_ENDS, 0, "%s", manta_error_text(cause));
-        manta_error_release(cause);
+    if (!create) {
+        if (!mti_atomic_u32_load_relaxed(&more->restarts)) actor->constructed = true;
         return true;
     }
-    memset(actor->state, 0, actor->def->state_bytes);
-    (void)mti_atomic_u32_fetch_add_relaxed(&more->restarts, 1);
-    mti_atomic_u32_store_relaxed(&more->create_failed, 0);
-    mti_mutex_lock(&more->lock);
-    more->phase = MTI_RESTART_CREATING;
-    mti_mutex_unlock(&more->lock);
-    if (!create) return true;
     // The turn stays ours meanwhile: an end would free what is submitted here.
     (void)mti_atomic_u64_fetch_add_relaxed(&actor->object.counts, MTI_COUNT_INTERNAL);
     manta_status_t status = mti_task_submit_method((manta_actor_t){mti_ref_of(&actor->object).id},
@@ -545,6 +536,48 @@ static bool restart_create(mti_ctx_t *ctx, mti_actor_t *actor, uint32_t gen)
     bool go_on = mti_atomic_ptr_load_seq_cst(&more->create_ready) != NULL ||
                  mti_atomic_u32_load_seq_cst(&actor->life) == MTI_LIFE_FAILED;
     return go_on && mti_turn_take(ctx, actor, gen, MTI_TURN_NEW);
+}
+
+// Asks for a share where it goes now, and comes back here with it. False: the turn is given up until then.
+static bool ask_again(mti_ctx_t *ctx, mti_actor_t *actor, uint32_t gen)
+{
+    manta_status_t status = mti_actor_share_ask(ctx, actor);
+    if (status != MANTA_OK) {
+        manta_error_t *cause = mti_error_create(status, MANTA_SCOPE_TASK, actor->def->name, "", 0,
+                                                manta_error_message(), NULL);
+        mti_actor_fail(ctx, actor, cause, MTI_ACTOR_ENDS, 0, "it could not ask for its share");
+        manta_error_release(cause);
+        return true;
+    }
+    // As in submit_create.
+    mti_atomic_u64_store_seq_cst(&actor->claim, mti_turn_word(gen, MTI_TURN_NEW));
+    bool go_on = !mti_actor_share_is_missing(actor) ||
+                 mti_atomic_u32_load_seq_cst(&actor->life) == MTI_LIFE_FAILED;
+    return go_on && mti_turn_take(ctx, actor, gen, MTI_TURN_NEW);
+}
+
+// Constructor again. False: the turn is given up until its arguments are ready.
+static bool restart_create(mti_ctx_t *ctx, mti_actor_t *actor, uint32_t gen)
+{
+    mti_actor_more_t *more = actor->more;
+    if (more->holds || more->device) mti_actor_holds_release(ctx, more);
+    if (more->device && !mti_actor_device_again(ctx, actor)) {
+        manta_error_t *cause = mti_actor_device_gone(actor);
+        mti_actor_fail(ctx, actor, cause, MTI_ACTOR_ENDS, 0, "%s", manta_error_text(cause));
+        manta_error_release(cause);
+        return true;
+    }
+    if (more->rare && more->rare->share) {
+        mti_actor_share_move(ctx, actor);
+        if (mti_actor_share_is_missing(actor)) return ask_again(ctx, actor, gen);
+    }
+    memset(actor->state, 0, actor->def->state_bytes);
+    (void)mti_atomic_u32_fetch_add_relaxed(&more->restarts, 1);
+    mti_atomic_u32_store_relaxed(&more->create_failed, 0);
+    mti_mutex_lock(&more->lock);
+    more->phase = MTI_RESTART_CREATING;
+    mti_mutex_unlock(&more->lock);
+    return submit_create(ctx, actor, gen);
 }
 
 typedef enum turn_check {
@@ -605,6 +638,11 @@ static turn_check_t turn_check(mti_ctx_t *ctx, mti_actor_t *actor, uint32_t gen,
             continue;
         }
         if (life == MTI_LIFE_DEAD) return CHECK_RUN;
+        if (life <= MTI_LIFE_STOPPING && more->rare && mti_actor_share_begins(actor)) {
+            // It has its share: the constructor comes now.
+            if (!submit_create(ctx, actor, gen)) return CHECK_PASSED;
+            continue;
+        }
         if (life == MTI_LIFE_FAILED) {
             if (mti_actor_running(actor)) return CHECK_LEAVE;
             actor_end(ctx, actor, drive);

@@ -143,6 +143,11 @@ static inline mti_actor_t *mti_actor_begin_quick(mti_ctx_t *ctx, manta_actor_t h
     return NULL;
 }
 
+// Whether the constructor's arguments are kept by the actor.
+bool mti_actor_keeps_args(const mti_actor_t *actor);
+// The GPUs that it has a share of, as bits.
+uint64_t mti_actor_gpus_of(const mti_actor_t *actor);
+
 // The call |id|, which was cancelled, is out of every list.
 void mti_actor_call_over(mti_ctx_t *ctx, mti_actor_t *actor, uint32_t group, uint64_t id);
 

@@ -45,6 +45,9 @@ static manta_status_t check_def(const manta_actor_def_t *def, const manta_actor_
                             def->name, i, o->groups[i].max_concurrency);
         }
     }
+    if (!(o->gpus >= 0.0)) { // also not-a-number
+        return mti_fail(MANTA_ERR_INVALID_ARGUMENT, "actor %s: gpus %g", def->name, o->gpus);
+    }
     if (o->get_or_create && !o->name) {
         return mti_fail(MANTA_ERR_INVALID_ARGUMENT, "actor %s: get_or_create without a name",
                         def->name);
@@ -58,6 +61,13 @@ static manta_status_t check_place(mti_ctx_t *ctx, const manta_actor_def_t *def,
     const mti_runtime_t *rt = ctx->rt;
     manta_status_t status = mti_actor_device_check(ctx, def, o);
     if (status != MANTA_OK) return status;
+    if (o->gpus > 0.0) {
+        manta_task_options_t share = {
+            .struct_size = sizeof share, .gpus = o->gpus, .where = o->device};
+        if (o->device == MANTA_ANY) share.where = MANTA_CPU;
+        status = mti_admit_check_gpus(ctx, def->name, &share);
+        if (status != MANTA_OK) return status;
+    }
     if (!o->pin || rt->is_serial) return MANTA_OK;
     if (o->max_concurrency > 1 || o->group_count) {
         return mti_fail(MANTA_ERR_NOT_SUPPORTED, "actor %s: pinned, and several methods at a time",
@@ -124,8 +134,8 @@ static bool make_groups(mti_ctx_t *ctx, mti_actor_more_t *more, const manta_acto
 // Whether an actor with those options has a rare block.
 static bool wants_rare(const mti_ctx_t *ctx, const manta_actor_options_t *o)
 {
-    return o->name || o->max_concurrency > 1 || o->group_count || o->life == MANTA_LIFE_CREATOR ||
-           (o->pin && !ctx->rt->is_serial);
+    return o->gpus > 0.0 || o->name || o->max_concurrency > 1 || o->group_count ||
+           o->life == MANTA_LIFE_CREATOR || (o->pin && !ctx->rt->is_serial);
 }
 
 // What few actors have, and the names. False: no memory.
@@ -143,6 +153,7 @@ static bool make_rare(mti_ctx_t *ctx, mti_actor_more_t *more, const manta_actor_
     rare->name = copy_string(&text, o->name);
     rare->name_space = o->name ? copy_string(&text, o->name_space) : NULL;
     more->rare = rare;
+    if (o->gpus > 0.0 && !mti_actor_share_make(ctx, more, o->gpus)) return false;
     return (o->max_concurrency <= 1 && !o->group_count) || make_groups(ctx, more, o);
 }
 
@@ -152,6 +163,7 @@ static void free_more(mti_ctx_t *ctx, mti_actor_more_t *more)
     if (more->rows.capacity) mti_rows_deinit(&more->rows);
     if (more->error) manta_error_release((manta_error_t *)more->error);
     if (more->groups) mti_heap_free(&ctx->heap, more->groups, rare->groups_bytes);
+    if (rare) mti_actor_share_free(ctx, rare->share);
     if (rare) mti_heap_free(&ctx->heap, rare, rare->total_bytes);
     if (more->holds) mti_actor_holds_release(ctx, more);
     if (more->deferred)
@@ -182,6 +194,11 @@ static mti_actor_more_t *make_more(mti_ctx_t *ctx, manta_actor_def_t *def,
     }
     *out_state = (char *)more + state_at;
     return more;
+}
+
+bool mti_actor_keeps_args(const mti_actor_t *actor)
+{
+    return actor->more->kept != NULL;
 }
 
 void mti_actor_free(mti_ctx_t *ctx, mti_actor_t *actor)
@@ -215,15 +232,15 @@ static manta_status_t make_actor(mti_ctx_t *ctx, manta_actor_def_t *def,
     object->dtype = MANTA_UNTYPED;
     object->producer = 0;
     mti_atomic_u32_store_relaxed(&object->scope_hint, 0);
-    mti_atomic_u64_store_relaxed(&object->u.mail, def->create ? MTI_MAIL_EMPTY : MTI_MAIL_IDLE);
+    bool waits = def->create || o->gpus > 0.0;
+    mti_atomic_u64_store_relaxed(&object->u.mail, waits ? MTI_MAIL_EMPTY : MTI_MAIL_IDLE);
     actor->more = more;
     if (more->rare) more->rare->self = actor;
     actor->def = def;
     // The claim of this generation first: whoever sweeps through all tasks (cancel.c) may have seen the slot's
     // last one alive, and reads its parent where the state stands. release: pairs with the acquire there.
     mti_atomic_u64_store_relaxed(
-        &actor->claim,
-        mti_turn_word(mti_actor_gen(actor), def->create ? MTI_TURN_NEW : MTI_TURN_IDLE));
+        &actor->claim, mti_turn_word(mti_actor_gen(actor), waits ? MTI_TURN_NEW : MTI_TURN_IDLE));
     __atomic_store_n(&actor->state, state, __ATOMIC_RELEASE);
     mti_atomic_u32_store_relaxed(&actor->life, MTI_LIFE_ALIVE);
     actor->max_pending = o->max_pending;
@@ -239,11 +256,12 @@ static manta_status_t make_actor(mti_ctx_t *ctx, manta_actor_def_t *def,
     mti_atomic_u32_store_relaxed(&actor->busy, 0);
     mti_atomic_u32_store_relaxed(&actor->frozen, 0);
     mti_atomic_u64_store_relaxed(&actor->ran, 0);
-    actor->constructed = !def->create;
+    actor->constructed = !waits;
     mti_atomic_u64_store_relaxed(&object->head, 0);
     uint64_t counts = MTI_COUNT_USER + MTI_COUNT_INTERNAL;
     if (actor->flags & MTI_ACTOR_KEEPS_COUNT) counts += MTI_COUNT_USER;
-    if (def->create) counts += MTI_COUNT_INTERNAL; // the constructor's, as for a call
+    // The constructor's, as for a call. One that waits for a share is submitted with it later.
+    if (def->create && !(o->gpus > 0.0)) counts += MTI_COUNT_INTERNAL;
     // release: a stale lookup that gets a count from here sees a whole actor
     mti_atomic_u64_store_release(&object->counts, counts);
     *out_actor = actor;
@@ -380,7 +398,8 @@ static manta_status_t create_entered(mti_thread_t *thread, mti_ctx_t *ctx, manta
     mti_actor_t *actor = NULL;
     status = make_actor(ctx, def, o, &actor);
     if (status != MANTA_OK) return status;
-    if (def->create && o->max_restarts != 0 && !keep_args(ctx, actor, args, args_bytes)) {
+    if (def->create && (o->max_restarts != 0 || o->gpus > 0.0) &&
+        !keep_args(ctx, actor, args, args_bytes)) {
         discard_actor(ctx, actor);
         return mti_fail(MANTA_ERR_OUT_OF_MEMORY, "actor %s: no memory to keep its arguments",
                         def->name);
@@ -433,12 +452,16 @@ manta_actor_t manta_actor_create(manta_actor_def_t *def, const manta_actor_optio
     // As for a wait: the runtime stays until the constructor is submitted.
     mti_wait_enter(ctx);
     mti_thread_leave(thread);
-    if (status == MANTA_OK && actor && def->create) {
-        status = mti_task_submit_method(handle, actor, def->create, NULL, args, args_bytes, NULL, 0,
-                                        false);
+    if (status == MANTA_OK && actor && (def->create || o.gpus > 0.0)) {
+        if (o.gpus > 0.0) {
+            status = mti_actor_share_ask(ctx, actor);
+        } else {
+            status = mti_task_submit_method(handle, actor, def->create, NULL, args, args_bytes,
+                                            NULL, 0, false);
+        }
         if (status != MANTA_OK) {
-            manta_error_t *cause = mti_error_create(status, MANTA_SCOPE_TASK, def->create->name, "",
-                                                    0, manta_error_message(), NULL);
+            manta_error_t *cause = mti_error_create(status, MANTA_SCOPE_TASK, def->name, "", 0,
+                                                    manta_error_message(), NULL);
             mti_actor_fail(ctx, actor, cause, MTI_ACTOR_ENDS, 0,
                            "its constructor could not be submitted");
             manta_error_release(cause);

@@ -35,15 +35,18 @@ static bool device_is_lost(mti_lanes_t *lanes, uint32_t index)
            mti_lanes_is_lost(lanes, index);
 }
 
-// The device with the fewest actors that is not lost; false: none.
-static bool device_choose(mti_lanes_t *lanes, manta_where_t where, uint32_t *out_index)
+// The device with the fewest actors that is not lost, rather one where |share| is free; false: none.
+static bool device_choose(mti_ctx_t *ctx, manta_where_t where, int64_t share, uint32_t *out_index)
 {
+    mti_lanes_t *lanes = mti_lanes_peek(ctx->rt);
     uint32_t best_count = UINT32_MAX;
     bool any = false;
     for (uint32_t i = 0; i < mti_lanes_count(lanes); i++) {
         if (where >= manta_gpu(0) && i != (uint32_t)(where - manta_gpu(0))) continue;
         if (device_is_lost(lanes, i)) continue;
         uint32_t count = mti_lane_actors(lanes, i, 0);
+        if (share && mti_admit_gpu_free(ctx->rt, i) < share)
+            count += UINT32_MAX / 2; // it would wait
         if (count >= best_count) continue;
         best_count = count;
         *out_index = i;
@@ -93,7 +96,7 @@ static bool device_settle(mti_ctx_t *ctx, mti_actor_device_t *device)
 {
     mti_lanes_t *lanes = mti_lanes_peek(ctx->rt);
     uint32_t index;
-    if (!device_choose(lanes, device->where, &index)) return false;
+    if (!device_choose(ctx, device->where, device->share, &index)) return false;
     if (!mti_lane_order_init(lanes, index, device->own_queue, &device->order)) return false;
     (void)mti_lane_actors(lanes, index, 1);
     mti_atomic_u32_store_relaxed(&device->index, index);
@@ -125,6 +128,7 @@ manta_status_t mti_actor_device_make(mti_ctx_t *ctx, mti_actor_more_t *more,
     device->own_queue = o->own_queue;
     device->limit = limit;
     device->bytes_limit = o->gpu_bytes;
+    device->share = (int64_t)(o->gpus * 1000.0 + 0.5);
     mti_atomic_u32_store_relaxed(&device->resume_at, MTI_RESUME_NEVER);
     more->device = device;
     if (device_settle(ctx, device)) return MANTA_OK;
@@ -198,6 +202,12 @@ manta_error_t *mti_actor_device_gone(mti_actor_t *actor)
                          before);
     manta_error_release(before);
     return gone;
+}
+
+manta_where_t mti_actor_device_where(const mti_actor_t *actor)
+{
+    const mti_actor_device_t *device = actor->more->device;
+    return device ? manta_gpu((int)device_index(device)) : MANTA_CPU;
 }
 
 void mti_actor_device_free(mti_ctx_t *ctx, mti_actor_more_t *more)

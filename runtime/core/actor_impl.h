@@ -19,6 +19,7 @@ typedef struct mti_actor_group {
 } mti_actor_group_t;
 
 typedef struct mti_actor_bands mti_actor_bands_t; // actor_band.c
+typedef struct mti_actor_share mti_actor_share_t; // actor_share.c
 
 typedef enum mti_restart_phase {
     MTI_RESTART_NONE,
@@ -39,6 +40,7 @@ typedef struct mti_actor_rare {
     mti_atomic_u32_t job_queued; // |job| is in a worker's inbox, with a slot count
     mti_job_t job;
     size_t total_bytes, groups_bytes;
+    mti_actor_share_t *share; // of GPUs; NULL: it asks for none
 } mti_actor_rare_t;
 
 // An argument that the state keeps.
@@ -56,6 +58,7 @@ typedef struct mti_actor_device {
     manta_where_t where;    // as asked for
     mti_atomic_u32_t index; // the device; the turn's, who tells of a lost one reads it
     bool own_queue, is_settled;
+    int64_t share;          // of the device that it asks for, in milli-units
     bool is_creating;       // the turn's; the constructor is on the device
     uint32_t limit;         // calls on the device at a time
     mti_lane_order_t order; // the lane's
@@ -255,6 +258,25 @@ static inline bool mti_actor_device_has_work(const mti_actor_device_t *device)
 }
 // Releases what the state holds: nothing of the actor's runs.
 void mti_actor_holds_release(mti_ctx_t *ctx, mti_actor_more_t *more);
+
+// Where its share of GPUs has to be: manta_gpu(i), or MANTA_CPU for any.
+manta_where_t mti_actor_device_where(const mti_actor_t *actor);
+
+// ---- shares of GPUs (actor_share.c) ----------------------------------------------------------------
+
+bool mti_actor_share_make(mti_ctx_t *ctx, mti_actor_more_t *more, double gpus); // false: no memory
+void mti_actor_share_free(mti_ctx_t *ctx, mti_actor_share_t *share);
+// Asks for it: the turn, which is NEW or about to be, is brought on when it is there; if it never will be, the actor
+// fails.
+manta_status_t mti_actor_share_ask(mti_ctx_t *ctx, mti_actor_t *actor);
+// The task that asks, with a slot count; NULL: none does.
+mti_object_t *mti_actor_share_waits_for(mti_actor_t *actor);
+// For the holder of the turn. Whether it has none of those that it should have; whether the constructor is to be
+// submitted for the first time now; before a restart: gives one back that is not where the actor goes; the end.
+bool mti_actor_share_is_missing(mti_actor_t *actor);
+bool mti_actor_share_begins(mti_actor_t *actor);
+void mti_actor_share_move(mti_ctx_t *ctx, mti_actor_t *actor);
+void mti_actor_share_end(mti_ctx_t *ctx, mti_actor_t *actor);
 
 // ---- order (actor_order.c) ----------------------------------------------------------------------
 

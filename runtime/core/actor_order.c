@@ -382,5 +382,5 @@ mti_object_t *mti_actor_create_waits_for(mti_actor_t *actor)
         break;
     }
     mti_mutex_unlock(&more->lock);
-    return object;
+    return object ? object : mti_actor_share_waits_for(actor);
 }

@@ -13,6 +13,7 @@
 // Deadlock: tasks are
 //           stuck if they could not be admitted even if everybody ended who does not sleep for stuck tasks. The youngest of
 //           them fails. A thread that holds something is woken whenever that may have changed.
+#include "core/actor.h"
 #include "core/core.h"
 
 #include <string.h>
@@ -277,6 +278,7 @@ manta_status_t mti_admit_check_gpus(mti_ctx_t *ctx, const char *name,
 
 uint64_t mti_admit_gpus_of(const mti_record_t *t)
 {
+    if (mti_record_flags(t) & MTI_RECORD_METHOD) return mti_actor_gpus_of(mti_method_actor(t));
     const mti_cold_t *cold = t->cold;
     uint64_t gpus = 0;
     if (!cold || !cold->want_count) return 0;
@@ -604,6 +606,41 @@ void mti_admit_end(mti_ctx_t *ctx, mti_cold_t *cold)
     mti_mutex_unlock(&rules->lock);
     admitted_go(ctx, &admitted);
     if (others) poke(ctx->rt); // what is free now may do, together with what they could lend
+}
+
+// Behind what is held by no task: it never sleeps.
+static mti_record_t nobody = {.def = &mti_actor_share_def};
+
+void mti_admit_move(mti_ctx_t *ctx, mti_cold_t *from, mti_cold_t *to)
+{
+    mti_rules_t *rules = rules_of(ctx);
+    mti_mutex_lock(&rules->lock);
+    to->wants = from->wants; // loans point into them
+    to->want_count = from->want_count;
+    to->record = &nobody;
+    from->wants = NULL;
+    from->want_count = 0;
+    if (from->admission == MTI_ADMISSION_GRANTED) {
+        if (from->next) from->next->prev = from->prev;
+        if (from->prev) {
+            from->prev->next = from->next;
+        } else {
+            rules->holders = from->next;
+        }
+        hold_locked(rules, to);
+    }
+    from->admission = MTI_ADMISSION_NONE;
+    mti_mutex_unlock(&rules->lock);
+}
+
+int64_t mti_admit_gpu_free(mti_runtime_t *rt, uint32_t index)
+{
+    mti_rules_t *rules = &rt->rules;
+    mti_mutex_lock(&rules->lock);
+    int64_t free =
+        index < rules->gpu_count ? rules->resources[rules->resource_count + index].free : 0;
+    mti_mutex_unlock(&rules->lock);
+    return free;
 }
 
 // ---- lending --------------------------------------------------------------------------------------

@@ -847,6 +847,11 @@ uint64_t mti_admit_gpus_of(const mti_record_t *t);
 // Adds |bytes| of a GPU among [first, end) to what |cold| wants; |*out_gpu| is which. Errors: the same.
 manta_status_t mti_admit_gpu(mti_ctx_t *ctx, mti_cold_t *cold, const char *name, uint64_t bytes,
                              mti_lanes_t *lanes, uint32_t first, uint32_t end, uint32_t *out_gpu);
+// What |from| was admitted with is held by |to|, a zeroed one, from now on. It is given back by mti_admit_end, and its
+// |wants| are freed by the caller then.
+void mti_admit_move(mti_ctx_t *ctx, mti_cold_t *from, mti_cold_t *to);
+// How much is free of a GPU, in milli-units.
+int64_t mti_admit_gpu_free(mti_runtime_t *rt, uint32_t index);
 // All else that |t| waits for is there; the caller has the dependency that stands for its admission.
 void mti_admit_reached(mti_ctx_t *ctx, mti_record_t *t);
 // The body has returned: gives everything back.
@@ -903,6 +908,8 @@ bool mti_arg_next(mti_arg_iter_t *iter, manta_ref_t *out_ref);
 
 // Of the pieces of ranges: parts of another task, so never cancelled on their own.
 extern manta_task_def_t mti_piece_def;
+// Of the tasks that ask for the shares of actors: their bodies are for CPUs, wherever the share is.
+extern manta_task_def_t mti_actor_share_def;
 // There may be room for one more task, or a reason to give up: who waits for room looks again.
 void mti_flight_wake(mti_runtime_t *rt);
 void mti_flight_release(mti_runtime_t *rt);

@@ -60,7 +60,7 @@ manta_status_t mti_submit_options(submit_t *s)
         manta_status_t feasible = mti_admit_check_gpus(s->ctx, name, o);
         if (feasible != MANTA_OK) return feasible;
     }
-    s->where = o->where;
+    s->where = s->def == &mti_actor_share_def ? MANTA_CPU : o->where;
     s->gpu_bytes = o->gpu_bytes;
     if (o->cpus > workers) {
         return mti_fail(MANTA_ERR_INFEASIBLE, "task %s asks for %g CPUs; runtime '%s' has %d", name,

@@ -174,9 +174,8 @@ static manta_status_t submit_acquire_one(submit_t *s, const manta_param_t *param
     }
     uint64_t add = MTI_COUNT_INTERNAL;
     if (param->kind == MANTA_PARAM_INOUT) add -= MTI_COUNT_USER;
-    // A restarted actor's arguments are kept by the actor alone.
-    bool is_kept =
-        s->is_create && mti_atomic_u32_load_acquire(&s->actor->life) == MTI_LIFE_RESTARTING;
+    // Those of an actor that is restarted, or had to wait, are kept by the actor alone.
+    bool is_kept = s->is_create && mti_actor_keeps_args(s->actor);
     mti_object_t *object = MTI_UNLIKELY(is_kept)              ? mti_ref_acquire_weak(ref.id, add)
                            : param->kind == MANTA_PARAM_INOUT ? mti_ref_take(s->ctx, ref)
                                                               : mti_ref_acquire(ref, add);

@@ -413,3 +413,116 @@ TEST_P(GpuShareTest, ALostDeviceIsNotGivenOutAnyMore)
         EXPECT_NE(1u, value_of<uint64_t>(gs_device_with(MANTA_OPTIONS(.gpus = 1.0))));
     }
 }
+
+// ---- shares that actors hold ------------------------------------------------------------------------------
+
+struct Tenant {
+    Usage *u;
+    double share;
+    uint64_t gpus;
+};
+MANTA_ACTOR(gs_tenant, Tenant, MANTA_LOCAL(Usage *, u), MANTA_VAL(double, share))
+{
+    *self = {u, share, manta_task_gpus(task)};
+    u->enter(self->gpus, share);
+    return MANTA_OK;
+}
+MANTA_ACTOR_END(gs_tenant)
+{
+    self->u->leave(self->gpus, self->share);
+}
+MANTA_METHOD(gs_tenant, gpus, MANTA_OUT(uint64_t, gpus, 1))
+{
+    gpus[0] = manta_task_gpus(task);
+    return gpus[0] == self->gpus ? MANTA_OK : MANTA_ERR_USER;
+}
+MANTA_METHOD(gs_tenant, fatal)
+{
+    (void)self;
+    return MANTA_ACTOR_FATAL;
+}
+
+static gs_tenant_t tenant(Usage *u, double share, manta_actor_options_t options = {})
+{
+    options.struct_size = sizeof options;
+    options.gpus = share;
+    return gs_tenant_create(options, u, share);
+}
+
+static void wait_for(manta_ref_t ref)
+{
+    EXPECT_OK(manta_wait(&ref, 1, 1, MANTA_FOREVER, nullptr, nullptr));
+}
+
+TEST_P(GpuShareTest, ActorsHoldTheirsUntilTheyEnd)
+{
+    Usage u;
+    {
+        MANTA_SCOPE();
+        std::vector<gs_tenant_t> first;
+        for (int i = 0; i < gpus(); i++)
+            first.push_back(tenant(&u, 1.0));
+        uint64_t all = 0;
+        for (gs_tenant_t a : first) {
+            uint64_t one = value_of<uint64_t>(gs_tenant_gpus(a));
+            EXPECT_EQ(0u, all & one);
+            all |= one;
+        }
+        EXPECT_EQ((uint64_t{1} << gpus()) - 1, all);
+        gs_tenant_t late = tenant(&u, 0.5);
+        manta_ref_t call = gs_tenant_gpus(late);
+        EXPECT_STATUS(MANTA_NOT_READY, manta_ref_status(call));
+        manta_ref_t end = manta_actor_watch(first[0].actor);
+        uint64_t there = value_of<uint64_t>(gs_tenant_gpus(first[0]));
+        EXPECT_OK(manta_actor_kill(first[0].actor, false));
+        wait_for(end);
+        EXPECT_EQ(there, value_of<uint64_t>(call));
+    }
+    EXPECT_OK(manta_drain(MANTA_FOREVER));
+    for (double most : u.most)
+        EXPECT_LE(most, 1.0);
+    expect_all_free();
+}
+
+TEST_P(GpuShareTest, ActorsKeepTheirsOverRestarts)
+{
+    Usage u;
+    {
+        MANTA_SCOPE();
+        gs_tenant_t a =
+            tenant(&u, 1.0, MANTA_ACTOR_OPTIONS(.max_restarts = 3, .max_task_retries = 1));
+        uint64_t there = value_of<uint64_t>(gs_tenant_gpus(a));
+        manta_ref_t waits =
+            gs_use_with(MANTA_OPTIONS(.where = MANTA_CPU, .gpus = (double)gpus()), &u, 1, kPlain);
+        wait_for(gs_tenant_fatal(a)); // twice
+        EXPECT_EQ(there, value_of<uint64_t>(gs_tenant_gpus(a)));
+        EXPECT_STATUS(MANTA_NOT_READY, manta_ref_status(waits));
+        EXPECT_OK(gs_tenant_destroy(a));
+        wait_for(waits);
+        EXPECT_OK(manta_ref_status(waits));
+    }
+    EXPECT_OK(manta_drain(MANTA_FOREVER));
+    expect_all_free();
+}
+
+TEST_P(GpuShareTest, ActorsThatWaitForTheirsEndLikeOthers)
+{
+    Usage u;
+    {
+        MANTA_SCOPE();
+        double all = gpus();
+        gs_tenant_t a = tenant(&u, all), b = tenant(&u, 1.0), c = tenant(&u, 1.0);
+        EXPECT_NE(0u, value_of<uint64_t>(gs_tenant_gpus(a)));
+        manta_ref_t killed = gs_tenant_gpus(b), end = manta_actor_watch(b.actor);
+        EXPECT_OK(manta_actor_kill(b.actor, false));
+        wait_for(killed);
+        EXPECT_STATUS(MANTA_ERR_ACTOR_DIED, manta_ref_status(killed));
+        wait_for(end);
+        EXPECT_OK(gs_tenant_destroy(a));
+        EXPECT_NE(0u, value_of<uint64_t>(gs_tenant_gpus(c)));
+        EXPECT_STATUS(MANTA_ERR_INFEASIBLE, manta_actor_status(tenant(&u, all + 1).actor));
+        EXPECT_STATUS(MANTA_ERR_INVALID_ARGUMENT, manta_actor_status(tenant(&u, -1).actor));
+    }
+    EXPECT_OK(manta_drain(MANTA_FOREVER));
+    expect_all_free();
+}
