@@ -148,7 +148,9 @@ manta_status_t manta_out_resize_bytes(manta_task_t *task, uint32_t out_index, si
 
 bool manta_cancelled(const manta_task_t *task)
 {
-    return task && mti_task_must_stop(task->ctx, task->record);
+    if (!task || !mti_task_must_stop(task->ctx, task->record)) return false;
+    mti_cancel_heard(task->record);
+    return true;
 }
 
 // The object of one ref among the arguments, NULL if there is none.

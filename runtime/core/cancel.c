@@ -19,6 +19,8 @@
 // Attacked by tests/stress/storm_stress.cc, tests/integration/cancel_test.cc.
 #include "core/core.h"
 
+#include <sched.h>
+
 // Whether the ancestor with that id, or one above it, has told its children to stop.
 static bool ancestor_stops(uint64_t id, uint32_t epoch)
 {
@@ -51,6 +53,20 @@ bool mti_cancel_due(mti_runtime_t *rt, mti_record_t *t)
     // release: our own children look no further than us
     __atomic_store_n(&t->cancel_epoch.v, epoch, __ATOMIC_RELEASE);
     return false;
+}
+
+void mti_cancel_heard(const mti_record_t *t)
+{
+    uint64_t head;
+    // Of several results the claim decides (run_complete_several), of an attempt that expired its end.
+    if (t->result_count != 1 || !(mti_atomic_u64_load_acquire(&t->claim) & MTI_CLAIM_CANCEL))
+        return;
+    // Who cancels is between the flag and the head (fail_running), for an instant. Without a count nobody can see
+    // the result any more, and it stays open.
+    while (!mti_object_is_closed(&t->result, &head) &&
+           mti_atomic_u64_load_acquire(&t->result.counts) != 0) {
+        sched_yield();
+    }
 }
 
 bool mti_cancel_look(mti_ctx_t *ctx, mti_record_t *t)

@@ -883,6 +883,9 @@ static inline bool mti_task_must_stop(mti_ctx_t *ctx, mti_record_t *t)
         return true;
     return MTI_UNLIKELY(mti_cancel_is_stale(ctx->rt, t)) && mti_cancel_look(ctx, t);
 }
+// The body of |t| is about to learn that it is to stop: not before its result has failed, or what it returns then
+// could still become its value.
+void mti_cancel_heard(const mti_record_t *t);
 // A task was told to stop: those that it has submitted are to look, if |has_children| at once.
 void mti_cancel_announce(mti_runtime_t *rt, bool has_children);
 // |t| is DONE and its children are to stop: it stays until they have been told. Takes a slot count.

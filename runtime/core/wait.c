@@ -497,10 +497,12 @@ manta_status_t mti_wait_must_end(const mti_thread_t *thread, const mti_ctx_t *ct
 {
     const manta_task_t *run = thread->task;
     if (task_is_cancelled(thread)) {
+        mti_cancel_heard(run->record);
         return mti_fail(MANTA_ERR_WAIT_CANCELLED, "the waiting task was cancelled");
     }
     // A shutdown that cancels cancels nothing of what is waited for here.
     if (run && (queue || run->ctx->rt != ctx->rt) && mti_task_must_stop(run->ctx, run->record)) {
+        mti_cancel_heard(run->record);
         return mti_fail(MANTA_ERR_WAIT_CANCELLED,
                         "the waiting task was cancelled, or its runtime '%s' ends",
                         run->ctx->rt->name);

@@ -133,6 +133,31 @@ TEST_P(CancelTest, ChildrenOfACompletedTaskAreOnTheirOwn)
 }
 
 // A running child is told through its own claim; the parent's body has returned long ago.
+// As ca_loop, with a value of its own; asks without a pause.
+MANTA_TASK(ca_spin, MANTA_LOCAL(family *, f), MANTA_OUT(int, y, 1))
+{
+    y[0] = ++f->ran;
+    while (!manta_cancelled(task))
+        continue;
+    return MANTA_OK;
+}
+
+// The body returns as soon as it is told, before whoever cancels has got any further, perhaps.
+TEST_P(CancelTest, WhatABodyReturnsAfterItWasToldIsNoValue)
+{
+    SKIP_IF_SERIAL();
+    family f;
+    for (int round = 1; round <= (kSanitized ? 300 : 3000); round++) {
+        manta_ref_t x = ca_spin_remote(&f);
+        while (f.ran.load() < round)
+            std::this_thread::yield();
+        EXPECT_OK(manta_cancel(x));
+        ASSERT_STATUS(MANTA_ERR_CANCELLED, status_of(x)) << "round " << round;
+        EXPECT_OK(manta_release(x));
+    }
+    EXPECT_OK(manta_drain(MANTA_FOREVER));
+}
+
 MANTA_TASK(ca_nest, MANTA_LOCAL(family *, f), MANTA_VAL(int, depth))
 {
     manta_ref_t child = depth > 1 ? ca_nest_remote(f, depth - 1) : ca_loop_remote(f);
