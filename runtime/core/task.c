@@ -55,8 +55,10 @@ static inline void plain_publish(mti_ctx_t *ctx, mti_record_t *t, uint32_t gen, 
     uint32_t argument = 0;
     uint64_t head;
     for (uint32_t i = 0; i < refs; i++) {
-        if (!mti_object_is_closed(objects[i], &head) &&
-            mti_record_link(ctx, t, objects[i], cells - i, MTI_LINK_INLINE, &head)) {
+        // It may have closed since plain_acquire, with its bytes on a device only.
+        bool here = mti_object_is_closed(objects[i], &head) &&
+                    MTI_LIKELY(mti_object_storage(objects[i]) != MTI_STORAGE_TIERED);
+        if (!here && mti_record_link(ctx, t, objects[i], cells - i, MTI_LINK_INLINE, &head)) {
             continue;
         }
         closed++;
@@ -68,12 +70,15 @@ static inline void plain_publish(mti_ctx_t *ctx, mti_record_t *t, uint32_t gen, 
     publish_linked(ctx, t, gen, refs + 1, closed, failed, argument);
 }
 
-// Whether all of them are closed and none has failed.
+// Whether all of them are closed, none has failed, and their bytes are here.
 static inline bool plain_all_closed(mti_object_t **objects, uint32_t refs)
 {
     uint64_t head;
     for (uint32_t i = 0; i < refs; i++) {
-        if (!mti_object_is_closed(objects[i], &head) || head & MTI_HEAD_FAILED) return false;
+        if (!mti_object_is_closed(objects[i], &head) || head & MTI_HEAD_FAILED ||
+            mti_object_storage(objects[i]) == MTI_STORAGE_TIERED) {
+            return false;
+        }
     }
     return true;
 }

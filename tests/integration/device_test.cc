@@ -374,6 +374,24 @@ TEST_P(DeviceTest, CpuBodyRunsInThePlaceOfAKernel)
     EXPECT_EQ(1500, value_of<int64_t>(dv_sum_remote(y)));
 }
 
+// The argument closes between the looks of a submit, its bytes on the device only: the task must not run yet.
+TEST_P(DeviceTest, AConsumerThatComesJustAsItsArgumentIsDoneFindsTheBytes)
+{
+    int pause = 1000;
+    for (int round = 0; round < (kSanitized ? 300 : 3000); round++) {
+        manta::ref<int64_t> x = dv_fill_with(MANTA_OPTIONS(.where = gpu(0)), round, 3);
+        for (int i = 0; i < pause; i++) {
+            if (i % 64 == 0) (void)manta_ref_status(x); // a little time
+        }
+        bool late = manta_ref_status(x) == MANTA_OK;
+        pause = std::clamp(late ? pause - pause / 64 - 1 : pause + pause / 64 + 1, 1, 20000);
+        manta::ref<int64_t> sum = dv_sum_remote(x);
+        ASSERT_EQ(3 * round, value_of<int64_t>(sum)) << "round " << round;
+        EXPECT_OK(manta_release(x));
+        EXPECT_OK(manta_release(sum));
+    }
+}
+
 TEST_P(DeviceTest, FanInFanOut)
 {
     MANTA_SCOPE();
