@@ -726,6 +726,7 @@ class Actor
         if (!later) depend(node, 1, b.node);
         node->from[2] = station_node_;
         manta_task_options_t with = MANTA_OPTIONS();
+        if (rng_.one_in(4)) with.priority = (manta_priority_t)((int)rng_.below(4) - 1);
         if (!serial_ && rng_.one_in(8)) {
             with.deadline_ns = MANTA_US(20);
             node->ways |= MAY_DEADLINE;
