@@ -41,7 +41,8 @@ add_test(NAME integration/kernels_on_cuda COMMAND test_gpu_kernels_test)
 set_tests_properties(integration/kernels_on_cuda PROPERTIES LABELS integration TIMEOUT 300
                      ENVIRONMENT "${twins_env}")
 find_package(Python3 COMPONENTS Interpreter QUIET)
-if(Python3_FOUND AND TARGET photos AND MANTA_BENCH)
+# What it runs has tests of its own, also under sanitizers; a report of it is enough once.
+if(Python3_FOUND AND TARGET photos AND MANTA_BENCH AND NOT MANTA_SANITIZE)
     manta_script_test(integration/gpu_report_fake TIMEOUT 900 ENV ${twins_env}
         COMMAND Python3::Interpreter ${CMAKE_CURRENT_LIST_DIR}/report ${PROJECT_BINARY_DIR}
                 ${PROJECT_BINARY_DIR} --quick --out ${CMAKE_CURRENT_BINARY_DIR}/gpu/report
