@@ -77,11 +77,7 @@ class LostTest : public ::testing::TestWithParam<Setup>
     }
     void TearDown() override
     {
-        EXPECT_OK(manta_drain(MANTA_S(60)));
-        manta_stats_t stats = settled_stats_of({0});
-        EXPECT_EQ(0u, stats.live_refs) << printed_refs({0});
-        EXPECT_EQ(0u, stats.live_bytes);
-        EXPECT_EQ(stats.submitted, stats.completed);
+        expect_empty({0});
         EXPECT_OK(manta_shutdown(MANTA_S(60)));
         EXPECT_EQ(0, allocator_.bytes());
         log_.take();

@@ -85,7 +85,8 @@ std::string read_all(FILE *file)
     return text;
 }
 
-// What must hold of a runtime when a test is done with it.
+} // namespace
+
 void expect_empty(manta_runtime_t runtime)
 {
     EXPECT_OK(manta_runtime_drain(runtime, MANTA_S(50)));
@@ -94,8 +95,6 @@ void expect_empty(manta_runtime_t runtime)
     EXPECT_EQ(0u, stats.live_bytes) << printed_refs(runtime);
     EXPECT_EQ(stats.submitted, stats.completed);
 }
-
-} // namespace
 
 void watchdog_name_runtime(manta_runtime_t runtime)
 {

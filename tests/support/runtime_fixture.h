@@ -99,6 +99,8 @@ manta_stats_t stats_of(manta_runtime_t runtime);
 // The same when everything is drained: whoever failed a task from outside, or looked for an actor that has ended, may
 // still hold a block for a moment.
 manta_stats_t settled_stats_of(manta_runtime_t runtime);
+// What must hold of a runtime when a test is done with it: drains it first.
+void expect_empty(manta_runtime_t runtime);
 
 // A default runtime with GetParam() workers around each test.
 class RuntimeTest : public ::testing::TestWithParam<int>
